@@ -1,0 +1,304 @@
+//! What the config file may say: keys, types, defaults. `config-example.yaml` explains each.
+//!
+//! A key may be written with `-` or `_`. What is not understood is an error that names the key's
+//! path and line; what it says never includes what could be a secret.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::secret::Secret;
+use super::value::{
+    LogLevel, Publication, Refused, SlotName, SourceType, TableName, TopicName, batch_bytes,
+    boolean, compression, duration, positive_duration, raw_text, secret,
+};
+use crate::error::{Error, Result};
+use crate::json::RawText;
+
+/// The file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the keys of a connector's config")]
+#[allow(missing_docs)] // `config-example.yaml` documents the keys
+pub struct File {
+    #[serde(rename = "version")]
+    _version: String,
+    pub name: String,
+    #[serde(rename = "type")]
+    _type: SourceType,
+    topic: Option<TopicName>,
+    pub parameters: Parameters,
+    #[serde(default)]
+    secrets: Secrets,
+    #[serde(default = "yes", rename = "create-topic", alias = "create_topic")]
+    pub create_topic: bool,
+    #[serde(default)]
+    pub partition: u32,
+    #[serde(default)]
+    pub producer: Producer,
+    #[serde(default)]
+    pub fluvio: Fluvio,
+    #[serde(default, alias = "raw-text", deserialize_with = "raw_text")]
+    pub raw_text: RawText,
+    #[serde(
+        default = "default_status_interval",
+        alias = "status-interval",
+        deserialize_with = "positive_duration"
+    )]
+    pub status_interval: Duration,
+    #[serde(default)]
+    pub retry: Retry,
+    pub log: Option<LogLevel>,
+    #[serde(default, rename = "transforms")]
+    _transforms: Option<Refused>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Often enough that little comes twice after a crash; a status is 39 bytes.
+fn default_status_interval() -> Duration {
+    Duration::from_secs(1)
+}
+
+/// `parameters`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "publication and slot")]
+#[allow(missing_docs)]
+pub struct Parameters {
+    pub publication: Publication,
+    pub slot: SlotName,
+    #[serde(default, alias = "skip-setup", deserialize_with = "boolean")]
+    pub skip_setup: bool,
+    #[serde(default)]
+    pub tables: Vec<TableName>,
+    topic: Option<TopicName>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "FLUVIO_PG_DATABASE_URL")]
+struct Secrets {
+    #[serde(
+        rename = "FLUVIO_PG_DATABASE_URL",
+        default,
+        deserialize_with = "secret"
+    )]
+    database_url: Option<Secret>,
+}
+
+/// `producer`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map")]
+#[allow(missing_docs)]
+pub struct Producer {
+    #[serde(deserialize_with = "duration")]
+    pub linger: Duration,
+    #[serde(
+        rename = "batch-size",
+        alias = "batch_size",
+        deserialize_with = "batch_bytes"
+    )]
+    pub batch_size: usize,
+    #[serde(deserialize_with = "compression")]
+    pub compression: Option<fluvio::Compression>,
+}
+
+impl Default for Producer {
+    fn default() -> Self {
+        Producer {
+            linger: Duration::ZERO,
+            batch_size: 1_000_000,
+            compression: None,
+        }
+    }
+}
+
+/// `fluvio`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map")]
+#[allow(missing_docs)]
+pub struct Fluvio {
+    pub endpoint: Option<String>,
+    #[serde(deserialize_with = "positive_duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Fluvio {
+    fn default() -> Self {
+        Fluvio {
+            endpoint: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `retry`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map")]
+#[allow(missing_docs)]
+pub struct Retry {
+    #[serde(deserialize_with = "positive_duration")]
+    pub min: Duration,
+    #[serde(deserialize_with = "positive_duration")]
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry {
+            min: Duration::from_millis(500),
+            max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl File {
+    /// Parses the text of a file.
+    pub fn parse(text: &str) -> Result<File> {
+        yaml_serde::from_str(text).map_err(|e| {
+            Error::config(without_values(&e.to_string()))
+                .with_hint("config-example.yaml names and explains every key")
+        })
+    }
+
+    /// The topic, which connectors of this family have had in either place.
+    pub fn topic(&self) -> Result<String> {
+        match (&self.topic, &self.parameters.topic) {
+            (Some(a), Some(b)) if a.0 != b.0 => {
+                Err(Error::config("\"topic\" and \"parameters.topic\" differ"))
+            }
+            (Some(topic), _) | (None, Some(topic)) => Ok(topic.0.clone()),
+            (None, None) => Err(Error::config(
+                "missing field `topic`: the topic to write into",
+            )),
+        }
+    }
+
+    /// `secrets.FLUVIO_PG_DATABASE_URL`.
+    pub fn database_url(&self) -> Option<&Secret> {
+        self.secrets.database_url.as_ref()
+    }
+}
+
+/// The parser repeats what it found. A value, or a key that looks like a URL, may be the secret in
+/// the wrong place: `string "..."` becomes `a string`, and such a key is left out.
+fn without_values(message: &str) -> String {
+    let mut out = String::new();
+    let mut rest = message;
+    while let Some(start) = rest.find(['"', '`']) {
+        let quote = rest.as_bytes()[start];
+        let (before, quoted) = rest.split_at(start);
+        let end = closing(quoted.as_bytes(), quote);
+        let (quoted, after) = quoted.split_at(end);
+        match (quote, before.strip_suffix("string ")) {
+            (b'"', Some(before)) => out.extend([before, "a string"]),
+            (b'`', _) if quoted.contains([':', '@', ' ']) => out.extend([before, "`...`"]),
+            _ => out.extend([before, quoted]),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Where a quoted text ends, its closing quote included.
+fn closing(quoted: &[u8], quote: u8) -> usize {
+    let mut escaped = false;
+    for (i, &byte) in quoted.iter().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            _ if byte == quote => return i + 1,
+            _ => {}
+        }
+    }
+    quoted.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        File::parse(text).unwrap_err().to_string()
+    }
+
+    fn with(more: &str) -> String {
+        format!(
+            "version: 0.2.0\nname: n\ntype: postgres-source\ntopic: t\nparameters:\n  publication: p\n{more}"
+        )
+    }
+
+    #[test]
+    fn errors_name_path_line_and_what_was_expected() {
+        for (text, says) in [
+            (
+                with("  slot: Upper"),
+                "parameters.slot: expected a slot name",
+            ),
+            (with("  slot: Upper"), "at line 7"),
+            (
+                with("  slot: s\nproducer: { linger: 10 }"),
+                "producer.linger: expected a duration",
+            ),
+            (
+                with("  slot: s\nproducer: { batch-size: 1GB }"),
+                "producer.batch-size: expected a size",
+            ),
+            (
+                with("  slot: s\nraw_text: hex"),
+                "raw_text: expected bytes or string",
+            ),
+            (
+                with("  slot: s\nfrobnicate: 1"),
+                "unknown field `frobnicate`",
+            ),
+            (
+                with("  slot: s\n  slott: 1"),
+                "parameters: unknown field `slott`",
+            ),
+            (
+                with("  slot: s\ntransforms: []"),
+                "transforms: invalid type: sequence, expected no such key: SmartModules do not run",
+            ),
+            (with("  slot: s\npartition: -1"), "partition: invalid"),
+            (with(""), "missing field `slot`"),
+            (
+                "type: http-source".into(),
+                "type: expected \"postgres-source\"",
+            ),
+            ("- a".into(), "expected the keys of a connector's config"),
+        ] {
+            let error = error(&text);
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_error_shows_a_value() {
+        const URL: &str = "postgres://u:hunter2@h/db";
+        for text in [
+            with(&format!("  slot: s\nsecrets: {URL}")),
+            with(&format!("  slot: s\nsecrets: {{ {URL}: x }}")),
+            with(&format!(
+                "  slot: s\nsecrets: {{ FLUVIO_PG_DATABASE_URL: [{URL}] }}"
+            )),
+            with(&format!("  slot: s\n\"{URL}\": x")),
+            with(&format!("  slot: {URL}")),
+            with(&format!("  slot: s\npartition: '\"{URL}'")),
+            with(&format!("  slot: s\nraw_text: {URL}")),
+            URL.into(),
+        ] {
+            let error = error(&text);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_topic_in_either_place() {
+        let text = with("  slot: s\n  topic: t");
+        assert_eq!(File::parse(&text).unwrap().topic().unwrap(), "t");
+        let text = with("  slot: s\n  topic: other");
+        assert!(File::parse(&text).unwrap().topic().is_err());
+    }
+}

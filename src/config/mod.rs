@@ -1,0 +1,181 @@
+//! The YAML file as written → a valid, typed [`Config`].
+//!
+//! [`file`] is what the file may say, [`value`] how a value is read, [`secret`] where the database
+//! URL comes from. This module resolves them and the environment into what the program runs with.
+
+pub mod file;
+pub mod secret;
+pub mod value;
+
+use std::path::Path;
+use std::time::Duration;
+
+use self::file::File;
+use self::secret::Secret;
+use self::value::{Publication, SlotName};
+use crate::error::{Context, Error, Result};
+use crate::json::RawText;
+use crate::sink::fluvio;
+
+/// What the program runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The connector's name, which the server shows as `postgres-source/NAME`.
+    pub name: String,
+    /// The database.
+    pub database_url: Secret,
+    /// The publication.
+    pub publication: String,
+    /// The replication slot.
+    pub slot: String,
+    /// The tables of a publication that is made; all when there are none.
+    pub tables: Vec<String>,
+    /// Whether publication and slot are made when they are missing.
+    pub setup: Setup,
+    /// Where the records go.
+    pub fluvio: fluvio::Options,
+    /// How long a record waits for company.
+    pub linger: Duration,
+    /// How values without a JSON form of their own are written.
+    pub raw_text: RawText,
+    /// How often the confirmed position is reported.
+    pub status_interval: Duration,
+    /// How long to wait between attempts.
+    pub retry: Retry,
+    /// The log level, unless `RUST_LOG` is set.
+    pub log: Option<log::LevelFilter>,
+}
+
+/// What happens when the publication or the slot is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// It is made.
+    Create,
+    /// It is an error that says how to make it.
+    Require,
+}
+
+/// Between attempts: `min` after the first failure, twice as long after each further one, up to
+/// `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// After the first failure.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Config {
+    /// Reads the file, the secret and the environment.
+    pub fn load(path: &Path) -> Result<Config> {
+        let place = || path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::config("cannot read the config file").with_source(e))
+            .at(place)?;
+        let file = File::parse(&text).at(place)?;
+        let database_url = secret::find(file.database_url(), path)?;
+        Self::resolve(file, database_url).at(place)
+    }
+
+    fn resolve(file: File, database_url: Secret) -> Result<Config> {
+        let publication = overridden("FLUVIO_PG_PUBLICATION", Publication::parse)?;
+        let slot = overridden("FLUVIO_PG_SLOT", SlotName::parse)?;
+        let topic = file.topic()?;
+        let parameters = file.parameters;
+        if file.retry.min > file.retry.max {
+            return Err(Error::config("retry: \"min\" is longer than \"max\""));
+        }
+        Ok(Config {
+            name: file.name,
+            database_url,
+            publication: publication.unwrap_or(parameters.publication).0,
+            slot: slot.unwrap_or(parameters.slot).0,
+            tables: parameters.tables.into_iter().map(|table| table.0).collect(),
+            setup: if parameters.skip_setup {
+                Setup::Require
+            } else {
+                Setup::Create
+            },
+            fluvio: fluvio::Options {
+                endpoint: file.fluvio.endpoint,
+                topic,
+                partition: file.partition,
+                create_topic: file.create_topic,
+                batch_bytes: file.producer.batch_size,
+                compression: file.producer.compression,
+                timeout: file.fluvio.timeout,
+            },
+            linger: file.producer.linger,
+            raw_text: file.raw_text,
+            status_interval: file.status_interval,
+            retry: Retry {
+                min: file.retry.min,
+                max: file.retry.max,
+            },
+            log: file.log.map(|level| level.0),
+        })
+    }
+}
+
+/// A value from the environment, held to the same rules as the file's.
+fn overridden<T>(
+    variable: &str,
+    parse: impl FnOnce(&str) -> Result<T, &'static str>,
+) -> Result<Option<T>> {
+    match std::env::var(variable) {
+        Ok(value) => match parse(&value) {
+            Ok(parsed) => Ok(Some(parsed)),
+            Err(expected) => Err(Error::config(format!("{variable}: expected {expected}"))),
+        },
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(e) => Err(Error::config(variable).with_source(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> Result<Config> {
+        Config::resolve(
+            File::parse(text)?,
+            Secret::new("postgres://u:p@h/db".into()),
+        )
+    }
+
+    const MINIMAL: &str = "
+version: 0.2.0
+name: n
+type: postgres-source
+topic: t
+parameters: { publication: p, slot: s }
+";
+
+    #[test]
+    fn defaults() {
+        let config = resolve(MINIMAL).unwrap();
+        assert_eq!(config.setup, Setup::Create);
+        assert_eq!(config.raw_text, RawText::Bytes);
+        assert_eq!(config.linger, Duration::ZERO);
+        assert_eq!(config.status_interval, Duration::from_secs(1));
+        let retry = Retry {
+            min: Duration::from_millis(500),
+            max: Duration::from_secs(30),
+        };
+        assert_eq!(config.retry, retry);
+        assert_eq!(config.fluvio.batch_bytes, 1_000_000);
+        assert!(config.fluvio.create_topic && config.tables.is_empty());
+    }
+
+    #[test]
+    fn dashes_and_underscores_mean_the_same() {
+        let dashes = "create-topic: false\nstatus-interval: 2s\nproducer: { batch-size: 2KB }";
+        let underscores = "create_topic: false\nstatus_interval: 2s\nproducer: { batch_size: 2KB }";
+        for more in [dashes, underscores] {
+            let config = resolve(&format!("{MINIMAL}{more}")).unwrap();
+            assert!(!config.fluvio.create_topic);
+            assert_eq!(config.status_interval, Duration::from_secs(2));
+            assert_eq!(config.fluvio.batch_bytes, 2000);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The database URL: where it comes from, and that it is never shown.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The secret's name, in every place it may come from.
+pub const NAME: &str = "FLUVIO_PG_DATABASE_URL";
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`.
+    pub fn new(text: String) -> Self {
+        Secret(text)
+    }
+
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Takes the URL from the first of: `$CREDENTIALS_DIRECTORY/FLUVIO_PG_DATABASE_URL`
+/// ([credentials](https://systemd.io/CREDENTIALS/)), the environment, the file that
+/// `FLUVIO_PG_DATABASE_URL_FILE` names, the config file.
+pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<Secret> {
+    if let Some(directory) = variable("CREDENTIALS_DIRECTORY") {
+        let path = PathBuf::from(directory).join(NAME);
+        if path.exists() {
+            return read(&path);
+        }
+    }
+    if let Some(url) = variable(NAME) {
+        let url = url.into_string();
+        return url
+            .map(Secret)
+            .map_err(|_| Error::config(format!("{NAME} is not UTF-8")));
+    }
+    if let Some(path) = variable(&format!("{NAME}_FILE")) {
+        return read(Path::new(&path));
+    }
+    match in_config {
+        Some(url) => {
+            warn_if_readable(config);
+            Ok(url.clone())
+        }
+        None => Err(Error::config(format!("no database URL: the secret {NAME} is missing"))
+            .with_hint(format!(
+                "set {NAME} in the environment, name a file with {NAME}_FILE, or write it under \
+                 \"secrets:\" in the config: postgres://user:password@hostname:port/database_name"
+            ))),
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn read(path: &Path) -> Result<Secret> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Error::config(format!(
+            "cannot read the secret {NAME} from {}",
+            path.display()
+        ))
+        .with_source(e)
+    })?;
+    Ok(Secret(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+fn warn_if_readable(config: &Path) {
+    let mode = std::fs::metadata(config).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o044 != 0 {
+        log::warn!(
+            "{}: holds the database URL and others can read it; run \"chmod 600 {0}\"",
+            config.display()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_not_shown() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "[secret]");
+    }
+
+    #[test]
+    fn a_file_may_end_with_a_newline() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "postgres://u@h/db\n").unwrap();
+        assert_eq!(read(file.path()).unwrap().expose(), "postgres://u@h/db");
+        let error = read(Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(
+            error.contains("/nowhere") && error.contains(NAME),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! The one error type: what happened, where, why, and what to do about it.
+//!
+//! An error's kind decides two things and nothing else does: whether the session is tried again,
+//! and the code the process exits with. Messages never hold a secret or the value of a row.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong, as far as it decides what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line is wrong.
+    Usage,
+    /// A change cannot be decoded or stored. The program stops at it; it is never dropped.
+    Undeliverable,
+    /// A peer cannot be reached, or the connection to it was lost.
+    Unreachable,
+    /// A bug in this program.
+    Bug,
+    /// Another process streams from the replication slot.
+    SlotInUse,
+    /// A server refuses the user, the password or a right.
+    Permission,
+    /// The configuration file, or the configuration of a server, does not allow this.
+    Config,
+}
+
+impl Kind {
+    /// The process's exit code, from `sysexits.h`.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Usage => 64,
+            Kind::Undeliverable => 65,
+            Kind::Unreachable => 69,
+            Kind::Bug => 70,
+            Kind::SlotInUse => 75,
+            Kind::Permission => 77,
+            Kind::Config => 78,
+        }
+    }
+
+    /// Whether the same attempt may succeed later without anybody changing a thing.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Kind::Unreachable | Kind::SlotInUse)
+    }
+}
+
+/// An error with the path that led to it.
+///
+/// Displayed on one line: contexts from the outermost in, the message, the source, the hint.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    /// Innermost first.
+    context: Vec<String>,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The result of everything that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind`; `message` says what happened.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            context: Vec::new(),
+            hint: None,
+            source: None,
+        }))
+    }
+
+    /// A server broke its protocol, or sent what this program cannot read.
+    pub fn undeliverable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Undeliverable, message)
+    }
+
+    /// A peer is not there, or not any more.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unreachable, message)
+    }
+
+    /// Something must be configured differently.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    /// What lies beneath, displayed after the message.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What the user can do.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Where it happened: displayed in front of what is there already.
+    pub fn at(mut self, context: impl Into<String>) -> Self {
+        self.0.context.push(context.into());
+        self
+    }
+
+    /// What decides about retry and exit code.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// What the user can do, if anything is known to help.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        for context in inner.context.iter().rev() {
+            write!(f, "{context}: ")?;
+        }
+        f.write_str(&inner.message)?;
+        let mut source = inner.source.as_deref().map(|s| s as &dyn StdError);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        if let Some(hint) = &inner.hint {
+            write!(f, " (hint: {hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|s| s as _)
+    }
+}
+
+/// Adds where it happened to an error on its way up.
+pub trait Context<T> {
+    /// Puts `context` in front of the error, if there is one.
+    fn at(self, context: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for Result<T> {
+    fn at(self, context: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| error.at(context()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_from_the_outside_in() {
+        let error = Error::unreachable("cannot connect")
+            .with_source(std::io::Error::other("refused"))
+            .with_hint("start it")
+            .at("host db1")
+            .at("PostgreSQL");
+        assert_eq!(
+            error.to_string(),
+            "PostgreSQL: host db1: cannot connect: refused (hint: start it)"
+        );
+        assert_eq!(error.kind().exit_code(), 69);
+    }
+
+    #[test]
+    fn only_what_may_mend_itself_is_tried_again() {
+        use Kind::*;
+        for kind in [Usage, Undeliverable, Bug, Permission, Config] {
+            assert!(!kind.is_transient(), "{kind:?}");
+        }
+        assert!(Unreachable.is_transient() && SlotInUse.is_transient());
+    }
+}

@@ -1,0 +1,128 @@
+//! Arguments → config → logging → run → exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::FromArgs;
+use postgres_source::config::Config;
+use postgres_source::error::{Error, Kind, Result};
+use postgres_source::run::{Attempts, Output, run};
+use postgres_source::signals::Signals;
+
+/// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
+#[derive(FromArgs)]
+struct Arguments {
+    #[argh(subcommand)]
+    verb: Verb,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Verb {
+    Run(Run),
+    Version(Version),
+}
+
+/// Stream until stopped.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// write the records to standard output, one a line, instead of the topic
+    #[argh(switch)]
+    stdout: bool,
+
+    /// end at the first failure instead of trying again
+    #[argh(switch)]
+    once: bool,
+}
+
+/// Print the version.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "version")]
+struct Version {}
+
+fn main() -> ExitCode {
+    let verb = match arguments() {
+        Ok(arguments) => arguments.verb,
+        Err(code) => return code,
+    };
+    let result = match verb {
+        Verb::Run(arguments) => start(&arguments),
+        Verb::Version(_) => {
+            println!("postgres-source {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// The command line; or the exit code, once the help or the error is printed.
+fn arguments() -> std::result::Result<Arguments, ExitCode> {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    Arguments::from_args(&["postgres-source"], rest).map_err(|early| match early.status {
+        Ok(()) => {
+            println!("{}", early.output.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(()) => {
+            eprintln!("{}", early.output.trim_end());
+            ExitCode::from(Kind::Usage.exit_code())
+        }
+    })
+}
+
+fn start(arguments: &Run) -> Result<()> {
+    let filtered = log_to_stderr();
+    let config = Config::load(&arguments.config)?;
+    if let Some(level) = config.log.filter(|_| !filtered) {
+        log::set_max_level(level);
+    }
+    let output = if arguments.stdout {
+        Output::Stdout
+    } else {
+        Output::Topic
+    };
+    let attempts = if arguments.once {
+        Attempts::Once
+    } else {
+        Attempts::Unlimited
+    };
+    run(&config, output, attempts, &Signals::listen()?)
+}
+
+/// Starts logging, before anything can go wrong; returns whether `RUST_LOG` has the say. If not,
+/// the level is `info` until the config is read.
+fn log_to_stderr() -> bool {
+    let mut logger = env_logger::Builder::from_default_env();
+    let filtered = std::env::var_os(env_logger::DEFAULT_FILTER_ENV).is_some();
+    if !filtered {
+        logger.filter_level(log::LevelFilter::Trace);
+    }
+    logger.init();
+    if !filtered {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+    filtered
+}
+
+/// The last word, also when the log level would hide it.
+fn report(error: &Error) {
+    match log::log_enabled!(log::Level::Error) {
+        true => log::error!("{error}"),
+        false => eprintln!("postgres-source: {error}"),
+    }
+}

@@ -1,0 +1,173 @@
+//! Cutting the byte stream into messages.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// The size of a read: what a busy walsender has ready while the last read is worked through.
+const READ_BYTES: usize = 128 * 1024;
+
+/// The longest message taken. A server cannot build one of 1 GB or more
+/// (`MaxAllocSize`), so a longer one means that the stream is broken.
+pub const MAX_FRAME_BYTES: usize = 0x3fff_ffff;
+
+/// A buffer is given back after a message that needed more than this.
+const KEEP_BYTES: usize = 4 * READ_BYTES;
+
+/// One message: Byte1 tag · Int32 length (of itself and the body) · body
+/// ([message flow](https://www.postgresql.org/docs/current/protocol-overview.html)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What kind of message it is.
+    pub tag: u8,
+    body: Range<usize>,
+}
+
+/// What was read and not yet worked through.
+pub struct Frames {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Frames {
+            buffer: vec![0; READ_BYTES],
+            start: 0,
+            end: 0,
+        }
+    }
+}
+
+impl Frames {
+    /// The next whole message, if it has arrived. Valid until the next [`Frames::fill`].
+    pub fn take(&mut self) -> Result<Option<Frame>> {
+        let pending = &self.buffer[self.start..self.end];
+        let Some((&[tag, a, b, c, d], _)) = pending.split_first_chunk::<5>() else {
+            return Ok(None);
+        };
+        let len = i32::from_be_bytes([a, b, c, d]);
+        let body = usize::try_from(len).ok().and_then(|len| len.checked_sub(4));
+        let Some(body) = body.filter(|body| *body <= MAX_FRAME_BYTES) else {
+            return Err(Error::undeliverable(format!(
+                "message '{}' claims a length of {len} bytes; at most {MAX_FRAME_BYTES} are taken",
+                tag.escape_ascii()
+            ))
+            .with_hint("is this a PostgreSQL server?"));
+        };
+        if pending.len() < 5 + body {
+            return Ok(None);
+        }
+        let body = self.start + 5..self.start + 5 + body;
+        self.start = body.end;
+        Ok(Some(Frame { tag, body }))
+    }
+
+    /// The body of a message that [`Frames::take`] returned last.
+    pub fn body(&self, frame: &Frame) -> &[u8] {
+        &self.buffer[frame.body.clone()]
+    }
+
+    /// Whether everything that was read has been taken.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Reads once; 0 is the end of the stream. The buffer grows with what has arrived, never with
+    /// what a length field promises.
+    pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
+        self.make_room();
+        let read = stream.read(&mut self.buffer[self.end..])?;
+        self.end += read;
+        Ok(read)
+    }
+
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.buffer.len() > KEEP_BYTES {
+                self.buffer = vec![0; READ_BYTES];
+            }
+        } else if self.start > 0 && self.buffer.len() - self.end < READ_BYTES / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.buffer.len() - self.end < READ_BYTES / 8 {
+            // A large message: by a quarter, so that its memory stays near its size.
+            let more = (self.buffer.len() / 4).max(READ_BYTES);
+            self.buffer.reserve_exact(more);
+            self.buffer.resize(self.buffer.len() + more, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[tag][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
+    }
+
+    /// At most so many bytes a read.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let len = self.1.min(buf.len());
+            self.0.read(&mut buf[..len])
+        }
+    }
+
+    #[test]
+    fn messages_come_whole_however_they_arrive() {
+        let bodies = [
+            vec![1; 3],
+            vec![],
+            vec![2; 300_000],
+            vec![3; 70_000],
+            vec![4; 1_000_000],
+        ];
+        let bytes: Vec<u8> = bodies.iter().flat_map(|body| frame(b'd', body)).collect();
+        for piece in [1, 7, 4096, 65_536] {
+            let mut stream = Pieces(&bytes, piece);
+            let (mut frames, mut got) = (Frames::default(), Vec::new());
+            loop {
+                while let Some(frame) = frames.take().unwrap() {
+                    got.push(frames.body(&frame).to_vec());
+                }
+                if frames.fill(&mut stream).unwrap() == 0 {
+                    break;
+                }
+            }
+            assert!(got == bodies, "in pieces of {piece}");
+            assert!(frames.is_empty());
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused_before_anything_is_allocated() {
+        for len in [3i32, 0, -1, i32::MIN, i32::MAX] {
+            let bytes = [&b"d"[..], &len.to_be_bytes()].concat();
+            let mut frames = Frames::default();
+            frames.fill(&mut &bytes[..]).unwrap();
+            let error = frames.take().unwrap_err().to_string();
+            assert!(error.contains("claims a length"), "{error}");
+            assert_eq!(frames.buffer.len(), READ_BYTES);
+        }
+    }
+
+    #[test]
+    fn the_buffer_of_a_large_message_is_given_back() {
+        let bytes = frame(b'd', &vec![0; 5_000_000]);
+        let (mut frames, mut stream) = (Frames::default(), &bytes[..]);
+        while frames.take().unwrap().is_none() {
+            frames.fill(&mut stream).unwrap();
+        }
+        assert!(frames.buffer.len() < 6_500_000);
+        frames.fill(&mut stream).unwrap();
+        assert_eq!(frames.buffer.len(), READ_BYTES);
+    }
+}

@@ -1,0 +1,15 @@
+//! A blocking client of PostgreSQL's logical replication, of use by itself.
+//!
+//! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
+//! whom to connect to, [`stream`] moves bytes and [`frames`] cuts them into messages; [`auth`]
+//! proves who we are; [`connection`] puts these together, and [`replication`] streams.
+
+pub mod auth;
+pub mod connection;
+pub mod frames;
+pub mod pgoutput;
+pub mod replication;
+pub mod server_error;
+pub mod stream;
+pub mod target;
+pub mod wire;

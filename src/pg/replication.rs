@@ -1,0 +1,347 @@
+//! The replication stream: START_REPLICATION, what comes, and what we report back.
+//!
+//! [Streaming replication protocol](https://www.postgresql.org/docs/current/protocol-replication.html)
+
+use std::time::{Duration, Instant};
+
+use bytes::BufMut;
+use postgres_protocol::message::frontend;
+
+use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
+use super::frames::Frame;
+use super::target::{Endpoint, Target};
+use super::wire::Cursor;
+use crate::error::{Context, Error, Kind, Result};
+use crate::lsn::Lsn;
+
+/// How long a clean end may take: the server sends what it has in its buffers before it answers.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The replication slot as the server describes it.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// The output plugin; `None` for a physical slot.
+    pub plugin: Option<String>,
+    /// The database it belongs to.
+    pub database: Option<String>,
+    /// Whether it ends with the session that made it.
+    pub temporary: bool,
+    /// The position up to which everything was confirmed.
+    pub confirmed_flush_lsn: Lsn,
+}
+
+impl Slot {
+    /// Whether this program can stream from it while connected to `database`; and from where.
+    pub fn usable_in(&self, database: &str) -> Result<Lsn> {
+        match (self.plugin.as_deref(), self.database.as_deref()) {
+            _ if self.temporary => Err(Error::config("is another session's temporary slot")
+                .with_hint("name another slot under \"parameters\"")),
+            (Some("pgoutput"), Some(own)) if own == database => Ok(self.confirmed_flush_lsn),
+            (Some("pgoutput"), own) => Err(Error::config(format!(
+                "belongs to the database {}, the connection is to {database}",
+                own.unwrap_or_default()
+            ))
+            .with_hint("name another slot under \"parameters\", or correct the database URL")),
+            (plugin, _) => Err(Error::config(format!(
+                "is {}, a logical slot of the plugin pgoutput is needed",
+                plugin.map_or("a physical slot".to_owned(), |plugin| format!(
+                    "of the plugin {plugin}"
+                ))
+            ))
+            .with_hint("name another slot under \"parameters\"")),
+        }
+    }
+}
+
+/// What IDENTIFY_SYSTEM says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The cluster's identifier.
+    pub identifier: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// How far its WAL is written.
+    pub wal_flush: Lsn,
+}
+
+/// A message of the stream.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// `w` · Int64 dataStart · Int64 walEnd · Int64 send time · the plugin's message.
+    XLogData {
+        /// Where the message's WAL begins.
+        wal_start: Lsn,
+        /// 0 for a message that is not the last of its change.
+        wal_end: Lsn,
+        /// Microseconds since 2000-01-01 UTC.
+        timestamp: i64,
+        /// The plugin's message.
+        data: &'a [u8],
+    },
+    /// `k` · Int64 walEnd · Int64 send time · Byte1 reply requested.
+    Keepalive {
+        /// Everything before this position has been sent.
+        wal_end: Lsn,
+        /// Whether the server wants a status at once.
+        reply: bool,
+    },
+}
+
+/// A connection that can become a [`ReplicationStream`].
+pub struct ReplicationConnection {
+    connection: Connection,
+}
+
+/// The stream of one slot. Nobody else can stream from the slot while it lives.
+pub struct ReplicationStream {
+    connection: Connection,
+    read_timeout: Duration,
+}
+
+impl ReplicationConnection {
+    /// Connects to `target` in replication mode.
+    pub fn connect(target: &Target) -> Result<Self> {
+        Ok(ReplicationConnection {
+            connection: Connection::connect(target)?,
+        })
+    }
+
+    /// The server's address.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.connection.endpoint()
+    }
+
+    /// IDENTIFY_SYSTEM.
+    pub fn identify_system(&mut self) -> Result<System> {
+        let rows = self
+            .connection
+            .query("IDENTIFY_SYSTEM")
+            .at(|| "IDENTIFY_SYSTEM".into())?;
+        let system = rows.first().and_then(|row| {
+            Some(System {
+                identifier: row.first()?.clone()?,
+                timeline: row.get(1)?.as_ref()?.parse().ok()?,
+                wal_flush: row.get(2)?.as_ref()?.parse().ok()?,
+            })
+        });
+        system.ok_or_else(|| Error::undeliverable("IDENTIFY_SYSTEM: no system in the answer"))
+    }
+
+    /// How long the server waits for a sign of life; `None` when it waits for ever.
+    pub fn wal_sender_timeout(&mut self) -> Result<Option<Duration>> {
+        let setting =
+            "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'";
+        let ms = self
+            .connection
+            .value(setting)
+            .at(|| "wal_sender_timeout".into())?;
+        let ms = ms.and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0);
+        Ok(ms.map(Duration::from_millis))
+    }
+
+    /// The slot, if there is one of this name.
+    pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
+        let rows = self.connection.query(&format!(
+            "SELECT plugin, database, temporary, confirmed_flush_lsn \
+             FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+            quote_literal(name)
+        ))?;
+        let Some([plugin, database, temporary, confirmed]) = rows.first().map(Vec::as_slice) else {
+            return Ok(None);
+        };
+        let confirmed = confirmed.as_deref().map(str::parse).transpose();
+        Ok(Some(Slot {
+            plugin: plugin.clone(),
+            database: database.clone(),
+            temporary: temporary.as_deref() == Some("t"),
+            confirmed_flush_lsn: confirmed
+                .map_err(|e| Error::undeliverable("confirmed_flush_lsn").with_source(e))?
+                .unwrap_or_default(),
+        }))
+    }
+
+    /// Starts streaming where the slot was confirmed last.
+    pub fn start(mut self, slot: &str, publication: &str) -> Result<ReplicationStream> {
+        let publications = quote_literal(&quote_identifier(publication));
+        let command = format!(
+            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {})",
+            quote_identifier(slot),
+            publications.trim_start(),
+        );
+        self.connection.copy_both(&command)?;
+        let read_timeout = Duration::from_millis(100);
+        self.connection.set_read_timeout(read_timeout)?;
+        Ok(ReplicationStream {
+            connection: self.connection,
+            read_timeout,
+        })
+    }
+}
+
+impl ReplicationStream {
+    /// How long [`ReplicationStream::wait`] may wait.
+    pub fn set_read_timeout(&mut self, timeout: Duration) -> Result<()> {
+        if self.read_timeout != timeout {
+            self.connection.set_read_timeout(timeout)?;
+            self.read_timeout = timeout;
+        }
+        Ok(())
+    }
+
+    /// The next message that has arrived whole; `None` when more has to be read first.
+    pub fn message(&mut self) -> Result<Option<Message<'_>>> {
+        let Some(frame) = self.connection.next_frame()? else {
+            return Ok(None);
+        };
+        self.decode(&frame).map(Some)
+    }
+
+    /// Reads once, for as long as the read timeout allows; false when nothing came.
+    pub fn wait(&mut self) -> Result<bool> {
+        self.connection.fill()
+    }
+
+    fn decode(&self, frame: &Frame) -> Result<Message<'_>> {
+        match frame.tag {
+            b'd' => Message::decode(self.connection.body(frame)),
+            b'E' => Err(self.connection.server_error(frame)),
+            // CopyDone, CommandComplete: the server ends the stream when it shuts down.
+            b'c' | b'C' => Err(Error::unreachable("the server ended the stream")),
+            tag => Err(unexpected("the stream", tag)),
+        }
+    }
+
+    /// Reports that everything before `confirmed` is stored, and asks for a keepalive if `reply`
+    /// is [`Reply::Requested`]: `r` · Int64 written · Int64 flushed · Int64 applied · Int64 time
+    /// · Byte1 reply requested. All three positions are the same: what is not stored yet must not
+    /// count as written either, or a synchronous commit on the server would mean nothing.
+    pub fn send_status(&mut self, confirmed: Lsn, reply: Reply) -> Result<()> {
+        let mut status = Vec::with_capacity(34);
+        status.put_u8(b'r');
+        status.put_u64(confirmed.0);
+        status.put_u64(confirmed.0);
+        status.put_u64(confirmed.0);
+        status.put_i64(now());
+        status.put_u8(u8::from(reply == Reply::Requested));
+        frontend::CopyData::new(&status[..])
+            .map_err(|e| Error::new(Kind::Bug, "a status of 34 bytes").with_source(e))?
+            .write(self.connection.out());
+        self.connection.send()
+    }
+
+    /// Ends the stream: CopyDone, what is still under way, ReadyForQuery, Terminate. What still
+    /// comes is not confirmed and will come again.
+    pub fn end(mut self) -> Result<()> {
+        frontend::copy_done(self.connection.out());
+        self.connection.send()?;
+        let deadline = Instant::now() + END_TIMEOUT;
+        self.connection
+            .set_read_timeout(Duration::from_millis(100))?;
+        loop {
+            while let Some(frame) = self.connection.next_frame()? {
+                match frame.tag {
+                    b'Z' => {
+                        self.connection.terminate();
+                        return Ok(());
+                    }
+                    b'E' => return Err(self.connection.server_error(&frame)),
+                    _ => {}
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::unreachable(
+                    "the server did not end the stream in time",
+                ));
+            }
+            self.connection.fill()?;
+        }
+    }
+}
+
+/// Whether the server is to answer a status with a keepalive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// It need not.
+    NotNeeded,
+    /// It is to answer at once: the way to see whether it is still there.
+    Requested,
+}
+
+impl<'a> Message<'a> {
+    /// Decodes the payload of one CopyData.
+    pub fn decode(payload: &'a [u8]) -> Result<Self> {
+        let mut c = Cursor::new(payload);
+        match c.u8("stream message type")? {
+            b'w' => Ok(Message::XLogData {
+                wal_start: c.lsn("dataStart")?,
+                wal_end: c.lsn("walEnd")?,
+                timestamp: c.i64("send time")?,
+                data: c.rest(),
+            }),
+            b'k' => {
+                let wal_end = c.lsn("walEnd")?;
+                c.i64("send time")?;
+                let reply = c.u8("reply requested")? != 0;
+                c.end().at(|| "keepalive".into())?;
+                Ok(Message::Keepalive { wal_end, reply })
+            }
+            tag => Err(Error::undeliverable(format!(
+                "unknown stream message type '{}'",
+                tag.escape_ascii()
+            ))),
+        }
+    }
+}
+
+/// Microseconds from the Unix epoch to 2000-01-01 UTC, where PostgreSQL's clock begins.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// The time, in the protocol's microseconds since 2000-01-01 UTC.
+fn now() -> i64 {
+    let since_unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_unix.map_or(0, |d| d.as_micros() as i64 - POSTGRES_EPOCH_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keepalives_and_data() {
+        let keepalive = [&b"k"[..], &7u64.to_be_bytes(), &0u64.to_be_bytes(), &[1]].concat();
+        assert!(matches!(
+            Message::decode(&keepalive).unwrap(),
+            Message::Keepalive {
+                wal_end: Lsn(7),
+                reply: true
+            }
+        ));
+        let data = [
+            &b"w"[..],
+            &7u64.to_be_bytes(),
+            &8u64.to_be_bytes(),
+            &9u64.to_be_bytes(),
+            b"B",
+        ]
+        .concat();
+        assert!(matches!(
+            Message::decode(&data).unwrap(),
+            Message::XLogData {
+                wal_start: Lsn(7),
+                wal_end: Lsn(8),
+                timestamp: 9,
+                data: b"B"
+            }
+        ));
+    }
+
+    #[test]
+    fn every_prefix_is_an_error() {
+        let keepalive = [&b"k"[..], &[0; 17]].concat();
+        for end in 0..keepalive.len() {
+            assert!(Message::decode(&keepalive[..end]).is_err());
+        }
+        assert!(Message::decode(&[keepalive.as_slice(), b"x"].concat()).is_err());
+        assert!(Message::decode(b"x").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! What a server's error means for this program.
+
+use crate::error::{Error, Kind};
+use crate::pg::wire::Cursor;
+
+/// The fields of an ErrorResponse or NoticeResponse that matter
+/// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ServerError {
+    /// `V`, else `S`: ERROR, FATAL, WARNING, ...
+    pub severity: String,
+    /// `C`: the SQLSTATE.
+    pub code: String,
+    /// `M`: one line.
+    pub message: String,
+    /// `D`: more, if the server has more to say.
+    pub detail: Option<String>,
+    /// `H`: what it advises.
+    pub hint: Option<String>,
+}
+
+impl ServerError {
+    /// Byte1 field type · String value, repeated, up to a zero byte. What cannot be read is left
+    /// out: an error must be reported, however broken.
+    pub fn decode(body: &[u8]) -> ServerError {
+        let mut fields = ServerError::default();
+        let mut c = Cursor::new(body);
+        while let Ok(field) = c.u8("field")
+            && field != 0
+            && let Ok(value) = c.str("value")
+        {
+            match field {
+                b'V' => fields.severity = value.to_owned(),
+                b'S' if fields.severity.is_empty() => fields.severity = value.to_owned(),
+                b'C' => fields.code = value.to_owned(),
+                b'M' => fields.message = value.to_owned(),
+                b'D' => fields.detail = Some(value.to_owned()),
+                b'H' => fields.hint = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        fields
+    }
+
+    /// The error of this program that it amounts to.
+    pub fn into_error(self) -> Error {
+        let mut text = format!("the server says: {} {}", self.severity, self.message);
+        // Details of these two classes quote the data itself.
+        let quotes_data = self.code.starts_with("22") || self.code.starts_with("23");
+        if let Some(detail) = self.detail.filter(|_| !quotes_data) {
+            text = format!("{text}; {detail}");
+        }
+        let error = Error::new(kind(&self.code), format!("{text} [SQLSTATE {}]", self.code));
+        match hint(&self.code).map(str::to_owned).or(self.hint) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {} [SQLSTATE {}]",
+            self.severity, self.message, self.code
+        )
+    }
+}
+
+/// The same judgement for an error of the SQL client.
+pub fn from_sql(error: postgres::Error) -> Error {
+    match error.as_db_error() {
+        Some(db) => ServerError {
+            severity: db.severity().to_owned(),
+            code: db.code().code().to_owned(),
+            message: db.message().to_owned(),
+            detail: db.detail().map(str::to_owned),
+            hint: db.hint().map(str::to_owned),
+        }
+        .into_error(),
+        None => Error::unreachable("SQL connection").with_source(error),
+    }
+}
+
+/// What a SQLSTATE decides
+/// ([error codes](https://www.postgresql.org/docs/current/errcodes-appendix.html)).
+fn kind(code: &str) -> Kind {
+    match code {
+        "55006" => Kind::SlotInUse,
+        // query_canceled, admin_shutdown, crash_shutdown, cannot_connect_now
+        "57014" | "57P01" | "57P02" | "57P03" => Kind::Unreachable,
+        // configuration_limit_exceeded: waiting does not raise a limit
+        "53400" => Kind::Config,
+        "42501" => Kind::Permission,
+        _ => match code.get(..2).unwrap_or_default() {
+            "08" | "53" => Kind::Unreachable,
+            "28" => Kind::Permission,
+            "3D" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
+            _ => Kind::Undeliverable,
+        },
+    }
+}
+
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "28P01" | "28000" => {
+            "check the user and the password in FLUVIO_PG_DATABASE_URL, and pg_hba.conf: a \
+             replication connection of this kind matches the lines of its database, not those of \
+             the keyword \"replication\""
+        }
+        "53300" => "raise max_wal_senders or max_connections, or end a connection that is not used",
+        "53400" => {
+            "raise max_replication_slots in postgresql.conf and restart the server, or drop a slot that is not used"
+        }
+        "3D000" => "check the database name in FLUVIO_PG_DATABASE_URL",
+        "55006" => "another process streams from this slot; each connector needs a slot of its own",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_judgement() {
+        let body = b"SFEHLER\0VERROR\0C55006\0Mreplication slot \"a\" is active\0Dby 12\0\0";
+        let error = ServerError::decode(body).into_error();
+        assert_eq!(error.kind(), Kind::SlotInUse);
+        assert!(error.to_string().starts_with(
+            "the server says: ERROR replication slot \"a\" is active; by 12 [SQLSTATE 55006] (hint:"
+        ));
+    }
+
+    #[test]
+    fn details_that_quote_data_are_left_out() {
+        let body = b"VERROR\0C23505\0Mduplicate key\0DKey (a)=(secret) exists\0\0";
+        assert!(
+            !ServerError::decode(body)
+                .into_error()
+                .to_string()
+                .contains("secret")
+        );
+    }
+
+    #[test]
+    fn broken_fields_still_make_an_error() {
+        for end in 0..12 {
+            ServerError::decode(&b"VERROR\0C08P\0\0"[..end]).into_error();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Where the reader is in the stream, and what it may confirm.
+
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+use crate::pg::pgoutput::{Begin, Message};
+
+/// The reader's position. What is confirmed only grows, and never runs ahead of what is stored.
+#[derive(Debug)]
+pub struct Position {
+    transaction: Option<Begin>,
+    /// Where the last commit that was read ends.
+    last_commit: Lsn,
+    /// Everything before it has been sent to us.
+    sent_up_to: Lsn,
+    /// Whether events were read that the producer does not have yet.
+    in_hand: bool,
+    confirmed: Lsn,
+}
+
+impl Position {
+    /// At the position that the slot was confirmed at.
+    pub fn starting_at(confirmed: Lsn) -> Self {
+        Position {
+            transaction: None,
+            last_commit: confirmed,
+            sent_up_to: confirmed,
+            in_hand: false,
+            confirmed,
+        }
+    }
+
+    /// Follows one message: transactions begin and end in turn, and rows belong to one.
+    pub fn follow(&mut self, message: &Message<'_>) -> Result<()> {
+        match (message, &self.transaction) {
+            (Message::Begin(begin), None) => self.transaction = Some(*begin),
+            (Message::Begin(_), Some(open)) => {
+                return Err(misplaced("a begin inside transaction", open.xid));
+            }
+            (Message::Commit(commit), Some(open)) => {
+                if commit.commit_lsn != open.final_lsn {
+                    return Err(misplaced(
+                        "a commit of something else inside transaction",
+                        open.xid,
+                    ));
+                }
+                self.transaction = None;
+                self.last_commit = commit.end_lsn;
+            }
+            (_, Some(_)) => {}
+            (_, None) => {
+                return Err(Error::undeliverable("a message outside any transaction"));
+            }
+        }
+        self.in_hand = true;
+        Ok(())
+    }
+
+    /// A keepalive: the server has sent everything before `wal_end`.
+    pub fn sent_up_to(&mut self, wal_end: Lsn) {
+        self.sent_up_to = self.sent_up_to.max(wal_end);
+    }
+
+    /// The producer has everything that was read.
+    pub fn handed_over(&mut self) {
+        self.in_hand = false;
+    }
+
+    /// What may be confirmed when everything up to the commit that ends at `stored` is stored.
+    ///
+    /// When nothing that was read is missing there, that is all the server has sent: it moves on
+    /// with WAL that is not for us, which would otherwise hold the slot back.
+    pub fn confirm(&mut self, stored: Lsn) -> Lsn {
+        let idle = self.transaction.is_none() && !self.in_hand && stored >= self.last_commit;
+        let confirmable = if idle {
+            stored.max(self.sent_up_to)
+        } else {
+            stored
+        };
+        self.confirmed = self.confirmed.max(confirmable);
+        self.confirmed
+    }
+
+    /// What was confirmed last.
+    pub fn confirmed(&self) -> Lsn {
+        self.confirmed
+    }
+
+    /// How much WAL was sent to us and is not confirmed.
+    pub fn lag_bytes(&self) -> u64 {
+        let read = self
+            .transaction
+            .map_or(self.last_commit, |open| open.final_lsn);
+        read.max(self.sent_up_to).bytes_since(self.confirmed)
+    }
+
+    /// The open transaction's id.
+    pub fn open_transaction(&self) -> Option<u32> {
+        self.transaction.map(|begin| begin.xid)
+    }
+}
+
+fn misplaced(what: &str, xid: u32) -> Error {
+    Error::undeliverable(format!("{what} {xid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::pgoutput::Commit;
+
+    fn begin(final_lsn: u64) -> Message<'static> {
+        Message::Begin(Begin {
+            final_lsn: Lsn(final_lsn),
+            timestamp: 0,
+            xid: 7,
+        })
+    }
+
+    fn commit(commit_lsn: u64) -> Message<'static> {
+        let (commit_lsn, end_lsn) = (Lsn(commit_lsn), Lsn(commit_lsn + 10));
+        Message::Commit(Commit {
+            flags: 0,
+            commit_lsn,
+            end_lsn,
+            timestamp: 0,
+        })
+    }
+
+    #[test]
+    fn a_keepalive_is_confirmed_only_when_everything_is_stored() {
+        let mut position = Position::starting_at(Lsn(100));
+        position.sent_up_to(Lsn(150));
+        assert_eq!(position.confirm(Lsn(100)), Lsn(150));
+
+        position.follow(&begin(200)).unwrap();
+        position.sent_up_to(Lsn(190));
+        assert_eq!(position.confirm(Lsn(100)), Lsn(150), "inside a transaction");
+        position.follow(&commit(200)).unwrap();
+        position.sent_up_to(Lsn(300));
+        assert_eq!(position.confirm(Lsn(100)), Lsn(150), "in hand");
+        position.handed_over();
+        assert_eq!(position.confirm(Lsn(100)), Lsn(150), "not stored");
+        assert_eq!(position.lag_bytes(), 150);
+        assert_eq!(position.confirm(Lsn(210)), Lsn(300), "stored");
+        assert_eq!(position.lag_bytes(), 0);
+    }
+
+    #[test]
+    fn never_backwards() {
+        let mut position = Position::starting_at(Lsn(100));
+        position.sent_up_to(Lsn(50));
+        assert_eq!(position.confirm(Lsn(0)), Lsn(100));
+    }
+
+    #[test]
+    fn transactions_come_in_turn() {
+        let mut position = Position::starting_at(Lsn(0));
+        assert!(position.follow(&commit(5)).is_err());
+        position.follow(&begin(10)).unwrap();
+        assert!(position.follow(&begin(20)).is_err());
+        assert!(position.follow(&commit(20)).is_err());
+        position.follow(&commit(10)).unwrap();
+    }
+}

@@ -1,0 +1,135 @@
+//! The producer thread: batches of events → JSON → sink → progress.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+
+use crate::error::{Context, Result};
+use crate::event::{Batch, Change, Event};
+use crate::json::{RawText, render};
+use crate::lsn::Lsn;
+use crate::progress::Progress;
+use crate::sink::Sink;
+
+/// The buffer of a record is given back after one that was longer than this.
+const KEEP_RECORD_BYTES: usize = 1024 * 1024;
+
+/// What the producer works with.
+pub struct Producer<'a> {
+    /// Where records go.
+    pub sink: Box<dyn Sink>,
+    /// How values without a JSON form of their own are written.
+    pub raw_text: RawText,
+    /// How long records wait for company when no batch is waiting.
+    pub linger: Duration,
+    /// Where the stored position is published.
+    pub progress: &'a Progress,
+}
+
+impl Producer<'_> {
+    /// Stores what comes, in order, until the reader drops its end; then stores the rest.
+    ///
+    /// The sink is flushed when no batch is waiting, and writes by itself what is more than its
+    /// own batches hold. What is stored is published after each.
+    pub fn run(mut self, batches: &Receiver<Batch>) -> Result<()> {
+        let mut commits = Commits::default();
+        let mut record = Vec::new();
+        while let Some(batch) = self.next(batches, &mut commits)? {
+            for event in batch.events() {
+                record.clear();
+                render(&event, self.raw_text, &mut record);
+                self.sink.write(&record).at(|| describe(&event))?;
+                commits.written(&event);
+            }
+            record.shrink_to(KEEP_RECORD_BYTES);
+            commits.publish(self.sink.stored(), self.progress);
+        }
+        self.flush(&mut commits)
+    }
+
+    /// The next batch; `None` when there will be none.
+    fn next(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
+        match batches.try_recv() {
+            Ok(batch) => return Ok(Some(batch)),
+            Err(TryRecvError::Disconnected) => return Ok(None),
+            Err(TryRecvError::Empty) => {}
+        }
+        if !self.linger.is_zero() && commits.records > self.sink.stored() {
+            match batches.recv_deadline(Instant::now() + self.linger) {
+                Ok(batch) => return Ok(Some(batch)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.flush(commits)?;
+        Ok(batches.recv().ok())
+    }
+
+    fn flush(&mut self, commits: &mut Commits) -> Result<()> {
+        self.sink.flush()?;
+        commits.publish(self.sink.stored(), self.progress);
+        Ok(())
+    }
+}
+
+/// The commits that were written and are not known to be stored.
+#[derive(Default)]
+struct Commits {
+    /// How many records were written.
+    records: u64,
+    /// The number of the commit's record, and the position that it confirms.
+    pending: VecDeque<(u64, Lsn)>,
+}
+
+impl Commits {
+    fn written(&mut self, event: &Event<'_>) {
+        self.records += 1;
+        if let Change::Commit(commit) = &event.change {
+            self.pending.push_back((self.records, commit.end_lsn));
+        }
+    }
+
+    fn publish(&mut self, stored: u64, progress: &Progress) {
+        while let Some((record, end_lsn)) = self.pending.front()
+            && *record <= stored
+        {
+            progress.advance(*end_lsn);
+            self.pending.pop_front();
+        }
+    }
+}
+
+/// What an error says of the event it happened at: never a value.
+fn describe(event: &Event<'_>) -> String {
+    let lsn = event.envelope.wal_start;
+    match &event.change {
+        Change::Insert { relation, .. } => format!("insert into {relation} at {lsn}"),
+        Change::Update { relation, .. } => format!("update of {relation} at {lsn}"),
+        Change::Delete { relation, .. } => format!("delete from {relation} at {lsn}"),
+        Change::Relation(relation) => format!("relation {relation}"),
+        Change::Begin(begin) => {
+            format!("begin of transaction {} at {}", begin.xid, begin.final_lsn)
+        }
+        Change::Commit(commit) => format!("commit at {}", commit.commit_lsn),
+        Change::Origin(_) | Change::Type(_) | Change::Truncate { .. } => format!("event at {lsn}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_published_when_its_record_is_stored() {
+        let progress = Progress::default();
+        let mut commits = Commits::default();
+        commits
+            .pending
+            .extend([(2, Lsn(20)), (5, Lsn(50)), (6, Lsn(60))]);
+        for (stored, published) in [(0, 0), (1, 0), (2, 20), (5, 50), (5, 50), (6, 60)] {
+            commits.publish(stored, &progress);
+            assert_eq!(progress.stored(), Lsn(published), "{stored} stored");
+        }
+    }
+}

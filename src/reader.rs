@@ -1,0 +1,226 @@
+//! The reader: replication stream → events → the channel, and the confirmed position back.
+//!
+//! It owns the socket, what the server described, the open transaction and the open batch. A batch
+//! leaves when it is full or when nothing more has arrived; so batches grow by themselves while
+//! the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
+//! a slow sink costs neither memory nor the connection.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
+
+use crate::error::{Context, Result};
+use crate::event::{Batch, Envelope};
+use crate::pg::pgoutput;
+use crate::pg::replication::{Message, ReplicationStream, Reply};
+use crate::position::Position;
+use crate::progress::Progress;
+use crate::relation::Catalog;
+use crate::signals::Signals;
+use crate::summary::Summary;
+
+/// How long one read waits: how soon a signal, or a producer that ended, is noticed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long a clean stop waits for the end of an open transaction, and after that for the
+/// producer. With the end of the stream itself it stays under 10 s, where service managers lose
+/// patience.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Why reading ended without an error of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A signal asked for it.
+    Stopped,
+    /// The producer ended; it knows why.
+    ProducerEnded,
+}
+
+/// How far a stop got.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// The producer has ended: everything is stored, or it knows why not.
+    Whole,
+    /// It is still waiting for its sink.
+    InPart,
+}
+
+/// One session's reading side.
+pub struct Reader<'a> {
+    stream: ReplicationStream,
+    batches: Option<Sender<Batch>>,
+    /// Yields nothing; disconnected once the producer has ended.
+    producer: Receiver<()>,
+    progress: &'a Progress,
+    status_interval: Duration,
+    status_sent: Instant,
+    catalog: Catalog,
+    batch: Batch,
+    position: Position,
+    summary: Summary,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from `stream` into `batches`; `position` is where the slot was confirmed.
+    pub fn new(
+        stream: ReplicationStream,
+        batches: Sender<Batch>,
+        producer: Receiver<()>,
+        progress: &'a Progress,
+        status_interval: Duration,
+    ) -> Self {
+        Reader {
+            stream,
+            batches: Some(batches),
+            producer,
+            progress,
+            status_interval,
+            status_sent: Instant::now(),
+            catalog: Catalog::default(),
+            batch: Batch::default(),
+            position: Position::starting_at(progress.stored()),
+            summary: Summary::default(),
+        }
+    }
+
+    /// Reads until something ends it.
+    pub fn run(&mut self, signals: &Signals) -> Result<Ending> {
+        self.stream.set_read_timeout(POLL)?;
+        let mut stopping_since = None;
+        loop {
+            let ending = self.take_what_arrived(signals)?;
+            if let Some(ending) = ending.or_else(|| self.producer_ended()) {
+                return Ok(ending);
+            }
+            self.report_if_due()?;
+            if signals.stop_requested() {
+                let since = *stopping_since.get_or_insert_with(Instant::now);
+                if self.may_stop(since) {
+                    return Ok(Ending::Stopped);
+                }
+            }
+            self.stream.wait()?;
+        }
+    }
+
+    /// Works through what has been read, and hands it over.
+    fn take_what_arrived(&mut self, signals: &Signals) -> Result<Option<Ending>> {
+        while let Some(message) = self.stream.message()? {
+            match message {
+                Message::XLogData {
+                    wal_start,
+                    wal_end,
+                    timestamp,
+                    data,
+                } => {
+                    let envelope = Envelope {
+                        wal_start,
+                        wal_end,
+                        timestamp,
+                    };
+                    let message = pgoutput::Message::decode(data)
+                        .and_then(|message| self.position.follow(&message).map(|()| message))
+                        .and_then(|message| {
+                            self.batch
+                                .push(envelope, &message, &mut self.catalog)
+                                .map(|()| message)
+                        })
+                        .at(|| format!("message at {wal_start}"))?;
+                    let committed = matches!(message, pgoutput::Message::Commit(_));
+                    self.summary.count(data.len(), committed);
+                    // At a stop, what follows this commit is left to the next session.
+                    if committed && signals.stop_requested() {
+                        return self.hand_over();
+                    }
+                    if self.batch.is_full()
+                        && let Some(ending) = self.hand_over()?
+                    {
+                        return Ok(Some(ending));
+                    }
+                }
+                Message::Keepalive { wal_end, reply } => {
+                    self.position.sent_up_to(wal_end);
+                    if reply {
+                        self.report()?;
+                    }
+                }
+            }
+        }
+        match self.batch.is_empty() {
+            true => Ok(None),
+            false => self.hand_over(),
+        }
+    }
+
+    /// Sends the open batch, and waits, reporting, while the channel is full.
+    fn hand_over(&mut self) -> Result<Option<Ending>> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.position.handed_over();
+        loop {
+            let Some(batches) = &self.batches else {
+                return Ok(Some(Ending::ProducerEnded));
+            };
+            match batches.send_timeout(batch, POLL) {
+                Ok(()) => return Ok(None),
+                Err(SendTimeoutError::Disconnected(_)) => return Ok(Some(Ending::ProducerEnded)),
+                Err(SendTimeoutError::Timeout(back)) => batch = back,
+            }
+            self.report_if_due()?;
+        }
+    }
+
+    fn producer_ended(&self) -> Option<Ending> {
+        let ended = self.producer.try_recv() == Err(TryRecvError::Disconnected);
+        ended.then_some(Ending::ProducerEnded)
+    }
+
+    /// Between transactions a stop leaves nothing to be sent again. A large one is waited for, but
+    /// not for ever.
+    fn may_stop(&self, since: Instant) -> bool {
+        let Some(xid) = self.position.open_transaction() else {
+            return true;
+        };
+        if since.elapsed() < STOP_GRACE {
+            return false;
+        }
+        log::warn!("stopping inside transaction {xid}: it will be sent again from its begin");
+        true
+    }
+
+    fn report_if_due(&mut self) -> Result<()> {
+        if self.status_sent.elapsed() >= self.status_interval {
+            self.report()?;
+        }
+        self.summary.log_if_due(&self.position);
+        Ok(())
+    }
+
+    fn report(&mut self) -> Result<()> {
+        let confirmed = self.position.confirm(self.progress.stored());
+        self.stream.send_status(confirmed, Reply::NotNeeded)?;
+        self.status_sent = Instant::now();
+        Ok(())
+    }
+
+    /// After a stop: waits for the producer to store what it has, confirms it and ends the stream.
+    /// What is not stored in time is not confirmed, and comes again.
+    pub fn finish(mut self) -> Result<Drained> {
+        self.batches = None;
+        let deadline = Instant::now() + STOP_GRACE;
+        let mut drained = Drained::Whole;
+        while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+            if Instant::now() >= deadline {
+                log::warn!(
+                    "stopping although the sink has not stored everything: the rest will be sent again"
+                );
+                drained = Drained::InPart;
+                break;
+            }
+            self.report_if_due()?;
+        }
+        self.report()?;
+        self.stream.end()?;
+        log::info!("stopped; confirmed up to {}", self.position.confirmed());
+        Ok(drained)
+    }
+}

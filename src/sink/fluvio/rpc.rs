@@ -1,0 +1,265 @@
+//! One connection to a Fluvio server: a request out, its response in, each before a deadline.
+//!
+//! Both are an Int32 length and that many bytes; a request begins with a header (key, version,
+//! correlation id, client), a response with the correlation id. The versions are agreed on when
+//! the connection is made, each the highest that both sides have.
+
+use std::io::{Cursor, ErrorKind, Read, Write};
+use std::marker::PhantomData;
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use fluvio_protocol::api::{Request, RequestHeader};
+use fluvio_protocol::link::ErrorCode;
+use fluvio_protocol::link::versions::{ApiVersionKey, ApiVersionsRequest};
+use fluvio_protocol::{Decoder, Encoder};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// The longest response taken. The server's largest batch is 32 MiB and a fetch returns little
+/// more than one.
+const MAX_RESPONSE_BYTES: usize = 80 * 1024 * 1024;
+
+/// Responses grow in steps of what has arrived, never by what a length field promises.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection. After an error it is of no use: what the server did is not known.
+pub struct Rpc {
+    stream: TcpStream,
+    address: String,
+    timeout: Duration,
+    versions: Vec<ApiVersionKey>,
+    correlation_id: i32,
+    out: Vec<u8>,
+}
+
+/// A request under way; its response has not been read.
+pub struct Pending<R> {
+    correlation_id: i32,
+    version: i16,
+    deadline: Instant,
+    request: PhantomData<R>,
+}
+
+impl Rpc {
+    /// Connects and agrees on versions. `timeout` holds for this and for each request.
+    pub fn connect(address: &str, timeout: Duration) -> Result<Rpc> {
+        let stream = connect(address, timeout).at(|| format!("Fluvio at {address}"))?;
+        let mut rpc = Rpc {
+            stream,
+            address: address.to_owned(),
+            timeout,
+            versions: Vec::new(),
+            correlation_id: 0,
+            out: Vec::new(),
+        };
+        rpc.agree_on_versions()?;
+        Ok(rpc)
+    }
+
+    fn agree_on_versions(&mut self) -> Result<()> {
+        let request = ApiVersionsRequest {
+            client_version: env!("CARGO_PKG_VERSION").to_owned(),
+            client_os: std::env::consts::OS.to_owned(),
+            client_arch: std::env::consts::ARCH.to_owned(),
+        };
+        let pending = self.send_at(&request, ApiVersionsRequest::DEFAULT_API_VERSION)?;
+        let response = self.receive(pending)?;
+        if response.error_code != ErrorCode::None {
+            return Err(self.error(Error::config(response.error_code.to_string())));
+        }
+        self.versions = response.api_keys;
+        Ok(())
+    }
+
+    /// The highest version of `R` that both sides have.
+    pub fn version<R: Request>(&self) -> Result<i16> {
+        let server = self
+            .versions
+            .iter()
+            .find(|key| key.api_key == R::API_KEY as i16);
+        // An SPU does not list every request that it answers; those are asked at our version.
+        let Some(server) = server else {
+            return Ok(R::DEFAULT_API_VERSION);
+        };
+        let highest = server.max_version.min(R::MAX_API_VERSION);
+        if highest >= server.min_version.max(R::MIN_API_VERSION) {
+            return Ok(highest);
+        }
+        let error = Error::config(format!(
+            "incompatible server: request {} at versions {} to {}, this program has {} to {}",
+            R::API_KEY,
+            server.min_version,
+            server.max_version,
+            R::MIN_API_VERSION,
+            R::MAX_API_VERSION
+        ));
+        Err(self.error(
+            error.with_hint("this program speaks the protocol of Fluvio 0.18 (client 0.50)"),
+        ))
+    }
+
+    /// Sends a request and waits for its response.
+    pub fn call<R: Request>(&mut self, request: &R) -> Result<R::Response> {
+        let pending = self.send(request)?;
+        self.receive(pending)
+    }
+
+    /// Sends a request. Responses come in the order of the requests.
+    pub fn send<R: Request>(&mut self, request: &R) -> Result<Pending<R>> {
+        let version = self.version::<R>()?;
+        self.send_at(request, version)
+    }
+
+    fn send_at<R: Request>(&mut self, request: &R, version: i16) -> Result<Pending<R>> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let deadline = Instant::now() + self.timeout;
+        let mut header = RequestHeader::new_with_client(R::API_KEY, "postgres-source");
+        header
+            .set_api_version(version)
+            .set_correlation_id(self.correlation_id);
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        out.extend_from_slice(&[0; 4]);
+        let encoded = header
+            .encode(&mut out, 0)
+            .and_then(|()| request.encode(&mut out, version));
+        encoded.map_err(|e| {
+            self.error(Error::new(Kind::Bug, "cannot encode a request").with_source(e))
+        })?;
+        let len = i32::try_from(out.len() - 4)
+            .map_err(|_| self.error(Error::undeliverable("a request of more than 2 GiB")))?;
+        out[..4].copy_from_slice(&len.to_be_bytes());
+        let written = write_all(&mut self.stream, &out, deadline);
+        self.out = out;
+        written.map_err(|e| self.error(e))?;
+        Ok(Pending {
+            correlation_id: self.correlation_id,
+            version,
+            deadline,
+            request: PhantomData,
+        })
+    }
+
+    /// Waits for the response to a request.
+    pub fn receive<R: Request>(&mut self, pending: Pending<R>) -> Result<R::Response> {
+        let response =
+            read_response(&mut self.stream, pending.deadline).map_err(|e| self.error(e))?;
+        let mut cursor = Cursor::new(&response[..]);
+        let mut correlation_id = 0i32;
+        let mut decoded = R::Response::default();
+        let result = correlation_id
+            .decode(&mut cursor, 0)
+            .and_then(|()| decoded.decode(&mut cursor, pending.version));
+        result.map_err(|e| {
+            self.error(Error::undeliverable("a response that cannot be read").with_source(e))
+        })?;
+        if correlation_id != pending.correlation_id {
+            return Err(self.error(Error::undeliverable(format!(
+                "a response to request {correlation_id}, expected was {}",
+                pending.correlation_id
+            ))));
+        }
+        Ok(decoded)
+    }
+
+    /// An error of this connection, with the server it is to.
+    pub fn error(&self, error: Error) -> Error {
+        error.at(format!("Fluvio at {}", self.address))
+    }
+}
+
+impl Drop for Rpc {
+    /// Gives up what is still under way: nothing can be sent behind our back.
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn connect(address: &str, timeout: Duration) -> Result<TcpStream> {
+    let deadline = Instant::now() + timeout;
+    let addresses = address.to_socket_addrs().map_err(|e| {
+        let error = Error::unreachable("cannot resolve the address").with_source(e);
+        error.with_hint("the form is host:port")
+    })?;
+    let mut last = Error::unreachable("the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
+            Ok(stream) => {
+                // A request is written whole; waiting for more would only delay it.
+                stream.set_nodelay(true).map_err(lost)?;
+                return Ok(stream);
+            }
+            Err(e) => last = Error::unreachable("cannot connect").with_source(e),
+        }
+    }
+    Err(last.with_hint("is the cluster running? See \"fluvio cluster status\""))
+}
+
+fn write_all(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> Result<()> {
+    while !bytes.is_empty() {
+        stream
+            .set_write_timeout(Some(left(deadline)?))
+            .map_err(lost)?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(lost(ErrorKind::WriteZero.into())),
+            Ok(written) => bytes = &bytes[written..],
+            Err(e) if is_timeout(&e) => {}
+            Err(e) => return Err(lost(e)),
+        }
+    }
+    Ok(())
+}
+
+fn read_response(stream: &mut TcpStream, deadline: Instant) -> Result<Vec<u8>> {
+    let mut len = [0; 4];
+    read_exact(stream, &mut len, deadline)?;
+    let len = i32::from_be_bytes(len);
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|len| *len <= MAX_RESPONSE_BYTES)
+        .ok_or_else(|| {
+            let error = Error::undeliverable(format!("a response of {len} bytes"));
+            error.with_hint("is this a Fluvio server, without TLS?")
+        })?;
+    let mut response = Vec::new();
+    while response.len() < len {
+        let start = response.len();
+        response.resize(len.min(start + READ_BYTES), 0);
+        read_exact(stream, &mut response[start..], deadline)?;
+    }
+    Ok(response)
+}
+
+fn read_exact(stream: &mut TcpStream, mut buffer: &mut [u8], deadline: Instant) -> Result<()> {
+    while !buffer.is_empty() {
+        stream
+            .set_read_timeout(Some(left(deadline)?))
+            .map_err(lost)?;
+        match stream.read(buffer) {
+            Ok(0) => return Err(lost(ErrorKind::UnexpectedEof.into())),
+            Ok(read) => buffer = &mut buffer[read..],
+            Err(e) if is_timeout(&e) => {}
+            Err(e) => return Err(lost(e)),
+        }
+    }
+    Ok(())
+}
+
+fn left(deadline: Instant) -> Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Error::unreachable("no answer in time")),
+        left => Ok(left),
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+fn lost(error: std::io::Error) -> Error {
+    Error::unreachable("the connection was lost").with_source(error)
+}

@@ -1,0 +1,111 @@
+//! Records as lines on standard output.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use super::Sink;
+use crate::error::{Error, Result};
+
+/// Lines are written in pieces of this size while they keep coming.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// One record a line ([NDJSON](https://github.com/ndjson/ndjson-spec)). A record counts as stored
+/// when the operating system has taken it.
+pub struct Lines<W: Write + Send> {
+    out: W,
+    buffer: Vec<u8>,
+    taken: u64,
+    stored: u64,
+}
+
+impl Lines<File> {
+    /// Lines on standard output, past the standard library's own buffer, which flushes each line.
+    pub fn on_stdout() -> Result<Self> {
+        let stdout = std::io::stdout();
+        let out = stdout.as_fd().try_clone_to_owned().map_err(closed)?;
+        Ok(Lines::new(File::from(out)))
+    }
+}
+
+impl<W: Write + Send> Lines<W> {
+    /// Lines into `out`.
+    pub fn new(out: W) -> Self {
+        Lines {
+            out,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            taken: 0,
+            stored: 0,
+        }
+    }
+}
+
+impl<W: Write + Send> Sink for Lines<W> {
+    fn write(&mut self, record: &[u8]) -> Result<()> {
+        self.buffer.extend_from_slice(record);
+        self.buffer.push(b'\n');
+        self.taken += 1;
+        match self.buffer.len() >= BUFFER_BYTES {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out
+            .write_all(&self.buffer)
+            .and_then(|()| self.out.flush())
+            .map_err(closed)?;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES);
+        self.stored = self.taken;
+        Ok(())
+    }
+
+    fn stored(&self) -> u64 {
+        self.stored
+    }
+}
+
+/// Nothing can reopen standard output, so this is never tried again.
+fn closed(error: std::io::Error) -> Error {
+    Error::undeliverable("cannot write to standard output")
+        .with_source(error)
+        .with_hint("what was not written has not been confirmed and will come again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_only_when_written() {
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&mut out);
+        lines.write(b"{}").unwrap();
+        assert_eq!(lines.stored(), 0);
+        lines.write(&[b'x'; BUFFER_BYTES]).unwrap();
+        assert_eq!(lines.stored(), 2);
+        lines.write(b"[]").unwrap();
+        lines.flush().unwrap();
+        assert_eq!(lines.stored(), 3);
+        assert!(out.starts_with(b"{}\nxxx") && out.ends_with(b"xxx\n[]\n"));
+    }
+
+    #[test]
+    fn a_closed_output_ends_the_program() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut lines = Lines::new(Closed);
+        lines.write(b"{}").unwrap();
+        assert!(!lines.flush().unwrap_err().kind().is_transient());
+        assert_eq!(lines.stored(), 0);
+    }
+}
