@@ -1,0 +1,8 @@
+//! The tests: the program as a child process between real servers, and its parts.
+//!
+//! - `golden`: the event sequence of the specification, byte for byte
+#![allow(missing_docs)]
+
+mod support;
+
+mod golden;

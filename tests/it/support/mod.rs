@@ -1,0 +1,38 @@
+//! What the tests stand on: real servers, a network with faults, a scripted server and the program.
+#![allow(dead_code)]
+
+pub mod connector;
+pub mod fluvio;
+pub mod pipeline;
+pub mod ports;
+pub mod postgres;
+pub mod proxy;
+pub mod record;
+pub mod script;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The pause between two looks at a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Waits until `holds` is true and panics with `what` when the deadline passes first.
+#[track_caller]
+pub fn wait_until(what: &str, deadline: Duration, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    // The condition is looked at once more after the deadline, so that a long pause of
+    // this thread on a busy machine is not taken for a failure.
+    loop {
+        let late = Instant::now() >= end;
+        if holds() {
+            return;
+        }
+        assert!(!late, "waited {deadline:?} in vain: {what}");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Locks also after a panic elsewhere, because helpers must still clean up after a failed test.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,106 @@
+//! A database, a topic, and the program between them.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::connector::{ConfigFile, Connector};
+use super::fluvio::Cluster;
+use super::postgres::{Database, Postgres, unique};
+use super::record::Record;
+
+/// What a test waits for comes much sooner, or never.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A source and a destination of a test's own.
+pub struct Pipeline {
+    pub database: Database,
+    cluster: &'static Cluster,
+    own_cluster: Option<Cluster>,
+    pub topic: String,
+    pub slot: String,
+    pub publication: String,
+    endpoint: String,
+}
+
+impl Pipeline {
+    /// On the servers that all tests share.
+    pub fn new(name: &str) -> Pipeline {
+        Pipeline::on(Postgres::shared(), name)
+    }
+
+    /// On a PostgreSQL of the test's own.
+    pub fn on(postgres: &Postgres, name: &str) -> Pipeline {
+        let cluster = shared_cluster();
+        Pipeline {
+            database: postgres.database(name),
+            cluster,
+            own_cluster: None,
+            topic: unique(name).replace('_', "-"),
+            slot: unique(name),
+            publication: unique(name),
+            endpoint: cluster.sc_addr(),
+        }
+    }
+
+    /// With a Fluvio that the test may break.
+    pub fn with_cluster(mut self, cluster: Cluster) -> Pipeline {
+        self.endpoint = cluster.sc_addr();
+        self.own_cluster = Some(cluster);
+        self
+    }
+
+    pub fn cluster(&self) -> &Cluster {
+        self.own_cluster.as_ref().unwrap_or(self.cluster)
+    }
+
+    pub fn config(&self) -> ConfigFile {
+        ConfigFile::new(&self.topic, &self.publication, &self.slot)
+            .fluvio("endpoint", &self.endpoint)
+            .set("status_interval", "100ms")
+            .set("retry", "{ min: 50ms, max: 500ms }")
+    }
+
+    /// Starts the program and waits until it streams.
+    pub fn start(&self) -> Connector {
+        self.start_with(&self.config())
+    }
+
+    pub fn start_with(&self, config: &ConfigFile) -> Connector {
+        let connector = Connector::spawn_config(config, &self.database.url(), &[]);
+        connector.wait_log("streaming from", DEADLINE);
+        connector
+    }
+
+    /// What is in the topic now.
+    pub fn records(&self) -> Vec<Record> {
+        Record::parse_all(&self.cluster().records(&self.topic))
+    }
+
+    /// Waits for so many records of a type.
+    pub fn wait_kind(&self, kind: &str, count: usize) -> Vec<Record> {
+        let tag = format!("\"message\":{{\"type\":\"{kind}\"");
+        let is_kind = |record: &&Vec<u8>| contains(record, tag.as_bytes());
+        let records = self
+            .cluster()
+            .wait_records(&self.topic, DEADLINE, |records| {
+                records.iter().filter(is_kind).count() >= count
+            });
+        Record::parse_all(&records)
+    }
+
+    /// Waits until the topic has this transaction's commit.
+    pub fn wait_commits(&self, count: usize) -> Vec<Record> {
+        self.wait_kind("commit", count)
+    }
+}
+
+/// The type stands near the front of a record, so this does not read whole rows.
+fn contains(record: &[u8], part: &[u8]) -> bool {
+    let head = &record[..record.len().min(200)];
+    head.windows(part.len()).any(|window| window == part)
+}
+
+fn shared_cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
+}

@@ -1,0 +1,115 @@
+//! The records of a topic, as a test looks at them, and the properties that every topic has.
+
+use serde_json::Value;
+
+/// One record's JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record(pub Value);
+
+impl Record {
+    pub fn parse(bytes: &[u8]) -> Record {
+        let text = String::from_utf8(bytes.to_vec()).expect("records are UTF-8");
+        let value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        // Compact, no trailing newline, keys in the order of the format.
+        assert_eq!(serde_json::to_string(&value).expect("JSON"), text);
+        Record(value)
+    }
+
+    pub fn parse_all(records: &[Vec<u8>]) -> Vec<Record> {
+        records.iter().map(|record| Record::parse(record)).collect()
+    }
+
+    pub fn message(&self) -> &Value {
+        &self.0["message"]
+    }
+
+    pub fn kind(&self) -> &str {
+        self.message()["type"]
+            .as_str()
+            .expect("every message has a type")
+    }
+
+    pub fn lsn(&self, key: &str) -> u64 {
+        self.message()[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key} in {self:?}"))
+    }
+
+    /// The new row of an insert or update.
+    pub fn row(&self) -> &Vec<Value> {
+        let message = self.message();
+        let tuple = message.get("tuple").or(message.get("new_tuple"));
+        tuple
+            .and_then(Value::as_array)
+            .unwrap_or_else(|| panic!("a row in {self:?}"))
+    }
+
+    /// The integer in a column of the row.
+    pub fn int(&self, column: usize) -> i64 {
+        let value = self.row()[column]
+            .as_object()
+            .and_then(|value| value.values().next());
+        value
+            .and_then(Value::as_i64)
+            .unwrap_or_else(|| panic!("an integer in {self:?}"))
+    }
+}
+
+/// The types, without the empty transactions that servers up to 14 send.
+pub fn kinds(records: &[Record]) -> Vec<&str> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for record in records {
+        match (record.kind(), kinds.last()) {
+            ("commit", Some(&"begin")) => drop(kinds.pop()),
+            (kind, _) => kinds.push(kind),
+        }
+    }
+    kinds
+}
+
+/// The integers that were inserted into the first column, in the order of the topic.
+pub fn inserted(records: &[Record]) -> Vec<i64> {
+    let inserts = records.iter().filter(|record| record.kind() == "insert");
+    inserts.map(|record| record.int(0)).collect()
+}
+
+/// What holds in every topic, whatever died: a transaction that appears complete appears in commit
+/// order the first time; one may be repeated whole, or be broken off and begin again, but nothing
+/// of it stands outside its begin and commit.
+///
+/// Returns the integers inserted by complete transactions, at their first appearance.
+pub fn first_appearances(records: &[Record]) -> Vec<i64> {
+    let mut open: Option<(u64, Vec<i64>)> = None;
+    let mut last_commit = 0;
+    let mut rows = Vec::new();
+    for record in records {
+        match record.kind() {
+            // A begin inside a transaction: the session before broke off.
+            "begin" => open = Some((record.lsn("final_lsn"), Vec::new())),
+            "commit" => {
+                let (final_lsn, inserted) = open.take().expect("a commit has a begin");
+                assert_eq!(record.lsn("commit_lsn"), final_lsn);
+                if final_lsn > last_commit {
+                    last_commit = final_lsn;
+                    rows.extend(inserted);
+                }
+            }
+            kind => {
+                let (_, inserted) = open.as_mut().unwrap_or_else(|| panic!("{kind} outside"));
+                if kind == "insert" {
+                    inserted.push(record.int(0));
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// The end of the last commit in the topic.
+pub fn last_commit_end(records: &[Record]) -> u64 {
+    let commits = records.iter().filter(|record| record.kind() == "commit");
+    commits
+        .map(|commit| commit.lsn("end_lsn"))
+        .max()
+        .unwrap_or(0)
+}
