@@ -1,0 +1,165 @@
+//! The cluster that a test runs against: the server in this process, or a real one.
+
+use std::time::{Duration, Instant};
+
+use super::FluvioServer;
+use super::client::TopicReader;
+
+/// The variable that names the SC of a real cluster, `host:port`.
+const REAL_CLUSTER: &str = "FLUVIO_TEST_SC";
+
+/// How often a topic is looked at while a test waits for records.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A cluster for a test.
+pub enum Cluster {
+    /// The server in this process.
+    InProcess(FluvioServer),
+    /// The address of the SC of a real cluster.
+    Real(String),
+}
+
+impl Cluster {
+    /// The real cluster that `FLUVIO_TEST_SC` names, else a new server in this process.
+    pub fn start() -> Self {
+        match std::env::var(REAL_CLUSTER) {
+            Ok(sc_addr) if !sc_addr.is_empty() => Self::Real(sc_addr),
+            _ => Self::InProcess(FluvioServer::start()),
+        }
+    }
+
+    /// What a profile names: the address of the SC.
+    pub fn sc_addr(&self) -> String {
+        match self {
+            Self::InProcess(server) => server.sc_addr(),
+            Self::Real(sc_addr) => sc_addr.clone(),
+        }
+    }
+
+    /// Whether it is a real one. Its topics outlive the test, so they need names of their own.
+    pub fn is_real(&self) -> bool {
+        self.server().is_none()
+    }
+
+    /// The server in this process, for the tests that provoke faults.
+    pub fn server(&self) -> Option<&FluvioServer> {
+        match self {
+            Self::InProcess(server) => Some(server),
+            Self::Real(_) => None,
+        }
+    }
+
+    /// The values of all records of partition 0, in order; none if there is no such topic.
+    pub fn records(&self, topic: &str) -> Vec<Vec<u8>> {
+        match self {
+            Self::InProcess(server) => server.records(topic, 0),
+            Self::Real(sc_addr) => {
+                let mut reader = TopicReader::new(sc_addr, topic);
+                reader
+                    .read(usize::MAX)
+                    .unwrap_or_else(|error| panic!("cannot read {topic}: {error}"));
+                reader.into_values()
+            }
+        }
+    }
+
+    /// Looks at partition 0 until `done` says so, and returns what it holds then.
+    ///
+    /// # Panics
+    ///
+    /// At the deadline.
+    pub fn wait_records(
+        &self,
+        topic: &str,
+        deadline: Duration,
+        mut done: impl FnMut(&[Vec<u8>]) -> bool,
+    ) -> Vec<Vec<u8>> {
+        let started = Instant::now();
+        let mut look = Look::new(self, topic);
+        loop {
+            let news = look.again();
+            // Asking again about the same records costs time and brings the same answer.
+            if news && done(look.values()) {
+                return look.into_values();
+            }
+            assert!(
+                started.elapsed() < deadline,
+                "the topic {topic} has {} records after {deadline:?}, which is not enough",
+                look.values().len()
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// A topic that is looked at again and again.
+enum Look<'a> {
+    InProcess {
+        server: &'a FluvioServer,
+        topic: &'a str,
+        values: Vec<Vec<u8>>,
+        first: bool,
+    },
+    Real {
+        reader: TopicReader,
+        first: bool,
+    },
+}
+
+impl<'a> Look<'a> {
+    fn new(cluster: &'a Cluster, topic: &'a str) -> Self {
+        match cluster {
+            Cluster::InProcess(server) => Self::InProcess {
+                server,
+                topic,
+                values: Vec::new(),
+                first: true,
+            },
+            Cluster::Real(sc_addr) => Self::Real {
+                reader: TopicReader::new(sc_addr, topic),
+                first: true,
+            },
+        }
+    }
+
+    /// True when there is something new, and the first time.
+    fn again(&mut self) -> bool {
+        match self {
+            Self::InProcess {
+                server,
+                topic,
+                values,
+                first,
+            } => {
+                let end = server.end_offset(topic, 0);
+                let known = i64::try_from(values.len()).expect("a count of records");
+                if end != known {
+                    *values = server.records(topic, 0);
+                }
+                std::mem::take(first) || end != known
+            }
+            Self::Real { reader, first } => {
+                let before = reader.values().len();
+                // A cluster that is just starting has no leader yet. The deadline decides.
+                if let Err(error) = reader.read(usize::MAX) {
+                    eprintln!("cannot read the topic now: {error}");
+                }
+                std::mem::take(first) || reader.values().len() != before
+            }
+        }
+    }
+
+    fn values(&self) -> &[Vec<u8>] {
+        match self {
+            Self::InProcess { values, .. } => values,
+            Self::Real { reader, .. } => reader.values(),
+        }
+    }
+
+    fn into_values(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::InProcess { values, .. } => values,
+            Self::Real { reader, .. } => reader.into_values(),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A Fluvio cluster inside of the test process: one SC and one SPU that the ordinary client cannot
+//! tell from real ones as far as these tests go, kept in memory, with faults on demand.
+//!
+//! [`Cluster`] is what most tests start: this server, or a real cluster if the environment names
+//! one.
+
+#![allow(dead_code)]
+
+mod client;
+mod cluster;
+mod faults;
+mod log;
+mod net;
+mod sc;
+mod spu;
+mod topics;
+mod wire;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fluvio_protocol::link::ErrorCode;
+use fluvio_sc_schema::Status;
+use fluvio_sc_schema::topic::TopicSpec;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+#[allow(unused_imports)]
+pub use self::{
+    client::{TopicReader, end_offset},
+    cluster::Cluster,
+    faults::{Close, Fault, When},
+    log::{BATCH_MAX, BatchInfo},
+    net::{Accepting, Side},
+};
+
+use self::faults::Plan;
+use self::log::StoredBatch;
+use self::net::{Endpoint, Gate};
+use self::topics::Topics;
+
+/// What the SC, the SPU and the test look at together.
+struct Shared {
+    topics: Mutex<Topics>,
+    topics_changed: watch::Sender<()>,
+    records_changed: watch::Sender<()>,
+    produce_faults: Mutex<Plan<Fault>>,
+    offset_faults: Mutex<Plan<ErrorCode>>,
+    not_leader_until: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    fn new(spu_port: u16) -> Self {
+        Self {
+            topics: Mutex::new(Topics::new(spu_port)),
+            topics_changed: watch::Sender::new(()),
+            records_changed: watch::Sender::new(()),
+            produce_faults: Mutex::default(),
+            offset_faults: Mutex::default(),
+            not_leader_until: Mutex::default(),
+        }
+    }
+
+    fn change_topics(&self, change: impl FnOnce(&mut Topics) -> Status) -> Status {
+        let status = change(&mut self.topics.lock().unwrap());
+        self.topics_changed.send_replace(());
+        // The stream of a topic that is gone ends.
+        self.records_changed.send_replace(());
+        status
+    }
+
+    fn has_partition(&self, topic: &str, partition: u32) -> bool {
+        self.end_offset(topic, partition).is_some()
+    }
+
+    fn end_offset(&self, topic: &str, partition: u32) -> Option<i64> {
+        let topics = self.topics.lock().unwrap();
+        topics.log(topic, partition).map(|log| log.end())
+    }
+
+    fn batches(&self, topic: &str, partition: u32) -> Vec<Arc<StoredBatch>> {
+        let topics = self.topics.lock().unwrap();
+        topics
+            .log(topic, partition)
+            .map(|log| log.batches().to_vec())
+            .unwrap_or_default()
+    }
+
+    fn is_not_leader(&self) -> bool {
+        let until = *self.not_leader_until.lock().unwrap();
+        until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// The server. It ends when it is dropped.
+///
+/// Everything that it forgets it forgets then: [`stop`](Self::stop) and
+/// [`restart`](Self::restart) keep the records.
+pub struct FluvioServer {
+    /// None only while the server is dropped.
+    runtime: Option<Runtime>,
+    shared: Arc<Shared>,
+    sc: Arc<Endpoint>,
+    spu: Arc<Endpoint>,
+    frozen: watch::Sender<bool>,
+    not_leader_after_restart: Mutex<Option<Duration>>,
+}
+
+impl FluvioServer {
+    /// Listens on two free ports of the loopback interface.
+    pub fn start() -> Self {
+        Self::start_on(0, 0).expect("the loopback interface has free ports")
+    }
+
+    /// Listens on these ports of the loopback interface; 0 is any free one.
+    pub fn start_on(sc_port: u16, spu_port: u16) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("fluvio-server")
+            .enable_all()
+            .build()?;
+        let frozen = watch::Sender::new(false);
+        let bind = |side, port| Endpoint::bind(side, port, runtime.handle(), Gate::new(&frozen));
+        let (sc, sc_listener) = bind(Side::Sc, sc_port)?;
+        let (spu, spu_listener) = bind(Side::Spu, spu_port)?;
+        let shared = Arc::new(Shared::new(spu.address().port()));
+        sc.listen(sc_listener, &shared);
+        spu.listen(spu_listener, &shared);
+        Ok(Self {
+            runtime: Some(runtime),
+            shared,
+            sc,
+            spu,
+            frozen,
+            not_leader_after_restart: Mutex::default(),
+        })
+    }
+
+    /// What a profile names: the address of the SC.
+    pub fn sc_addr(&self) -> String {
+        self.sc.address().to_string()
+    }
+
+    /// The address of the SPU, which clients learn from the SC.
+    pub fn spu_addr(&self) -> String {
+        self.spu.address().to_string()
+    }
+
+    fn endpoint(&self, side: Side) -> &Arc<Endpoint> {
+        match side {
+            Side::Sc => &self.sc,
+            Side::Spu => &self.spu,
+        }
+    }
+
+    /// Closes both listeners and every connection, in order. The records stay.
+    pub fn stop(&self) {
+        self.stop_side(Side::Sc);
+        self.stop_side(Side::Spu);
+    }
+
+    /// Listens again where it did.
+    pub fn restart(&self) {
+        self.restart_side(Side::Spu);
+        self.restart_side(Side::Sc);
+    }
+
+    /// Stops one of the two. The SC goes on to call the SPU online while it is stopped.
+    pub fn stop_side(&self, side: Side) {
+        self.endpoint(side).close_listener();
+        self.endpoint(side).close_connections(Close::Fin);
+    }
+
+    /// Starts one of the two again.
+    pub fn restart_side(&self, side: Side) {
+        if side == Side::Spu {
+            let pause = *self.not_leader_after_restart.lock().unwrap();
+            if let Some(pause) = pause {
+                self.not_leader_for(pause);
+            }
+        }
+        self.endpoint(side).listen_again(&self.shared);
+    }
+
+    /// The real SPU leads no partition for 0.2 to 1.1 s after each start. From now on this one
+    /// does the same; None ends that.
+    pub fn set_not_leader_after_restart(&self, pause: Option<Duration>) {
+        *self.not_leader_after_restart.lock().unwrap() = pause;
+    }
+
+    /// The SPU leads no partition from now on for so long.
+    pub fn not_leader_for(&self, pause: Duration) {
+        *self.shared.not_leader_until.lock().unwrap() = Some(Instant::now() + pause);
+    }
+
+    /// Nothing is read, applied or answered any more, as if the process were stopped by SIGSTOP.
+    /// Connections are still taken by the kernel, and so is what fits into their buffers.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    /// Everything goes on, with what has come in between.
+    pub fn thaw(&self) {
+        self.frozen.send_replace(false);
+    }
+
+    /// Closes the connections of both servers. New ones are welcome.
+    pub fn drop_connections(&self, how: Close) {
+        self.sc.drop_connections(how);
+        self.spu.drop_connections(how);
+    }
+
+    /// Both servers refuse connections from now on for so long. Those that exist stay.
+    pub fn refuse_for(&self, pause: Duration) {
+        self.sc.listen_after(pause, &self.shared);
+        self.spu.listen_after(pause, &self.shared);
+    }
+
+    /// What happens to new connections of one of the two.
+    pub fn set_accepting(&self, side: Side, accepting: Accepting) {
+        self.endpoint(side).set_accepting(accepting);
+    }
+
+    /// Arms a fault on produce requests with records.
+    pub fn inject(&self, fault: Fault, when: When) {
+        self.shared.produce_faults.lock().unwrap().arm(fault, when);
+    }
+
+    /// Requests for the offsets of a partition are answered with this error.
+    pub fn inject_offset_error(&self, code: ErrorCode, when: When) {
+        self.shared.offset_faults.lock().unwrap().arm(code, when);
+    }
+
+    /// Forgets every fault that still waits, thaws, and leads and accepts as usual. A connection
+    /// that a fault has silenced stays silent.
+    pub fn clear_faults(&self) {
+        self.shared.produce_faults.lock().unwrap().clear();
+        self.shared.offset_faults.lock().unwrap().clear();
+        *self.shared.not_leader_until.lock().unwrap() = None;
+        self.set_not_leader_after_restart(None);
+        self.set_accepting(Side::Sc, Accepting::Serve);
+        self.set_accepting(Side::Spu, Accepting::Serve);
+        self.thaw();
+    }
+
+    /// Creates a topic with one partition.
+    pub fn create_topic(&self, name: &str) {
+        self.create_topic_with_partitions(name, 1);
+    }
+
+    /// Creates a topic with so many partitions.
+    pub fn create_topic_with_partitions(&self, name: &str, partitions: u32) {
+        let spec = TopicSpec::new_computed(partitions, 1, None);
+        let status = self
+            .shared
+            .change_topics(|topics| topics.create(name, spec, false));
+        assert!(!status.is_error(), "create: {status}");
+    }
+
+    /// Deletes a topic and its records.
+    pub fn delete_topic(&self, name: &str) {
+        let status = self
+            .shared
+            .change_topics(|topics| topics.delete(name, false));
+        assert!(!status.is_error(), "delete: {status}");
+    }
+
+    /// The values of all records of a partition, in order; none if there is no such partition.
+    pub fn records(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
+        let batches = self.shared.batches(topic, partition);
+        batches
+            .iter()
+            .flat_map(|batch| batch.values())
+            .cloned()
+            .collect()
+    }
+
+    /// The offset that the next record gets; 0 if there is no such partition.
+    pub fn end_offset(&self, topic: &str, partition: u32) -> i64 {
+        self.shared.end_offset(topic, partition).unwrap_or(0)
+    }
+
+    /// The batches of a partition, in order.
+    pub fn batches(&self, topic: &str, partition: u32) -> Vec<BatchInfo> {
+        let batches = self.shared.batches(topic, partition);
+        batches.iter().map(|batch| batch.info()).collect()
+    }
+
+    /// Drops the records from `end` on, as if they had never reached the disk.
+    pub fn truncate(&self, topic: &str, partition: u32, end: i64) {
+        let mut topics = self.shared.topics.lock().unwrap();
+        topics
+            .log_mut(topic, partition)
+            .unwrap_or_else(|| panic!("there is no partition {topic}-{partition}"))
+            .truncate(end);
+    }
+}
+
+impl Drop for FluvioServer {
+    fn drop(&mut self) {
+        // A failed test has other worries than connections that do not close.
+        if !std::thread::panicking() {
+            self.stop();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            // A runtime that waits for its tasks cannot be dropped in an asynchronous test.
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The topics, and how the SC describes them to its clients.
+
+use std::collections::BTreeMap;
+
+use fluvio_protocol::link::ErrorCode;
+use fluvio_sc_schema::Status;
+use fluvio_sc_schema::objects::Metadata;
+use fluvio_sc_schema::partition::{
+    PartitionResolution, PartitionSpec, PartitionStatus, ReplicaStatus,
+};
+use fluvio_sc_schema::shared::validate_resource_name;
+use fluvio_sc_schema::spu::SpuSpec;
+use fluvio_sc_schema::topic::{TopicResolution, TopicSpec, TopicStatus};
+
+use super::log::PartitionLog;
+
+/// The id of the only SPU, the one that the real cluster gives to its first.
+const SPU_ID: i32 = 5001;
+const SPU_NAME: &str = "custom-spu-5001";
+
+/// The real SC creates this topic when it starts. Without any topic the ordinary client waits for
+/// a minute before it says that a topic does not exist.
+const SYSTEM_TOPIC: &str = "consumer-offset";
+
+/// Every topic with its partitions.
+pub(super) struct Topics {
+    spu_port: u16,
+    topics: BTreeMap<String, Topic>,
+}
+
+struct Topic {
+    spec: TopicSpec,
+    partitions: Vec<PartitionLog>,
+}
+
+impl Topics {
+    pub(super) fn new(spu_port: u16) -> Self {
+        let mut topics = Self {
+            spu_port,
+            topics: BTreeMap::new(),
+        };
+        let mut spec = TopicSpec::new_computed(1, 1, None);
+        spec.set_system(true);
+        topics.insert(SYSTEM_TOPIC, spec);
+        topics
+    }
+
+    /// What the SC answers to a create. A dry run only checks.
+    pub(super) fn create(&mut self, name: &str, spec: TopicSpec, dry_run: bool) -> Status {
+        let refuse = |code, message| Status::new(name.to_owned(), code, Some(message));
+        if let Err(error) = validate_resource_name(name) {
+            return refuse(
+                ErrorCode::TopicInvalidName,
+                format!("Invalid topic name: '{name}'. {error}"),
+            );
+        }
+        if self.topics.contains_key(name) {
+            return refuse(
+                ErrorCode::TopicAlreadyExists,
+                format!("Topic '{name}' already exists"),
+            );
+        }
+        if let Some(error) = spec.validate_config() {
+            return refuse(ErrorCode::TopicInvalidConfiguration, error);
+        }
+        if spec.replicas().partitions() == 0 {
+            return refuse(
+                ErrorCode::TopicError,
+                "a topic needs a partition".to_owned(),
+            );
+        }
+        if !dry_run {
+            self.insert(name, spec);
+        }
+        Status::new_ok(name.to_owned())
+    }
+
+    fn insert(&mut self, name: &str, spec: TopicSpec) {
+        let partitions = (0..spec.replicas().partitions())
+            .map(|_| PartitionLog::default())
+            .collect();
+        self.topics
+            .insert(name.to_owned(), Topic { spec, partitions });
+    }
+
+    /// What the SC answers to a delete.
+    pub(super) fn delete(&mut self, name: &str, force: bool) -> Status {
+        let Some(topic) = self.topics.get(name) else {
+            return Status::new(
+                name.to_owned(),
+                ErrorCode::TopicNotFound,
+                Some("not found".to_owned()),
+            );
+        };
+        if topic.spec.is_system() && !force {
+            let code = ErrorCode::SystemSpecDeletionAttempt {
+                kind: "topic".to_owned(),
+                name: name.to_owned(),
+            };
+            return Status::new(name.to_owned(), code, None);
+        }
+        self.topics.remove(name);
+        Status::new_ok(name.to_owned())
+    }
+
+    pub(super) fn log(&self, topic: &str, partition: u32) -> Option<&PartitionLog> {
+        let partition = usize::try_from(partition).ok()?;
+        self.topics.get(topic)?.partitions.get(partition)
+    }
+
+    pub(super) fn log_mut(&mut self, topic: &str, partition: u32) -> Option<&mut PartitionLog> {
+        let partition = usize::try_from(partition).ok()?;
+        self.topics.get_mut(topic)?.partitions.get_mut(partition)
+    }
+
+    /// All topics, the system's among them.
+    pub(super) fn topic_metadata(&self) -> Vec<Metadata<TopicSpec>> {
+        self.topics
+            .iter()
+            .map(|(name, topic)| Metadata {
+                name: name.clone(),
+                spec: topic.spec.clone(),
+                status: TopicStatus::new(
+                    TopicResolution::Provisioned,
+                    vec![vec![SPU_ID]; topic.partitions.len()],
+                    "",
+                ),
+            })
+            .collect()
+    }
+
+    /// All partitions, the system's among them.
+    pub(super) fn partition_metadata(&self) -> Vec<Metadata<PartitionSpec>> {
+        let mut all = Vec::new();
+        for (name, topic) in &self.topics {
+            for (index, log) in topic.partitions.iter().enumerate() {
+                let replica = ReplicaStatus::new(SPU_ID, log.end(), log.end());
+                let size = i64::try_from(log.bytes()).unwrap_or(i64::MAX);
+                all.push(Metadata {
+                    name: format!("{name}-{index}"),
+                    spec: PartitionSpec::from_replicas(vec![SPU_ID], &topic.spec, None),
+                    status: PartitionStatus::new2(
+                        replica,
+                        Vec::new(),
+                        size,
+                        PartitionResolution::Online,
+                        0,
+                    ),
+                });
+            }
+        }
+        all
+    }
+
+    pub(super) fn spu_metadata(&self) -> Vec<Metadata<SpuSpec>> {
+        let spec =
+            SpuSpec::new_public_addr(SPU_ID, self.spu_port, "127.0.0.1".to_owned()).set_custom();
+        let mut spu = Metadata {
+            name: SPU_NAME.to_owned(),
+            spec,
+            ..Default::default()
+        };
+        spu.status.set_online();
+        vec![spu]
+    }
+}
