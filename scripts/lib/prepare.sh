@@ -1,0 +1,51 @@
+# What the scripts need before they begin. Sourced, with the top level as working directory.
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Runs a command as root: as it is, or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root, and sudo is missing: $*"
+    fi
+}
+
+prepare_rust() {
+    if ! command -v cargo >/dev/null && [ -f "$HOME/.cargo/env" ]; then
+        . "$HOME/.cargo/env"
+    fi
+    command -v cargo >/dev/null || fail "Rust is missing; install it from https://rustup.rs"
+    # A crate that builds C code needs a compiler.
+    command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+# Sets POSTGRES_BIN, the directory of initdb, pg_ctl and postgres.
+prepare_postgres() {
+    find_postgres && return
+    install_packages postgresql
+    find_postgres || fail "PostgreSQL is installed, but initdb is not under /usr/lib/postgresql; set POSTGRES_BIN"
+}
+
+find_postgres() {
+    if [ -z "${POSTGRES_BIN:-}" ]; then
+        POSTGRES_BIN=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+    fi
+    [ -x "${POSTGRES_BIN:-}/initdb" ] && export POSTGRES_BIN
+}
+
+install_packages() {
+    command -v apt-get >/dev/null || fail "install $* (this script can do it only where there is apt-get)"
+    step "installing $*"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
