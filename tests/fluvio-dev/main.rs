@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::fluvio::{FluvioServer, TopicReader};
+use crate::fluvio::{FluvioServer, TopicReader, end_offset};
 
 /// A Fluvio for development. It keeps everything in memory only.
 #[derive(FromArgs)]
@@ -97,6 +97,12 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
 }
 
 fn print_records(consume: &Consume) -> io::Result<()> {
+    if end_offset(&consume.sc, &consume.topic)?.is_none() {
+        return Err(io::Error::other(format!(
+            "there is no topic {}",
+            consume.topic
+        )));
+    }
     let mut reader = TopicReader::new(&consume.sc, &consume.topic);
     reader.read(consume.records)?;
     let mut out = io::stdout().lock();

@@ -11,10 +11,12 @@ use fluvio_protocol::api::{Request, RequestMessage, ResponseMessage};
 use fluvio_protocol::record::ReplicaKey;
 use fluvio_protocol::{Decoder, Encoder};
 use fluvio_sc_schema::objects::{
-    ListRequest, ListResponse, Metadata, ObjectApiListRequest, ObjectApiListResponse,
+    CommonCreateRequest, CreateRequest, ListRequest, ListResponse, Metadata,
+    ObjectApiCreateRequest, ObjectApiListRequest, ObjectApiListResponse,
 };
 use fluvio_sc_schema::partition::PartitionSpec;
 use fluvio_sc_schema::spu::SpuSpec;
+use fluvio_sc_schema::topic::TopicSpec;
 use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 use futures_util::StreamExt;
@@ -25,6 +27,8 @@ const FETCH_MAX: i32 = 64 << 20;
 
 /// How long any step may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The end of partition 0 of a topic, as its SPU says; None if the topic does not exist.
 ///
@@ -53,8 +57,24 @@ pub fn end_offset(sc_addr: &str, topic: &str) -> io::Result<Option<i64>> {
     Ok(Some(offsets.last_stable_offset))
 }
 
+/// Creates a topic with one partition. The SC answers when the SPU has taken it over.
+pub fn create_topic(sc_addr: &str, topic: &str) -> io::Result<()> {
+    let mut sc = connect(sc_addr)?;
+    let common = CommonCreateRequest {
+        name: topic.to_owned(),
+        ..Default::default()
+    };
+    let request = CreateRequest::new(common, TopicSpec::new_computed(1, 1, None));
+    let version = ObjectApiCreateRequest::DEFAULT_API_VERSION;
+    let request =
+        ObjectApiCreateRequest::try_encode_from(request, version).map_err(io::Error::other)?;
+    let status = ask(&mut sc, request)?;
+    status.as_result().map_err(io::Error::other)
+}
+
 fn connect(addr: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(addr)?;
+    let stream = TcpStream::connect(addr)
+        .map_err(|error| io::Error::new(error.kind(), format!("{addr}: {error}")))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -147,23 +167,30 @@ impl TopicReader {
     }
 
     async fn read_to(&mut self, end: usize) -> io::Result<()> {
-        let config = FluvioClusterConfig::new(&self.sc_addr);
-        let client = in_time(Fluvio::connect_with_config(&config)).await?;
-        let client = client.map_err(io::Error::other)?;
+        let mut progress = Instant::now();
         while self.values.len() < end {
             let before = self.values.len();
-            self.read_some(&client, end).await?;
-            if self.values.len() == before {
+            let ended = self.read_some(end).await;
+            if self.values.len() > before {
+                progress = Instant::now();
+            } else if progress.elapsed() > PATIENCE {
+                ended?;
                 return Err(io::Error::other(format!(
                     "no record at {before}, where the topic ends at {end}"
                 )));
+            } else {
+                // A new client does not always find the topic at once.
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
         Ok(())
     }
 
     /// Reads until the consumer skips a record, which it does where a fetch ends, or to the end.
-    async fn read_some(&mut self, client: &Fluvio, end: usize) -> io::Result<()> {
+    async fn read_some(&mut self, end: usize) -> io::Result<()> {
+        let config = FluvioClusterConfig::new(&self.sc_addr);
+        let client = in_time(Fluvio::connect_with_config(&config)).await?;
+        let client = client.map_err(io::Error::other)?;
         let start = i64::try_from(self.values.len()).map_err(io::Error::other)?;
         let config = ConsumerConfigExt::builder()
             .topic(self.topic.clone())
@@ -191,8 +218,7 @@ impl TopicReader {
 
 /// The ordinary client waits for ever for a server that does not answer.
 async fn in_time<T>(step: impl Future<Output = T>) -> io::Result<T> {
-    let started = Instant::now();
     tokio::time::timeout(PATIENCE, step)
         .await
-        .map_err(|_| io::Error::other(format!("no answer for {:?}", started.elapsed())))
+        .map_err(|_| io::Error::other(format!("no answer for {PATIENCE:?}")))
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::FluvioServer;
-use super::client::TopicReader;
+use super::client::{TopicReader, create_topic};
 
 /// The variable that names the SC of a real cluster, `host:port`.
 const REAL_CLUSTER: &str = "FLUVIO_TEST_SC";
@@ -47,6 +47,12 @@ impl Cluster {
             Self::InProcess(server) => Some(server),
             Self::Real(_) => None,
         }
+    }
+
+    /// Creates a topic with one partition.
+    pub fn create_topic(&self, name: &str) {
+        create_topic(&self.sc_addr(), name)
+            .unwrap_or_else(|error| panic!("cannot create {name}: {error}"));
     }
 
     /// The values of all records of partition 0, in order; none if there is no such topic.
@@ -133,8 +139,12 @@ impl<'a> Look<'a> {
             } => {
                 let end = server.end_offset(topic, 0);
                 let known = i64::try_from(values.len()).expect("a count of records");
+                if end < known {
+                    values.clear();
+                }
                 if end != known {
-                    *values = server.records(topic, 0);
+                    let from = i64::try_from(values.len()).expect("a count of records");
+                    values.extend(server.records_from(topic, 0, from));
                 }
                 std::mem::take(first) || end != known
             }

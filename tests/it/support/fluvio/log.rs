@@ -51,8 +51,16 @@ impl StoredBatch {
         self.info.base_offset + count_i64(self.info.records)
     }
 
-    /// The values of its records.
-    pub(super) fn values(&self) -> &[Vec<u8>] {
+    /// The values of its records from an offset on, which may lie before or after the batch.
+    pub(super) fn values_from(&self, offset: i64) -> &[Vec<u8>] {
+        if offset >= self.end() {
+            return &[];
+        }
+        let first = usize::try_from(offset - self.info.base_offset).unwrap_or(0);
+        &self.values()[first..]
+    }
+
+    fn values(&self) -> &[Vec<u8>] {
         self.values.get_or_init(|| {
             let records = decode(&self.bytes)
                 .expect("the batch was decoded when it came")

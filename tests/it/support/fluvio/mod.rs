@@ -8,9 +8,11 @@
 
 mod client;
 mod cluster;
+mod connection;
 mod faults;
 mod log;
 mod net;
+mod produce;
 mod sc;
 mod spu;
 mod topics;
@@ -268,10 +270,15 @@ impl FluvioServer {
 
     /// The values of all records of a partition, in order; none if there is no such partition.
     pub fn records(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
+        self.records_from(topic, partition, 0)
+    }
+
+    /// The same from an offset on.
+    pub fn records_from(&self, topic: &str, partition: u32, offset: i64) -> Vec<Vec<u8>> {
         let batches = self.shared.batches(topic, partition);
         batches
             .iter()
-            .flat_map(|batch| batch.values())
+            .flat_map(|batch| batch.values_from(offset))
             .cloned()
             .collect()
     }

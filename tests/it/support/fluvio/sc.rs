@@ -26,8 +26,8 @@ use fluvio_sc_schema::topic::TopicSpec;
 use fluvio_sc_schema::{AdminSpec, Status, TryEncodableFrom};
 
 use super::Shared;
+use super::connection::{Connection, FrameSender};
 use super::faults::Close;
-use super::net::{Connection, FrameSender};
 use super::wire::{response_frame, version_range};
 
 /// The ordinary client looks a topic up in what it watches. The answer to a create leaves a little
