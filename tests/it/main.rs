@@ -1,8 +1,10 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
 //! - `golden`: the event sequence of the specification, byte for byte
+//! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 #![allow(missing_docs)]
 
 mod support;
 
 mod golden;
+mod types;
