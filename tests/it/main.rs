@@ -1,10 +1,12 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
 //! - `golden`: the event sequence of the specification, byte for byte
+//! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 #![allow(missing_docs)]
 
 mod support;
 
 mod golden;
+mod identity;
 mod types;

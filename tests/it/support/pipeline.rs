@@ -95,6 +95,7 @@ impl Pipeline {
 
     /// What is in the topic once everything that was committed before this call is stored. Counting
     /// commits would not do: up to version 14 a server also sends transactions without changes.
+    /// The program must be running.
     #[track_caller]
     pub fn settled(&self) -> Vec<Record> {
         let lsn = self.database.current_wal_lsn();
