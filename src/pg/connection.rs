@@ -23,8 +23,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the text of values depends on, pinned so that it never depends on who connects. In the
-/// startup packet these win over the settings of the role and the database.
-const PINNED: [(&str, &str); 7] = [
+/// startup packet these win over the settings of the role and the database. The last two decide how
+/// `regclass`, `regtype` and their like name things; and under this path an output function cannot
+/// be led to a function of somebody else's.
+const PINNED: [(&str, &str); 9] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -32,6 +34,8 @@ const PINNED: [(&str, &str); 7] = [
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("lc_monetary", "C"),
+    ("search_path", "pg_catalog"),
+    ("quote_all_identifiers", "off"),
 ];
 
 /// A row of a simple query: text, or None for NULL.

@@ -92,6 +92,16 @@ impl Pipeline {
     pub fn wait_commits(&self, count: usize) -> Vec<Record> {
         self.wait_kind("commit", count)
     }
+
+    /// What is in the topic once everything that was committed before this call is stored. Counting
+    /// commits would not do: up to version 14 a server also sends transactions without changes.
+    /// The program must be running.
+    #[track_caller]
+    pub fn settled(&self) -> Vec<Record> {
+        let lsn = self.database.current_wal_lsn();
+        self.database.wait_slot_confirmed(&self.slot, lsn);
+        self.records()
+    }
 }
 
 /// The type stands near the front of a record, so this does not read whole rows.

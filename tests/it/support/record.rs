@@ -55,6 +55,25 @@ impl Record {
     }
 }
 
+/// The messages between a begin and its commit, for each transaction that has any, in order.
+///
+/// Only for a stream without faults: each begin has its commit.
+pub fn transactions(records: &[Record]) -> Vec<Vec<Value>> {
+    let mut transactions = Vec::new();
+    let mut open: Option<Vec<Value>> = None;
+    for record in records {
+        match (record.kind(), &mut open) {
+            ("begin", None) => open = Some(Vec::new()),
+            ("commit", Some(_)) => transactions.extend(open.take()),
+            (kind, Some(messages)) if kind != "begin" => messages.push(record.message().clone()),
+            (kind, _) => panic!("{kind} out of place"),
+        }
+    }
+    assert!(open.is_none(), "the last transaction has no commit");
+    transactions.retain(|messages| !messages.is_empty());
+    transactions
+}
+
 /// The types, without the empty transactions that servers up to 14 send.
 pub fn kinds(records: &[Record]) -> Vec<&str> {
     let mut kinds: Vec<&str> = Vec::new();
