@@ -1,5 +1,6 @@
 //! Arguments → config → logging → run → exit code.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let result = match verb {
         Verb::Run(arguments) => start(&arguments),
         Verb::Version(_) => {
-            println!("postgres-source {}", env!("CARGO_PKG_VERSION"));
+            print(&format!("postgres-source {}", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
     };
@@ -75,11 +76,11 @@ fn arguments() -> std::result::Result<Arguments, ExitCode> {
     let rest = arguments.get(1..).unwrap_or_default();
     Arguments::from_args(&["postgres-source"], rest).map_err(|early| match early.status {
         Ok(()) => {
-            println!("{}", early.output.trim_end());
+            print(early.output.trim_end());
             ExitCode::SUCCESS
         }
         Err(()) => {
-            eprintln!("{}", early.output.trim_end());
+            complain(early.output.trim_end());
             ExitCode::from(Kind::Usage.exit_code())
         }
     })
@@ -108,7 +109,9 @@ fn start(arguments: &Run) -> Result<()> {
 /// the level is `info` until the config is read.
 fn log_to_stderr() -> bool {
     let mut logger = env_logger::Builder::from_default_env();
-    let filtered = std::env::var_os(env_logger::DEFAULT_FILTER_ENV).is_some();
+    let filter = std::env::var_os(env_logger::DEFAULT_FILTER_ENV);
+    // An empty one says nothing, least of all that only errors are wanted.
+    let filtered = filter.is_some_and(|filter| !filter.is_empty());
     if !filtered {
         logger.filter_level(log::LevelFilter::Trace);
     }
@@ -123,6 +126,16 @@ fn log_to_stderr() -> bool {
 fn report(error: &Error) {
     match log::log_enabled!(log::Level::Error) {
         true => log::error!("{error}"),
-        false => eprintln!("postgres-source: {error}"),
+        false => complain(&format!("postgres-source: {error}")),
     }
+}
+
+/// A line on standard output. That nobody reads it is no error, nor a reason to panic.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

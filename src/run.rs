@@ -124,10 +124,13 @@ impl Program<'_> {
         let Config {
             publication, slot, ..
         } = self.config;
+        // First of all, because this connection is needed in any case and its errors are exact.
+        let connection = ReplicationConnection::connect(&self.target)?;
         if !self.is_set_up {
             let Config { tables, setup, .. } = self.config;
             setup::ensure(
                 &self.target,
+                connection.endpoint(),
                 &Plan {
                     publication,
                     tables,
@@ -137,14 +140,14 @@ impl Program<'_> {
             )?;
             self.is_set_up = true;
         }
-        self.connect().at(|| format!("replication slot {slot}"))
+        self.start(connection)
+            .at(|| format!("replication slot {slot}"))
     }
 
-    fn connect(&self) -> Result<Source> {
+    fn start(&self, mut connection: ReplicationConnection) -> Result<Source> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let mut connection = ReplicationConnection::connect(&self.target)?;
         let confirmed = match connection.slot(slot)? {
             Some(found) => found.usable_in(self.target.database())?,
             None => return Err(no_slot()),

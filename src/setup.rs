@@ -9,7 +9,7 @@ use crate::config::Setup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
 use crate::pg::server_error::from_sql;
-use crate::pg::target::Target;
+use crate::pg::target::{Endpoint, Target};
 
 /// The oldest server that has publications.
 const OLDEST_VERSION: i32 = 100_000;
@@ -30,20 +30,22 @@ pub struct Plan<'a> {
     pub setup: Setup,
 }
 
-/// Makes what is missing, or says how to.
-pub fn ensure(target: &Target, plan: &Plan<'_>) -> Result<()> {
+/// Makes what is missing on the server at `endpoint`, or says how to.
+///
+/// That server has just let a replication connection in. The SQL client knows no deadline between
+/// its first packet and the end of authentication, and says little about what goes wrong there.
+pub fn ensure(target: &Target, endpoint: &Endpoint, plan: &Plan<'_>) -> Result<()> {
+    let place = || format!("PostgreSQL at {endpoint}");
     let mut client = target
-        .config()
+        .sql_config(endpoint)
         .connect(NoTls)
         .map_err(from_sql)
-        .at(|| "PostgreSQL".into())?;
-    check_server(&mut client)?;
+        .at(place)?;
+    check_server(&mut client).at(place)?;
     publication(&mut client, plan)
         .map_err(|error| with_owner_hint(error, plan))
         .at(|| format!("publication {}", plan.publication))?;
-    slot(&mut client, plan)
-        .map_err(|error| with_role_hint(error, target.user()))
-        .at(|| format!("replication slot {}", plan.slot))
+    slot(&mut client, plan).at(|| format!("replication slot {}", plan.slot))
 }
 
 fn check_server(client: &mut Client) -> Result<()> {
@@ -215,17 +217,6 @@ fn with_owner_hint(error: Error, plan: &Plan<'_>) -> Error {
             "the user needs CREATE on the database and must own the tables: \
              GRANT CREATE ON DATABASE ... TO ...; or let their owner make the publication",
         ),
-        _ => error,
-    }
-}
-
-fn with_role_hint(error: Error, user: &str) -> Error {
-    match error.kind() {
-        Kind::Permission => error.with_hint(format!(
-            "run as a superuser: ALTER ROLE {} REPLICATION; (on a managed server, grant its \
-             replication role)",
-            quote_identifier(user)
-        )),
         _ => error,
     }
 }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::secret::Secret;
 use super::value::{
-    LogLevel, Publication, Refused, SlotName, SourceType, TableName, TopicName, batch_bytes,
-    boolean, compression, duration, positive_duration, raw_text, secret,
+    Endpoint, LogLevel, Publication, Refused, SlotName, SourceType, TableName, TopicName,
+    batch_bytes, boolean, compression, duration, positive_duration, raw_text, secret,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
@@ -118,7 +118,7 @@ impl Default for Producer {
 #[serde(deny_unknown_fields, default, expecting = "a map")]
 #[allow(missing_docs)]
 pub struct Fluvio {
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Endpoint>,
     #[serde(deserialize_with = "positive_duration")]
     pub timeout: Duration,
 }
@@ -156,7 +156,7 @@ impl File {
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<File> {
         yaml_serde::from_str(text).map_err(|e| {
-            Error::config(without_values(&e.to_string()))
+            Error::config(without_values(&with_line(&e, text)))
                 .with_hint("config-example.yaml names and explains every key")
         })
     }
@@ -178,6 +178,37 @@ impl File {
     pub fn database_url(&self) -> Option<&Secret> {
         self.secrets.database_url.as_ref()
     }
+}
+
+/// The parser says nothing of the very beginning, and places a key that comes twice where the map
+/// begins.
+fn with_line(error: &yaml_serde::Error, text: &str) -> String {
+    let message = error.to_string();
+    let Some(place) = error.location() else {
+        return message;
+    };
+    let (what, line) = match message.find(" at line ") {
+        Some(end) => (&message[..end], &message[end..]),
+        None => (&message[..], " at line 1"),
+    };
+    match second_key(what, text, place.line(), place.column()) {
+        Some(line) => format!("{what} at line {line}"),
+        None => format!("{what}{line}"),
+    }
+}
+
+/// The line where a key comes the second time in the map that begins at `line` and `column`.
+fn second_key(what: &str, text: &str, line: usize, column: usize) -> Option<usize> {
+    let (_, key) = what.split_once("duplicate field `")?;
+    let key = key.strip_suffix('`')?.replace('-', "_");
+    let begins = |text: &str| {
+        let indent = text.len() - text.trim_start_matches(' ').len();
+        let found = text.trim_start().split_once(':').map(|(key, _)| key);
+        indent + 1 == column && found.is_some_and(|found| found.trim_end().replace('-', "_") == key)
+    };
+    let lines = text.lines().enumerate().skip(line - 1);
+    let mut found = lines.filter(|(_, text)| begins(text));
+    found.nth(1).map(|(index, _)| index + 1)
 }
 
 /// The parser repeats what it found. A value, or a key that looks like a URL, may be the secret in
@@ -266,6 +297,28 @@ mod tests {
             (
                 "type: http-source".into(),
                 "type: expected \"postgres-source\"",
+            ),
+            (
+                with("  slot: s\ntopic: u"),
+                "duplicate field `topic` at line 8 (hint",
+            ),
+            (
+                with("  slot: s\ncreate-topic: true\ncreate_topic: true"),
+                "duplicate field `create-topic` at line 9 (hint",
+            ),
+            (
+                with("  slot: s\n  publication: q"),
+                "parameters: duplicate field `publication` at line 8 (hint",
+            ),
+            (
+                with("  slot: s\nretry: { min: 1s, min: 2s }"),
+                "retry: duplicate field `min` at line 8 column 8",
+            ),
+            ("topic: t\n".into(), "missing field `version` at line 1"),
+            ("\tversion: 1".into(), "cannot start any token"),
+            (
+                with("  slot: s\nfluvio: { endpoint: localhost }"),
+                "fluvio.endpoint: expected host:port",
             ),
             ("- a".into(), "expected the keys of a connector's config"),
         ] {

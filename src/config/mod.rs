@@ -97,7 +97,7 @@ impl Config {
                 Setup::Create
             },
             fluvio: fluvio::Options {
-                endpoint: file.fluvio.endpoint,
+                endpoint: file.fluvio.endpoint.map(|endpoint| endpoint.0),
                 topic,
                 partition: file.partition,
                 create_topic: file.create_topic,

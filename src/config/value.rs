@@ -101,6 +101,15 @@ text!(
     }
 );
 text!(
+    /// The address of a server. A name without a port could not be reached however often it is tried.
+    Endpoint(String),
+    |text| {
+        let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+        let valid = text.rsplit_once(':').is_some_and(|(host, end)| !host.is_empty() && port(end));
+        if_valid(text, valid, "host:port")
+    }
+);
+text!(
     /// `type`.
     SourceType(()),
     |text| match text {

@@ -135,7 +135,9 @@ fn unsupported(method: &str) -> Error {
 }
 
 fn refused(error: std::io::Error) -> Error {
-    Error::new(Kind::Permission, "SCRAM authentication failed").with_source(error)
+    Error::new(Kind::Permission, "SCRAM authentication failed")
+        .with_source(error)
+        .with_hint("this is not the server it claims to be, or it is broken")
 }
 
 fn unasked() -> Error {

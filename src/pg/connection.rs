@@ -54,12 +54,12 @@ impl Connection {
     pub fn connect(target: &Target) -> Result<Connection> {
         let mut failure: Option<Error> = None;
         for endpoint in target.endpoints() {
-            match Self::connect_to(&endpoint, target).at(|| endpoint.to_string()) {
+            match Self::connect_to(&endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
                 Ok(connection) => return Ok(connection),
                 // The first is reported, but one that may mend itself goes before one that cannot.
                 Err(error) => match &failure {
                     Some(first) if first.kind().is_transient() || !error.kind().is_transient() => {
-                        log::debug!("PostgreSQL: {error}");
+                        log::debug!("{error}");
                     }
                     _ => failure = Some(error),
                 },
@@ -118,6 +118,9 @@ impl Connection {
                     authenticated = step == Step::Done;
                     self.send()?;
                 }
+                // NegotiateProtocolVersion: we ask for 3.0, which is the least there is, and for no
+                // options of the protocol; there is nothing to give up.
+                b'v' => {}
                 // BackendKeyData: used to cancel queries, which is not needed.
                 b'K' if authenticated => {}
                 b'Z' if authenticated => return Ok(()),

@@ -101,9 +101,9 @@ pub struct ReplicationStream {
 impl ReplicationConnection {
     /// Connects to `target` in replication mode.
     pub fn connect(target: &Target) -> Result<Self> {
-        Ok(ReplicationConnection {
-            connection: Connection::connect(target)?,
-        })
+        let connection =
+            Connection::connect(target).map_err(|error| with_role_hint(error, target))?;
+        Ok(ReplicationConnection { connection })
     }
 
     /// The server's address.
@@ -256,6 +256,20 @@ impl ReplicationStream {
             self.connection.fill()?;
         }
     }
+}
+
+/// What an error of authentication lacks has a hint of its own; what is left is a missing right.
+fn with_role_hint(error: Error, target: &Target) -> Error {
+    if error.kind() != Kind::Permission || error.hint().is_some() {
+        return error;
+    }
+    let (user, database) = (target.user(), target.database());
+    error.with_hint(format!(
+        "run as a superuser: ALTER ROLE {} REPLICATION; (on a managed server, grant its \
+         replication role); the user also needs CONNECT on the database {}",
+        quote_identifier(user),
+        quote_identifier(database),
+    ))
 }
 
 /// Whether the server is to answer a status with a keepalive.

@@ -55,9 +55,45 @@ impl Target {
         Ok(Target { config })
     }
 
-    /// The settings, as the SQL client takes them.
+    /// The settings of the URL.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The settings for the SQL client, with one server of the list alone.
+    pub fn sql_config(&self, endpoint: &Endpoint) -> Config {
+        let (url, mut config) = (&self.config, Config::new());
+        match &endpoint.host {
+            Host::Tcp(host) => config.host(host),
+            Host::Unix(directory) => config.host_path(directory),
+        };
+        config
+            .port(endpoint.port)
+            .user(self.user())
+            .dbname(self.database())
+            .ssl_mode(url.get_ssl_mode())
+            .connect_timeout(self.connect_timeout())
+            .keepalives(url.get_keepalives())
+            .keepalives_idle(url.get_keepalives_idle());
+        if let Some(password) = url.get_password() {
+            config.password(password);
+        }
+        if let Some(options) = url.get_options() {
+            config.options(options);
+        }
+        if let Some(name) = url.get_application_name() {
+            config.application_name(name);
+        }
+        if let Some(timeout) = url.get_tcp_user_timeout() {
+            config.tcp_user_timeout(*timeout);
+        }
+        if let Some(interval) = url.get_keepalives_interval() {
+            config.keepalives_interval(interval);
+        }
+        if let Some(retries) = url.get_keepalives_retries() {
+            config.keepalives_retries(retries);
+        }
+        config
     }
 
     /// The user.
@@ -185,6 +221,24 @@ mod tests {
         let endpoints: Vec<_> = target.endpoints().iter().map(ToString::to_string).collect();
         assert_eq!(endpoints, ["/tmp/.s.PGSQL.6543", "c:6543"]);
         assert_eq!(target.database(), "u");
+    }
+
+    #[test]
+    fn the_sql_client_gets_one_server_and_every_setting() {
+        let target = parse(
+            "postgres://u:p@a:1,b:2/db?options=-cx%3D1&keepalives=0&keepalives_idle=7\
+             &keepalives_interval=8&keepalives_retries=9&tcp_user_timeout=10&connect_timeout=11",
+        )
+        .unwrap();
+        let config = target.sql_config(&target.endpoints()[1]);
+        let alone = parse(
+            "postgres://u:p@b:2/db?options=-cx%3D1&keepalives=0&keepalives_idle=7\
+             &keepalives_interval=8&keepalives_retries=9&tcp_user_timeout=10&connect_timeout=11",
+        );
+        assert_eq!(
+            format!("{config:?}"),
+            format!("{:?}", alone.unwrap().config())
+        );
     }
 
     #[test]
