@@ -2,9 +2,11 @@
 //!
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `golden`: the event sequence of the specification, byte for byte
+//! - `stop`: a signal ends the program in time, and nothing comes twice
 #![allow(missing_docs)]
 
 mod support;
 
 mod delivery;
 mod golden;
+mod stop;
