@@ -22,9 +22,9 @@ use crate::summary::Summary;
 /// How long one read waits: how soon a signal, or a producer that ended, is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How long a clean stop waits for the end of an open transaction, and after that for the
-/// producer. With the end of the stream itself it stays under 10 s, where service managers lose
-/// patience.
+/// How long a clean stop waits for the end of an open transaction and for room in the channel, and
+/// after that for the producer. With the end of the stream itself it stays well under 10 s, where
+/// service managers lose patience.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Why reading ended without an error of its own.
@@ -54,6 +54,7 @@ pub struct Reader<'a> {
     progress: &'a Progress,
     status_interval: Duration,
     status_sent: Instant,
+    stopping_since: Option<Instant>,
     catalog: Catalog,
     batch: Batch,
     position: Position,
@@ -76,6 +77,7 @@ impl<'a> Reader<'a> {
             progress,
             status_interval,
             status_sent: Instant::now(),
+            stopping_since: None,
             catalog: Catalog::default(),
             batch: Batch::default(),
             position: Position::starting_at(progress.stored()),
@@ -86,18 +88,14 @@ impl<'a> Reader<'a> {
     /// Reads until something ends it.
     pub fn run(&mut self, signals: &Signals) -> Result<Ending> {
         self.stream.set_read_timeout(POLL)?;
-        let mut stopping_since = None;
         loop {
             let ending = self.take_what_arrived(signals)?;
             if let Some(ending) = ending.or_else(|| self.producer_ended()) {
                 return Ok(ending);
             }
             self.report_if_due()?;
-            if signals.stop_requested() {
-                let since = *stopping_since.get_or_insert_with(Instant::now);
-                if self.may_stop(since) {
-                    return Ok(Ending::Stopped);
-                }
+            if self.may_stop(signals) {
+                return Ok(Ending::Stopped);
             }
             self.stream.wait()?;
         }
@@ -130,10 +128,10 @@ impl<'a> Reader<'a> {
                     self.summary.count(data.len(), committed);
                     // At a stop, what follows this commit is left to the next session.
                     if committed && signals.stop_requested() {
-                        return self.hand_over();
+                        return self.hand_over(signals);
                     }
                     if self.batch.is_full()
-                        && let Some(ending) = self.hand_over()?
+                        && let Some(ending) = self.hand_over(signals)?
                     {
                         return Ok(Some(ending));
                     }
@@ -148,25 +146,31 @@ impl<'a> Reader<'a> {
         }
         match self.batch.is_empty() {
             true => Ok(None),
-            false => self.hand_over(),
+            false => self.hand_over(signals),
         }
     }
 
-    /// Sends the open batch, and waits, reporting, while the channel is full.
-    fn hand_over(&mut self) -> Result<Option<Ending>> {
+    /// Sends the open batch, and waits, reporting, while the channel is full. A stop waits for
+    /// room too, but not for ever.
+    fn hand_over(&mut self, signals: &Signals) -> Result<Option<Ending>> {
         let mut batch = std::mem::take(&mut self.batch);
-        self.position.handed_over();
         loop {
             let Some(batches) = &self.batches else {
                 return Ok(Some(Ending::ProducerEnded));
             };
             match batches.send_timeout(batch, POLL) {
-                Ok(()) => return Ok(None),
+                Ok(()) => break,
                 Err(SendTimeoutError::Disconnected(_)) => return Ok(Some(Ending::ProducerEnded)),
                 Err(SendTimeoutError::Timeout(back)) => batch = back,
             }
+            if self.stop_grace(signals).is_some_and(|left| left.is_zero()) {
+                log::warn!("stopping with changes that wait for the sink: they will be sent again");
+                return Ok(Some(Ending::Stopped));
+            }
             self.report_if_due()?;
         }
+        self.position.handed_over();
+        Ok(None)
     }
 
     fn producer_ended(&self) -> Option<Ending> {
@@ -176,15 +180,26 @@ impl<'a> Reader<'a> {
 
     /// Between transactions a stop leaves nothing to be sent again. A large one is waited for, but
     /// not for ever.
-    fn may_stop(&self, since: Instant) -> bool {
+    fn may_stop(&mut self, signals: &Signals) -> bool {
+        let Some(grace) = self.stop_grace(signals) else {
+            return false;
+        };
         let Some(xid) = self.position.open_transaction() else {
             return true;
         };
-        if since.elapsed() < STOP_GRACE {
-            return false;
+        if grace.is_zero() {
+            log::warn!("stopping inside transaction {xid}: it will be sent again from its begin");
         }
-        log::warn!("stopping inside transaction {xid}: it will be sent again from its begin");
-        true
+        grace.is_zero()
+    }
+
+    /// Once a stop is asked for: how long it may still wait.
+    fn stop_grace(&mut self, signals: &Signals) -> Option<Duration> {
+        if !signals.stop_requested() {
+            return None;
+        }
+        let since = self.stopping_since.get_or_insert_with(Instant::now);
+        Some(STOP_GRACE.saturating_sub(since.elapsed()))
     }
 
     fn report_if_due(&mut self) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::lsn::Lsn;
 
 /// How long a clean end may take: the server sends what it has in its buffers before it answers.
-const END_TIMEOUT: Duration = Duration::from_secs(3);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The replication slot as the server describes it.
 #[derive(Debug, Clone)]

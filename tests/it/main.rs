@@ -1,14 +1,18 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `layers`: the layers of the source, which import in one direction
 //! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
+//! - `stop`: a signal ends the program in time, and nothing comes twice
 #![allow(missing_docs)]
 
 mod support;
 
+mod delivery;
 mod golden;
-mod layers;
 mod identity;
+mod layers;
+mod stop;
 mod types;

@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::connector::{ConfigFile, Connector};
-use super::fluvio::Cluster;
+use super::fluvio::{Cluster, FluvioServer};
 use super::postgres::{Database, Postgres, unique};
 use super::record::Record;
+use super::wait_until;
 
 /// What a test waits for comes much sooner, or never.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -69,6 +70,36 @@ impl Pipeline {
         let connector = Connector::spawn_config(config, &self.database.url(), &[]);
         connector.wait_log("streaming from", DEADLINE);
         connector
+    }
+
+    /// How many records the topic has now.
+    pub fn end_offset(&self) -> i64 {
+        self.cluster().end_offset(&self.topic)
+    }
+
+    /// Waits until `count` more records than now have come.
+    pub fn wait_growth(&self, count: i64) {
+        let goal = self.end_offset() + count;
+        wait_until("the topic grows", DEADLINE, || self.end_offset() >= goal);
+    }
+
+    /// Waits until the slot has confirmed everything that is written now.
+    pub fn wait_caught_up(&self) {
+        let written = self.database.current_wal_lsn();
+        wait_until("the slot confirms everything", DEADLINE, || {
+            self.database.slot_confirmed_lsn(&self.slot) >= Some(written)
+        });
+    }
+
+    /// The server of the test's own in this process.
+    pub fn server(&self) -> &FluvioServer {
+        self.cluster().server().expect("a server in this process")
+    }
+
+    /// With a Fluvio in this process, whatever the others run against: for its faults, and for
+    /// what only it can tell.
+    pub fn in_process(self) -> Pipeline {
+        self.with_cluster(Cluster::InProcess(FluvioServer::start()))
     }
 
     /// What is in the topic now.

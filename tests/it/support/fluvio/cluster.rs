@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::FluvioServer;
-use super::client::{TopicReader, create_topic};
+use super::client::{self, TopicReader, create_topic};
 
 /// The variable that names the SC of a real cluster, `host:port`.
 const REAL_CLUSTER: &str = "FLUVIO_TEST_SC";
@@ -66,6 +66,16 @@ impl Cluster {
                     .unwrap_or_else(|error| panic!("cannot read {topic}: {error}"));
                 reader.into_values()
             }
+        }
+    }
+
+    /// The offset that the next record of partition 0 gets; 0 if there is no such topic.
+    pub fn end_offset(&self, topic: &str) -> i64 {
+        match self {
+            Self::InProcess(server) => server.end_offset(topic, 0),
+            Self::Real(sc_addr) => client::end_offset(sc_addr, topic)
+                .unwrap_or_else(|error| panic!("cannot look at {topic}: {error}"))
+                .unwrap_or(0),
         }
     }
 

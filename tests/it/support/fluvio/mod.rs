@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use fluvio_protocol::link::ErrorCode;
 use fluvio_sc_schema::Status;
-use fluvio_sc_schema::topic::TopicSpec;
+use fluvio_sc_schema::topic::{CompressionAlgorithm, TopicSpec};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -149,6 +149,12 @@ impl FluvioServer {
         self.spu.address().to_string()
     }
 
+    /// From now on clients learn that the SPU is on this port of the loopback interface, where a
+    /// proxy stands in front of it.
+    pub fn advertise_spu(&self, port: u16) {
+        self.shared.topics.lock().unwrap().advertise_spu(port);
+    }
+
     fn endpoint(&self, side: Side) -> &Arc<Endpoint> {
         match side {
             Side::Sc => &self.sc,
@@ -253,7 +259,17 @@ impl FluvioServer {
 
     /// Creates a topic with so many partitions.
     pub fn create_topic_with_partitions(&self, name: &str, partitions: u32) {
-        let spec = TopicSpec::new_computed(partitions, 1, None);
+        self.create_topic_as(name, TopicSpec::new_computed(partitions, 1, None));
+    }
+
+    /// Creates a topic that takes batches of one compression only.
+    pub fn create_topic_with_compression(&self, name: &str, compression: CompressionAlgorithm) {
+        let mut spec = TopicSpec::new_computed(1, 1, None);
+        spec.set_compression_type(compression);
+        self.create_topic_as(name, spec);
+    }
+
+    fn create_topic_as(&self, name: &str, spec: TopicSpec) {
         let status = self
             .shared
             .change_topics(|topics| topics.create(name, spec, false));

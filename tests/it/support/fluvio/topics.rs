@@ -45,6 +45,10 @@ impl Topics {
         topics
     }
 
+    pub(super) fn advertise_spu(&mut self, port: u16) {
+        self.spu_port = port;
+    }
+
     /// What the SC answers to a create. A dry run only checks.
     pub(super) fn create(&mut self, name: &str, spec: TopicSpec, dry_run: bool) -> Status {
         let refuse = |code, message| Status::new(name.to_owned(), code, Some(message));

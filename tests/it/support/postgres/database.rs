@@ -49,6 +49,11 @@ impl Database {
         &self.name
     }
 
+    /// The port of its server.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The superuser's URL over TCP.
     pub fn url(&self) -> String {
         self.url_at(self.port)
@@ -67,6 +72,11 @@ impl Database {
     pub fn client(&self) -> Client {
         self.connect(&self.name, SESSION_OPTIONS)
             .unwrap_or_else(|error| panic!("{} cannot be reached: {}", self.name, explain(&error)))
+    }
+
+    /// The same while the server may be down.
+    pub fn try_client(&self) -> Result<Client, postgres::Error> {
+        self.connect(&self.name, SESSION_OPTIONS)
     }
 
     /// Runs statements, all in one transaction unless they say otherwise.
@@ -161,6 +171,16 @@ impl Database {
             SLOT_DEADLINE,
             || self.slot_confirmed_lsn(slot) >= Some(lsn),
         );
+    }
+
+    /// An expression over the row of pg_stat_replication of the walsender that reads the slot.
+    #[track_caller]
+    pub fn walsender(&self, slot: &str, expression: &str) -> Option<String> {
+        let sql = format!(
+            "SELECT {expression} FROM pg_stat_replication \
+             WHERE pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{slot}')"
+        );
+        self.query_texts(&sql).pop().flatten()
     }
 
     /// Ends the walsender that reads the slot; false when there is none.
