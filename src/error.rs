@@ -19,6 +19,8 @@ pub enum Kind {
     Bug,
     /// Another process streams from the replication slot.
     SlotInUse,
+    /// What the topic holds and what the slot will send do not meet: going on would hide a gap.
+    Gap,
     /// A server refuses the user, the password or a right.
     Permission,
     /// The configuration file, or the configuration of a server, does not allow this.
@@ -34,6 +36,7 @@ impl Kind {
             Kind::Unreachable => 69,
             Kind::Bug => 70,
             Kind::SlotInUse => 75,
+            Kind::Gap => 76,
             Kind::Permission => 77,
             Kind::Config => 78,
         }
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn only_what_may_mend_itself_is_tried_again() {
         use Kind::*;
-        for kind in [Usage, Undeliverable, Bug, Permission, Config] {
+        for kind in [Usage, Undeliverable, Bug, Gap, Permission, Config] {
             assert!(!kind.is_transient(), "{kind:?}");
         }
         assert!(Unreachable.is_transient() && SlotInUse.is_transient());

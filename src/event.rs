@@ -164,11 +164,7 @@ impl Batch {
             },
             Message::Type(described) => {
                 catalog.describe_type(described);
-                Body::Type {
-                    id: described.id,
-                    namespace: self.keep(described.namespace.as_bytes()),
-                    name: self.keep(described.name.as_bytes()),
-                }
+                self.described_type(described)
             }
             Message::Relation(described) => Body::Relation(self.adopt(catalog.describe(described))),
             Message::Insert { rel_id, new } => {
@@ -211,6 +207,18 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds the description of a table.
+    pub fn push_relation(&mut self, envelope: Envelope, relation: Arc<Relation>) {
+        let body = Body::Relation(self.adopt(relation));
+        self.heads.push(Head { envelope, body });
+    }
+
+    /// Adds the description of a type.
+    pub fn push_type(&mut self, envelope: Envelope, described: &Type<'_>) {
+        let body = self.described_type(described);
+        self.heads.push(Head { envelope, body });
+    }
+
     /// Whether it should be handed over before anything is added.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES || self.heads.len() >= BATCH_EVENTS
@@ -227,6 +235,14 @@ impl Batch {
             envelope: head.envelope,
             change: self.change(&head.body),
         })
+    }
+
+    fn described_type(&mut self, described: &Type<'_>) -> Body {
+        Body::Type {
+            id: described.id,
+            namespace: self.keep(described.namespace.as_bytes()),
+            name: self.keep(described.name.as_bytes()),
+        }
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {

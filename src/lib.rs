@@ -39,6 +39,7 @@
 //! | [`run`] | one session, and the only retry loop |
 
 pub mod config;
+pub mod continuity;
 pub mod error;
 pub mod event;
 pub mod json;
@@ -48,9 +49,14 @@ pub mod position;
 pub mod producer;
 pub mod progress;
 pub mod reader;
+pub mod record;
 pub mod relation;
+pub mod resume;
 pub mod run;
+pub mod session;
 pub mod setup;
 pub mod signals;
 pub mod sink;
+pub mod state;
 pub mod summary;
+pub mod tail;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use argh::FromArgs;
 use postgres_source::config::Config;
 use postgres_source::error::{Error, Kind, Result};
-use postgres_source::run::{Attempts, Output, run};
+use postgres_source::run::{Attempts, run};
+use postgres_source::session::Output;
 use postgres_source::signals::Signals;
 
 /// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.

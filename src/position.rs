@@ -1,8 +1,12 @@
 //! Where the reader is in the stream, and what it may confirm.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::pg::pgoutput::{Begin, Message};
+use crate::progress::Stored;
 
 /// The reader's position. What is confirmed only grows, and never runs ahead of what is stored.
 #[derive(Debug)]
@@ -44,7 +48,8 @@ impl Position {
                     ));
                 }
                 self.transaction = None;
-                self.last_commit = commit.end_lsn;
+                // A transaction that the topic has already may come again.
+                self.last_commit = self.last_commit.max(commit.end_lsn);
             }
             (_, Some(_)) => {}
             (_, None) => {
@@ -65,18 +70,23 @@ impl Position {
         self.in_hand = false;
     }
 
-    /// What may be confirmed when everything up to the commit that ends at `stored` is stored.
+    /// What may be confirmed when so much is stored.
     ///
     /// When nothing that was read is missing there, that is all the server has sent: it moves on
     /// with WAL that is not for us, which would otherwise hold the slot back.
-    pub fn confirm(&mut self, stored: Lsn) -> Lsn {
-        let idle = self.transaction.is_none() && !self.in_hand && stored >= self.last_commit;
-        let confirmable = if idle {
-            stored.max(self.sent_up_to)
+    pub fn confirmable(&self, stored: Stored) -> Stored {
+        let idle = self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_commit;
+        let lsn = if idle {
+            stored.lsn.max(self.sent_up_to)
         } else {
-            stored
+            stored.lsn
         };
-        self.confirmed = self.confirmed.max(confirmable);
+        Stored { lsn, ..stored }
+    }
+
+    /// So much is confirmed now, and stays confirmed.
+    pub fn confirm(&mut self, confirmed: Lsn) -> Lsn {
+        self.confirmed = self.confirmed.max(confirmed);
         self.confirmed
     }
 
@@ -96,6 +106,41 @@ impl Position {
     /// The open transaction's id.
     pub fn open_transaction(&self) -> Option<u32> {
         self.transaction.map(|begin| begin.xid)
+    }
+}
+
+/// Holds what could be confirmed back for a while, so that a topic that loses its last seconds can
+/// be filled again.
+#[derive(Debug)]
+pub struct Delay {
+    delay: Duration,
+    pending: VecDeque<(Instant, Stored)>,
+    passed: Stored,
+}
+
+impl Delay {
+    /// Nothing but `passed` is confirmed yet.
+    pub fn new(delay: Duration, passed: Stored) -> Self {
+        Delay {
+            delay,
+            pending: VecDeque::new(),
+            passed,
+        }
+    }
+
+    /// What could be confirmed this long ago.
+    pub fn pass(&mut self, confirmable: Stored, now: Instant) -> Stored {
+        let last = self.pending.back().map_or(self.passed, |(_, last)| *last);
+        if confirmable.lsn > last.lsn {
+            self.pending.push_back((now, confirmable));
+        }
+        while let Some((since, oldest)) = self.pending.front()
+            && now.duration_since(*since) >= self.delay
+        {
+            self.passed = *oldest;
+            self.pending.pop_front();
+        }
+        self.passed
     }
 }
 
@@ -126,22 +171,35 @@ mod tests {
         })
     }
 
+    fn confirm(position: &mut Position, stored: u64) -> Lsn {
+        let stored = Stored {
+            lsn: Lsn(stored),
+            offset: 0,
+        };
+        let confirmable = position.confirmable(stored).lsn;
+        position.confirm(confirmable)
+    }
+
     #[test]
     fn a_keepalive_is_confirmed_only_when_everything_is_stored() {
         let mut position = Position::starting_at(Lsn(100));
         position.sent_up_to(Lsn(150));
-        assert_eq!(position.confirm(Lsn(100)), Lsn(150));
+        assert_eq!(confirm(&mut position, 100), Lsn(150));
 
         position.follow(&begin(200)).unwrap();
         position.sent_up_to(Lsn(190));
-        assert_eq!(position.confirm(Lsn(100)), Lsn(150), "inside a transaction");
+        assert_eq!(
+            confirm(&mut position, 100),
+            Lsn(150),
+            "inside a transaction"
+        );
         position.follow(&commit(200)).unwrap();
         position.sent_up_to(Lsn(300));
-        assert_eq!(position.confirm(Lsn(100)), Lsn(150), "in hand");
+        assert_eq!(confirm(&mut position, 100), Lsn(150), "in hand");
         position.handed_over();
-        assert_eq!(position.confirm(Lsn(100)), Lsn(150), "not stored");
+        assert_eq!(confirm(&mut position, 100), Lsn(150), "not stored");
         assert_eq!(position.lag_bytes(), 150);
-        assert_eq!(position.confirm(Lsn(210)), Lsn(300), "stored");
+        assert_eq!(confirm(&mut position, 210), Lsn(300), "stored");
         assert_eq!(position.lag_bytes(), 0);
     }
 
@@ -149,7 +207,34 @@ mod tests {
     fn never_backwards() {
         let mut position = Position::starting_at(Lsn(100));
         position.sent_up_to(Lsn(50));
-        assert_eq!(position.confirm(Lsn(0)), Lsn(100));
+        assert_eq!(confirm(&mut position, 0), Lsn(100));
+    }
+
+    #[test]
+    fn a_transaction_that_comes_again_takes_nothing_back() {
+        let mut position = Position::starting_at(Lsn(500));
+        position.follow(&begin(200)).unwrap();
+        position.follow(&commit(200)).unwrap();
+        position.sent_up_to(Lsn(600));
+        assert_eq!(confirm(&mut position, 500), Lsn(500), "in hand");
+        position.handed_over();
+        assert_eq!(confirm(&mut position, 500), Lsn(600));
+    }
+
+    #[test]
+    fn what_is_delayed_comes_out_late_and_in_order() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let at = |lsn: u64| Stored {
+            lsn: Lsn(lsn),
+            offset: 0,
+        };
+        let mut delay = Delay::new(10 * second, at(1));
+        assert_eq!(delay.pass(at(2), start), at(1));
+        assert_eq!(delay.pass(at(3), start + 5 * second), at(1));
+        assert_eq!(delay.pass(at(3), start + 10 * second), at(2));
+        assert_eq!(delay.pass(at(3), start + 15 * second), at(3));
+        let mut none = Delay::new(Duration::ZERO, at(1));
+        assert_eq!(none.pass(at(2), start), at(2));
     }
 
     #[test]

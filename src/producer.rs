@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::event::{Batch, Change, Event};
 use crate::json::{RawText, render};
 use crate::lsn::Lsn;
-use crate::progress::Progress;
-use crate::sink::Sink;
+use crate::progress::{Progress, Stored};
+use crate::sink::{InDoubt, Sink};
 
 /// The buffer of a record is given back after one that was longer than this.
 const KEEP_RECORD_BYTES: usize = 1024 * 1024;
@@ -31,9 +31,18 @@ impl Producer<'_> {
     /// Stores what comes, in order, until the reader drops its end; then stores the rest.
     ///
     /// The sink is flushed when no batch is waiting, and writes by itself what is more than its
-    /// own batches hold. What is stored is published after each.
-    pub fn run(mut self, batches: &Receiver<Batch>) -> Result<()> {
-        let mut commits = Commits::default();
+    /// own batches hold. What is stored is published after each. An error comes with what it left
+    /// in doubt.
+    pub fn run(mut self, batches: &Receiver<Batch>) -> Result<(), (Error, Option<InDoubt>)> {
+        self.store(batches)
+            .map_err(|error| (error, self.sink.in_doubt()))
+    }
+
+    fn store(&mut self, batches: &Receiver<Batch>) -> Result<()> {
+        let mut commits = Commits {
+            base: self.progress.stored().offset,
+            ..Commits::default()
+        };
         let mut record = Vec::new();
         while let Some(batch) = self.next(batches, &mut commits)? {
             for event in batch.events() {
@@ -76,6 +85,8 @@ impl Producer<'_> {
 /// The commits that were written and are not known to be stored.
 #[derive(Default)]
 struct Commits {
+    /// The offset of the first record.
+    base: i64,
     /// How many records were written.
     records: u64,
     /// The number of the commit's record, and the position that it confirms.
@@ -94,7 +105,10 @@ impl Commits {
         while let Some((record, end_lsn)) = self.pending.front()
             && *record <= stored
         {
-            progress.advance(*end_lsn);
+            progress.advance(Stored {
+                lsn: *end_lsn,
+                offset: self.base + *record as i64,
+            });
             self.pending.pop_front();
         }
     }
@@ -123,13 +137,16 @@ mod tests {
     #[test]
     fn a_commit_is_published_when_its_record_is_stored() {
         let progress = Progress::default();
-        let mut commits = Commits::default();
+        let mut commits = Commits {
+            base: 100,
+            ..Commits::default()
+        };
         commits
             .pending
             .extend([(2, Lsn(20)), (5, Lsn(50)), (6, Lsn(60))]);
         for (stored, published) in [(0, 0), (1, 0), (2, 20), (5, 50), (5, 50), (6, 60)] {
             commits.publish(stored, &progress);
-            assert_eq!(progress.stored(), Lsn(published), "{stored} stored");
+            assert_eq!(progress.stored().lsn, Lsn(published), "{stored} stored");
         }
     }
 }

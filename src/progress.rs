@@ -1,26 +1,38 @@
-//! The one number that goes back: how far the stream is stored.
+//! What goes back from the producer to the reader: how far the stream is stored.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::lsn::Lsn;
 
-/// The end of the last commit whose records are all stored. It only grows.
+/// A position in the stream and where it is in the topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The end of a commit whose records are all stored.
+    pub lsn: Lsn,
+    /// The topic's end once they are.
+    pub offset: i64,
+}
+
+/// The last [`Stored`]. It only grows.
 #[derive(Debug, Default)]
-pub struct Progress(AtomicU64);
+pub struct Progress(Mutex<Stored>);
 
 impl Progress {
-    /// Progress that begins at what was confirmed before.
-    pub fn starting_at(confirmed: Lsn) -> Self {
-        Progress(AtomicU64::new(confirmed.0))
+    /// Progress that begins at what is stored already.
+    pub fn starting_at(stored: Stored) -> Self {
+        Progress(Mutex::new(stored))
     }
 
-    /// Everything up to the commit that ends at `end_lsn` is stored.
-    pub fn advance(&self, end_lsn: Lsn) {
-        self.0.fetch_max(end_lsn.0, Ordering::Release);
+    /// So much is stored now.
+    pub fn advance(&self, to: Stored) {
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if to.lsn > stored.lsn {
+            *stored = to;
+        }
     }
 
-    /// What may be confirmed.
-    pub fn stored(&self) -> Lsn {
-        Lsn(self.0.load(Ordering::Acquire))
+    /// What is stored.
+    pub fn stored(&self) -> Stored {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! The reader: replication stream → events → the channel, and the confirmed position back.
 //!
-//! It owns the socket, what the server described, the open transaction and the open batch. A batch
-//! leaves when it is full or when nothing more has arrived; so batches grow by themselves while
+//! It owns the socket, what the server described, the open transaction and the open batch. What the
+//! topic has already is dropped here. A batch leaves when it is full or when nothing more has arrived; so batches grow by themselves while
 //! the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
 //! a slow sink costs neither memory nor the connection.
 
@@ -13,10 +13,12 @@ use crate::error::{Context, Result};
 use crate::event::{Batch, Envelope};
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationStream, Reply};
-use crate::position::Position;
-use crate::progress::Progress;
+use crate::position::{Delay, Position};
+use crate::progress::{Progress, Stored};
 use crate::relation::Catalog;
+use crate::resume::{Dropped, Resume, Verdict};
 use crate::signals::Signals;
+use crate::state::Memory;
 use crate::summary::Summary;
 
 /// How long one read waits: how soon a signal, or a producer that ended, is noticed.
@@ -52,35 +54,58 @@ pub struct Reader<'a> {
     /// Yields nothing; disconnected once the producer has ended.
     producer: Receiver<()>,
     progress: &'a Progress,
+    memory: &'a mut Memory,
     status_interval: Duration,
     status_sent: Instant,
     stopping_since: Option<Instant>,
     catalog: Catalog,
+    resume: Resume,
     batch: Batch,
     position: Position,
+    delay: Delay,
     summary: Summary,
 }
 
+/// What a reader needs of its session.
+pub struct Parts<'a> {
+    /// The stream.
+    pub stream: ReplicationStream,
+    /// Where batches go.
+    pub batches: Sender<Batch>,
+    /// Yields nothing; disconnected once the producer has ended.
+    pub producer: Receiver<()>,
+    /// What is stored.
+    pub progress: &'a Progress,
+    /// What is remembered of it.
+    pub memory: &'a mut Memory,
+    /// What the topic has already.
+    pub resume: Resume,
+    /// What was confirmed before.
+    pub confirmed: Stored,
+    /// How often the confirmed position is reported.
+    pub status_interval: Duration,
+    /// How long it is held back.
+    pub confirm_delay: Duration,
+}
+
 impl<'a> Reader<'a> {
-    /// Reads from `stream` into `batches`; `position` is where the slot was confirmed.
-    pub fn new(
-        stream: ReplicationStream,
-        batches: Sender<Batch>,
-        producer: Receiver<()>,
-        progress: &'a Progress,
-        status_interval: Duration,
-    ) -> Self {
+    /// A reader that has read nothing yet.
+    pub fn new(parts: Parts<'a>) -> Self {
+        let stored = parts.progress.stored();
         Reader {
-            stream,
-            batches: Some(batches),
-            producer,
-            progress,
-            status_interval,
+            stream: parts.stream,
+            batches: Some(parts.batches),
+            producer: parts.producer,
+            progress: parts.progress,
+            memory: parts.memory,
+            status_interval: parts.status_interval,
             status_sent: Instant::now(),
             stopping_since: None,
             catalog: Catalog::default(),
+            resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(progress.stored()),
+            position: Position::starting_at(stored.lsn),
+            delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }
     }
@@ -116,15 +141,14 @@ impl<'a> Reader<'a> {
                         wal_end,
                         timestamp,
                     };
-                    let message = pgoutput::Message::decode(data)
-                        .and_then(|message| self.position.follow(&message).map(|()| message))
-                        .and_then(|message| {
-                            self.batch
-                                .push(envelope, &message, &mut self.catalog)
-                                .map(|()| message)
-                        })
-                        .at(|| format!("message at {wal_start}"))?;
-                    let committed = matches!(message, pgoutput::Message::Commit(_));
+                    let committed = Intake {
+                        position: &mut self.position,
+                        resume: &mut self.resume,
+                        catalog: &mut self.catalog,
+                        batch: &mut self.batch,
+                    }
+                    .take(envelope, data)
+                    .at(|| format!("message at {wal_start}"))?;
                     self.summary.count(data.len(), committed);
                     // At a stop, what follows this commit is left to the next session.
                     if committed && signals.stop_requested() {
@@ -144,10 +168,11 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        match self.batch.is_empty() {
-            true => Ok(None),
-            false => self.hand_over(signals),
+        if self.batch.is_empty() {
+            self.position.handed_over();
+            return Ok(None);
         }
+        self.hand_over(signals)
     }
 
     /// Sends the open batch, and waits, reporting, while the channel is full. A stop waits for
@@ -211,7 +236,10 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&mut self) -> Result<()> {
-        let confirmed = self.position.confirm(self.progress.stored());
+        let confirmable = self.position.confirmable(self.progress.stored());
+        let confirmed = self.delay.pass(confirmable, Instant::now());
+        self.memory.confirm(confirmed)?;
+        let confirmed = self.position.confirm(confirmed.lsn);
         self.stream.send_status(confirmed, Reply::NotNeeded)?;
         self.status_sent = Instant::now();
         Ok(())
@@ -237,5 +265,40 @@ impl<'a> Reader<'a> {
         self.stream.end()?;
         log::info!("stopped; confirmed up to {}", self.position.confirmed());
         Ok(drained)
+    }
+}
+
+/// The way of one message, from its bytes into the batch.
+struct Intake<'a> {
+    position: &'a mut Position,
+    resume: &'a mut Resume,
+    catalog: &'a mut Catalog,
+    batch: &'a mut Batch,
+}
+
+impl Intake<'_> {
+    /// Takes a message; returns whether it was a commit.
+    fn take(self, envelope: Envelope, data: &[u8]) -> Result<bool> {
+        let message = pgoutput::Message::decode(data)?;
+        self.position.follow(&message)?;
+        let resuming = !self.resume.is_over();
+        match self.resume.judge(envelope, &message, self.catalog)? {
+            Verdict::Write => {
+                self.resume.release(&message, self.batch, self.catalog)?;
+                self.batch.push(envelope, &message, self.catalog)?;
+            }
+            Verdict::Drop => {}
+        }
+        if resuming && self.resume.is_over() {
+            let Dropped {
+                transactions,
+                messages,
+            } = self.resume.dropped();
+            log::info!(
+                "resumed: {messages} messages that came again were in the topic, {transactions} \
+                 transactions of them whole"
+            );
+        }
+        Ok(matches!(message, pgoutput::Message::Commit(_)))
     }
 }

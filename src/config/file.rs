@@ -3,6 +3,7 @@
 //! A key may be written with `-` or `_`. What is not understood is an error that names the key's
 //! path and line; what it says never includes what could be a secret.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -47,6 +48,10 @@ pub struct File {
     pub status_interval: Duration,
     #[serde(default)]
     pub retry: Retry,
+    #[serde(default, alias = "state-dir")]
+    pub state_dir: Option<PathBuf>,
+    #[serde(default, alias = "confirm-delay", deserialize_with = "duration")]
+    pub confirm_delay: Duration,
     pub log: Option<LogLevel>,
     #[serde(default, rename = "transforms")]
     _transforms: Option<Refused>,

@@ -7,7 +7,7 @@ pub mod file;
 pub mod secret;
 pub mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::file::File;
@@ -42,6 +42,10 @@ pub struct Config {
     pub status_interval: Duration,
     /// How long to wait between attempts.
     pub retry: Retry,
+    /// Where what is known of slot and topic is kept.
+    pub state_dir: Option<PathBuf>,
+    /// How long the confirmed position stays behind what is stored.
+    pub confirm_delay: Duration,
     /// The log level, unless `RUST_LOG` is set.
     pub log: Option<log::LevelFilter>,
 }
@@ -112,6 +116,8 @@ impl Config {
                 min: file.retry.min,
                 max: file.retry.max,
             },
+            state_dir: file.state_dir,
+            confirm_delay: file.confirm_delay,
             log: file.log.map(|level| level.0),
         })
     }

@@ -208,10 +208,13 @@ impl Connection {
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame>> {
         while let Some(frame) = self.frames.take()? {
             match frame.tag {
-                b'N' => log::info!(
-                    "PostgreSQL: {}",
-                    ServerError::decode(self.frames.body(&frame))
-                ),
+                b'N' => {
+                    let notice = ServerError::decode(self.frames.body(&frame));
+                    if notice.publication_is_too_young() {
+                        return Err(notice.into_stream_error());
+                    }
+                    log::info!("PostgreSQL: {notice}");
+                }
                 b'S' | b'A' => {}
                 _ => return Ok(Some(frame)),
             }

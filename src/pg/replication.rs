@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use postgres_protocol::message::frontend;
+use serde::Deserialize;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
 use super::frames::Frame;
+use super::server_error::ServerError;
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
@@ -17,8 +19,10 @@ use crate::lsn::Lsn;
 /// How long a clean end may take: the server sends what it has in its buffers before it answers.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The replication slot as the server describes it.
-#[derive(Debug, Clone)]
+/// The replication slot as the server describes it
+/// ([`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html)).
+/// Older servers do not have all of its columns.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Slot {
     /// The output plugin; `None` for a physical slot.
     pub plugin: Option<String>,
@@ -27,29 +31,27 @@ pub struct Slot {
     /// Whether it ends with the session that made it.
     pub temporary: bool,
     /// The position up to which everything was confirmed.
-    pub confirmed_flush_lsn: Lsn,
+    confirmed_flush_lsn: Option<String>,
+    /// `lost` when WAL that it needs was removed (13+).
+    pub wal_status: Option<String>,
+    /// Why it cannot be used any more (17+).
+    pub invalidation_reason: Option<String>,
 }
 
 impl Slot {
-    /// Whether this program can stream from it while connected to `database`; and from where.
-    pub fn usable_in(&self, database: &str) -> Result<Lsn> {
-        match (self.plugin.as_deref(), self.database.as_deref()) {
-            _ if self.temporary => Err(Error::config("is another session's temporary slot")
-                .with_hint("name another slot under \"parameters\"")),
-            (Some("pgoutput"), Some(own)) if own == database => Ok(self.confirmed_flush_lsn),
-            (Some("pgoutput"), own) => Err(Error::config(format!(
-                "belongs to the database {}, the connection is to {database}",
-                own.unwrap_or_default()
-            ))
-            .with_hint("name another slot under \"parameters\", or correct the database URL")),
-            (plugin, _) => Err(Error::config(format!(
-                "is {}, a logical slot of the plugin pgoutput is needed",
-                plugin.map_or("a physical slot".to_owned(), |plugin| format!(
-                    "of the plugin {plugin}"
-                ))
-            ))
-            .with_hint("name another slot under \"parameters\"")),
-        }
+    /// The position up to which everything was confirmed.
+    pub fn confirmed(&self) -> Lsn {
+        let lsn = self.confirmed_flush_lsn.as_deref();
+        lsn.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
+    }
+
+    /// Why nothing can be streamed from it any more.
+    pub fn invalidated(&self) -> Option<&str> {
+        let lost = self
+            .wal_status
+            .as_deref()
+            .filter(|status| *status == "lost");
+        self.invalidation_reason.as_deref().or(lost)
     }
 }
 
@@ -141,22 +143,47 @@ impl ReplicationConnection {
 
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
-        let rows = self.connection.query(&format!(
-            "SELECT plugin, database, temporary, confirmed_flush_lsn \
-             FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+        let row = self.connection.value(&format!(
+            "SELECT row_to_json(s) FROM pg_catalog.pg_replication_slots s WHERE slot_name = {}",
             quote_literal(name)
         ))?;
-        let Some([plugin, database, temporary, confirmed]) = rows.first().map(Vec::as_slice) else {
-            return Ok(None);
-        };
-        let confirmed = confirmed.as_deref().map(str::parse).transpose();
-        Ok(Some(Slot {
-            plugin: plugin.clone(),
-            database: database.clone(),
-            temporary: temporary.as_deref() == Some("t"),
-            confirmed_flush_lsn: confirmed
-                .map_err(|e| Error::undeliverable("confirmed_flush_lsn").with_source(e))?
-                .unwrap_or_default(),
+        let Some(row) = row else { return Ok(None) };
+        let slot = serde_json::from_str(&row).map_err(|e| {
+            Error::undeliverable("pg_replication_slots has not the columns expected").with_source(e)
+        })?;
+        Ok(Some(slot))
+    }
+
+    /// The OID of the publication, if there is one of this name.
+    pub fn publication(&mut self, name: &str) -> Result<Option<u32>> {
+        let oid = self.connection.value(&format!(
+            "SELECT oid FROM pg_catalog.pg_publication WHERE pubname = {}",
+            quote_literal(name)
+        ))?;
+        Ok(oid.and_then(|oid| oid.parse().ok()))
+    }
+
+    /// Where the cluster left `timeline` on its way to its own, `current`; `None` when it never was
+    /// on it ([TIMELINE_HISTORY](https://www.postgresql.org/docs/current/protocol-replication.html)).
+    pub fn left_timeline_at(&mut self, timeline: u32, current: u32) -> Result<Option<Lsn>> {
+        let rows = self
+            .connection
+            .query(&format!("TIMELINE_HISTORY {current}"))?;
+        let history = rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().nth(1))
+            .flatten();
+        // The file comes as bytea: a line for each timeline left, "1\t0/16B3748\treason".
+        let history = history
+            .map(|text| unescape_bytea(&text))
+            .unwrap_or_default();
+        Ok(history.lines().find_map(|line| {
+            let mut fields = line.split('\t');
+            let left: u32 = fields.next()?.trim().parse().ok()?;
+            (left == timeline)
+                .then(|| fields.next()?.trim().parse().ok())
+                .flatten()
         }))
     }
 
@@ -179,6 +206,11 @@ impl ReplicationConnection {
 }
 
 impl ReplicationStream {
+    /// The server's address.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.connection.endpoint()
+    }
+
     /// How long [`ReplicationStream::wait`] may wait.
     pub fn set_read_timeout(&mut self, timeout: Duration) -> Result<()> {
         if self.read_timeout != timeout {
@@ -204,7 +236,7 @@ impl ReplicationStream {
     fn decode(&self, frame: &Frame) -> Result<Message<'_>> {
         match frame.tag {
             b'd' => Message::decode(self.connection.body(frame)),
-            b'E' => Err(self.connection.server_error(frame)),
+            b'E' => Err(ServerError::decode(self.connection.body(frame)).into_stream_error()),
             // CopyDone, CommandComplete: the server ends the stream when it shuts down.
             b'c' | b'C' => Err(Error::unreachable("the server ended the stream")),
             tag => Err(unexpected("the stream", tag)),
@@ -305,6 +337,19 @@ impl<'a> Message<'a> {
             ))),
         }
     }
+}
+
+/// A bytea in hex form, or one that was sent as it is.
+fn unescape_bytea(text: &str) -> String {
+    let Some(hex) = text.strip_prefix("\\x") else {
+        return text.to_owned();
+    };
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
+    let bytes = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | pair.get(1).map_or(0, |b| digit(*b)));
+    String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
 }
 
 /// Microseconds from the Unix epoch to 2000-01-01 UTC, where PostgreSQL's clock begins.

@@ -58,6 +58,29 @@ impl ServerError {
     }
 }
 
+impl ServerError {
+    /// Whether the server cannot decode what the slot holds because it is older than the
+    /// publication. Servers up to 17 end the stream with an error; later ones warn, once, and leave
+    /// the changes out.
+    pub fn publication_is_too_young(&self) -> bool {
+        self.code == "42704" && self.message.starts_with("publication ")
+            || self.message.starts_with("skipped loading publication")
+    }
+
+    /// The error of a stream that this message came in.
+    pub fn into_stream_error(self) -> Error {
+        if !self.publication_is_too_young() {
+            return self.into_error();
+        }
+        Error::new(Kind::Gap, format!("the server says: {self}: the slot holds changes of a time without the publication, which cannot be decoded"))
+            .with_hint(
+                "the publication is missing, or was made (again) after the slot; make it if it is \
+                 missing, and give up what cannot be decoded with \"postgres-source accept-gap --config \
+                 FILE --reason TEXT\", which needs the slot dropped first",
+            )
+    }
+}
+
 impl std::fmt::Display for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -3,6 +3,9 @@
 pub mod fluvio;
 pub mod stdout;
 
+use std::time::Duration;
+
+use self::fluvio::batch::SentRecords;
 use crate::error::Result;
 
 /// An ordered store of records. A sink that failed is thrown away; what it had not stored comes
@@ -16,4 +19,20 @@ pub trait Sink: Send {
 
     /// How many of the records taken are stored: acknowledged by the other side.
     fn stored(&self) -> u64;
+
+    /// After a failure: what was sent and may be stored or not.
+    fn in_doubt(&mut self) -> Option<InDoubt> {
+        None
+    }
+}
+
+/// Records that were sent and not acknowledged.
+#[derive(Debug)]
+pub struct InDoubt {
+    /// The offset of the first, if they are stored.
+    pub offset: i64,
+    /// The records.
+    pub records: SentRecords,
+    /// How long the partition must be still before they count as not stored.
+    pub settle: Duration,
 }

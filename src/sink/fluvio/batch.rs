@@ -28,10 +28,7 @@ pub struct BatchBuilder {
 
 impl Default for BatchBuilder {
     fn default() -> Self {
-        BatchBuilder {
-            records: vec![0; size_of::<i32>()],
-            count: 0,
-        }
+        BatchBuilder::reusing(Vec::new())
     }
 }
 
@@ -71,8 +68,14 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// The batch; this builder is empty afterwards.
-    pub fn finish(&mut self, compression: Compression) -> Result<Batch<RawRecords>> {
+    /// The batch, and its records as they were pushed, to be compared with what the topic holds
+    /// when the outcome is not known. This builder is empty afterwards and goes on with the memory
+    /// of `spare`.
+    pub fn finish(
+        &mut self,
+        compression: Compression,
+        spare: Vec<u8>,
+    ) -> Result<(Batch<RawRecords>, SentRecords)> {
         self.records[..size_of::<i32>()].copy_from_slice(&self.count.to_be_bytes());
         let records = compression.compress(&self.records).map_err(|e| {
             Error::new(
@@ -100,14 +103,54 @@ impl BatchBuilder {
             ));
         }
         *batch.mut_records() = RawRecords(records);
-        self.records.truncate(size_of::<i32>());
-        self.count = 0;
-        Ok(batch)
+        let next = BatchBuilder::reusing(spare);
+        let BatchBuilder { records, count } = std::mem::replace(self, next);
+        Ok((
+            batch,
+            SentRecords {
+                records,
+                count: u64::from(count.unsigned_abs()),
+            },
+        ))
     }
 
-    /// Gives memory beyond `bytes` back, which one large record took.
-    pub fn shrink_to(&mut self, bytes: usize) {
+    fn reusing(mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        memory.extend_from_slice(&[0; size_of::<i32>()]);
+        BatchBuilder {
+            records: memory,
+            count: 0,
+        }
+    }
+}
+
+/// The records of a batch that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentRecords {
+    records: Vec<u8>,
+    count: u64,
+}
+
+impl SentRecords {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether the first of them have these values, byte for byte.
+    pub fn start_with<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Result<bool> {
+        let mut found = BatchBuilder::default();
+        for value in values {
+            found.push(value)?;
+        }
+        Ok(self.records[size_of::<i32>()..].starts_with(&found.records[size_of::<i32>()..]))
+    }
+
+    /// Their memory, to be used again; what is beyond `bytes` is given back.
+    pub fn into_memory(mut self, bytes: usize) -> Vec<u8> {
+        self.records.clear();
         self.records.shrink_to(bytes);
+        self.records
     }
 }
 
@@ -133,8 +176,9 @@ mod tests {
         assert_eq!(builder.count(), 300);
         let mut bytes = Vec::new();
         builder
-            .finish(compression)
+            .finish(compression, Vec::new())
             .unwrap()
+            .0
             .encode(&mut bytes, 0)
             .unwrap();
         assert!(builder.is_empty());
@@ -164,9 +208,27 @@ mod tests {
     fn a_batch_beyond_the_limit_is_refused() {
         let mut builder = BatchBuilder::default();
         builder.push(&vec![b'x'; MAX_BATCH_BYTES]).unwrap();
-        let error = builder.finish(Compression::None).unwrap_err();
+        let error = builder.finish(Compression::None, Vec::new()).unwrap_err();
         assert_eq!(error.kind(), Kind::Undeliverable);
         assert!(error.to_string().contains("33554"), "{error}");
-        builder.finish(Compression::Zstd).unwrap();
+        builder.finish(Compression::Zstd, Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn what_was_sent_is_compared_byte_for_byte() {
+        let mut builder = BatchBuilder::default();
+        for value in ["one", "two", "three"] {
+            builder.push(value.as_bytes()).unwrap();
+        }
+        let (_, sent) = builder.finish(Compression::None, vec![7; 100]).unwrap();
+        assert_eq!(sent.count(), 3);
+        let found = |values: &[&'static str]| {
+            sent.start_with(values.iter().map(|value| str::as_bytes(value)))
+                .unwrap()
+        };
+        assert!(found(&[]) && found(&["one"]) && found(&["one", "two", "three"]));
+        assert!(!found(&["two"]) && !found(&["one", "tw"]));
+        assert!(!found(&["one", "two", "three", "four"]));
+        assert!(builder.is_empty() && builder.records == [0; 4]);
     }
 }

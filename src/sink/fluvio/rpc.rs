@@ -41,6 +41,13 @@ pub struct Pending<R> {
     request: PhantomData<R>,
 }
 
+impl<R> Pending<R> {
+    /// Whether its time is over.
+    pub fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}
+
 impl Rpc {
     /// Connects and agrees on versions. `timeout` holds for this and for each request.
     pub fn connect(address: &str, timeout: Duration) -> Result<Rpc> {
@@ -64,7 +71,7 @@ impl Rpc {
             client_arch: std::env::consts::ARCH.to_owned(),
         };
         let pending = self.send_at(&request, ApiVersionsRequest::DEFAULT_API_VERSION)?;
-        let response = self.receive(pending)?;
+        let response = self.receive(&pending)?;
         if response.error_code != ErrorCode::None {
             return Err(self.error(Error::config(response.error_code.to_string())));
         }
@@ -102,7 +109,7 @@ impl Rpc {
     /// Sends a request and waits for its response.
     pub fn call<R: Request>(&mut self, request: &R) -> Result<R::Response> {
         let pending = self.send(request)?;
-        self.receive(pending)
+        self.receive(&pending)
     }
 
     /// Sends a request. Responses come in the order of the requests.
@@ -142,7 +149,7 @@ impl Rpc {
     }
 
     /// Waits for the response to a request.
-    pub fn receive<R: Request>(&mut self, pending: Pending<R>) -> Result<R::Response> {
+    pub fn receive<R: Request>(&mut self, pending: &Pending<R>) -> Result<R::Response> {
         let response =
             read_response(&mut self.stream, pending.deadline).map_err(|e| self.error(e))?;
         let mut cursor = Cursor::new(&response[..]);

@@ -133,7 +133,7 @@ fn assert_never_ahead(samples: &[Sample], records: &[Record]) {
              topic, which ended at {end}"
         );
     }
-    assert!(checked > 5, "only {checked} positions were seen");
+    assert!(checked > 1, "only {checked} positions were seen");
 }
 
 /// One writer, so that the order of the numbers is the order of the commits. A number whose fate is

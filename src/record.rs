@@ -1,0 +1,193 @@
+//! Reading a record back: where in the stream it stands, and nothing of its values.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::lsn::Lsn;
+
+/// What a record of this program says of its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// A transaction begins.
+    Begin {
+        /// Where its commit record is: what identifies it.
+        final_lsn: Lsn,
+        /// Its id.
+        xid: u32,
+    },
+    /// A transaction ends.
+    Commit {
+        /// The begin's final_lsn.
+        commit_lsn: Lsn,
+        /// Where the commit record ends.
+        end_lsn: Lsn,
+    },
+    /// An insert, update or delete of a row of this table.
+    Row {
+        /// The table's OID.
+        rel_id: u32,
+    },
+    /// A truncate.
+    Truncate,
+    /// A table is described. Sessions repeat it, so it does not count in a transaction.
+    Relation {
+        /// The table's OID.
+        rel_id: u32,
+    },
+    /// A type is described. It does not count either.
+    Type,
+    /// Where the transaction came from. It does not count either.
+    Origin,
+}
+
+impl Record {
+    /// Reads a record; `None` when this program did not write it.
+    pub fn parse(json: &[u8]) -> Option<Record> {
+        let message = serde_json::from_slice::<Written>(json).ok()?.message;
+        Some(match message.kind {
+            Kind::Begin => Record::Begin {
+                final_lsn: Lsn(message.final_lsn?),
+                xid: message.xid?,
+            },
+            Kind::Commit => Record::Commit {
+                commit_lsn: Lsn(message.commit_lsn?),
+                end_lsn: Lsn(message.end_lsn?),
+            },
+            Kind::Insert => message.tuple.and(message.row())?,
+            Kind::Update => message.new_tuple.and(message.row())?,
+            Kind::Delete => message.row()?,
+            Kind::Truncate => message.rel_ids.map(|_| Record::Truncate)?,
+            Kind::Relation => message
+                .columns
+                .and(message.rel_id)
+                .map(|rel_id| Record::Relation { rel_id })?,
+            Kind::Type => message.id.map(|_| Record::Type)?,
+            Kind::Origin => message.commit_lsn.map(|_| Record::Origin)?,
+        })
+    }
+
+    /// Whether it has a number within its transaction: decoding the same WAL again gives the same
+    /// sequence of these.
+    pub fn counts(self) -> bool {
+        matches!(self, Record::Row { .. } | Record::Truncate)
+    }
+}
+
+/// The record as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(rename = "wal_start")]
+    _wal_start: u64,
+    #[serde(rename = "wal_end")]
+    _wal_end: u64,
+    #[serde(rename = "timestamp")]
+    _timestamp: i64,
+    message: Message,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Begin,
+    Commit,
+    Origin,
+    Relation,
+    Type,
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+/// The keys of all nine messages. An enum by `type` would copy every value before it is skipped.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    #[serde(rename = "type")]
+    kind: Kind,
+    final_lsn: Option<u64>,
+    xid: Option<u32>,
+    commit_lsn: Option<u64>,
+    end_lsn: Option<u64>,
+    rel_id: Option<u32>,
+    id: Option<u32>,
+    tuple: Option<IgnoredAny>,
+    new_tuple: Option<IgnoredAny>,
+    rel_ids: Option<IgnoredAny>,
+    columns: Option<IgnoredAny>,
+    #[serde(rename = "old_tuple")]
+    _old_tuple: Option<IgnoredAny>,
+    #[serde(rename = "key_tuple")]
+    _key_tuple: Option<IgnoredAny>,
+    #[serde(rename = "timestamp")]
+    _timestamp: Option<i64>,
+    #[serde(rename = "flags")]
+    _flags: Option<i8>,
+    #[serde(rename = "options")]
+    _options: Option<i8>,
+    #[serde(rename = "namespace")]
+    _namespace: Option<IgnoredAny>,
+    #[serde(rename = "name")]
+    _name: Option<IgnoredAny>,
+    #[serde(rename = "replica_identity")]
+    _replica_identity: Option<IgnoredAny>,
+}
+
+impl Message {
+    fn row(&self) -> Option<Record> {
+        self.rel_id.map(|rel_id| Record::Row { rel_id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(message: &str) -> Option<Record> {
+        let json = format!(r#"{{"wal_start":1,"wal_end":2,"timestamp":3,"message":{message}}}"#);
+        Record::parse(json.as_bytes())
+    }
+
+    #[test]
+    fn positions() {
+        assert_eq!(
+            parse(r#"{"type":"begin","final_lsn":7,"timestamp":1,"xid":9}"#),
+            Some(Record::Begin {
+                final_lsn: Lsn(7),
+                xid: 9
+            })
+        );
+        assert_eq!(
+            parse(r#"{"type":"commit","flags":0,"commit_lsn":7,"end_lsn":8,"timestamp":1}"#),
+            Some(Record::Commit {
+                commit_lsn: Lsn(7),
+                end_lsn: Lsn(8)
+            })
+        );
+        let insert = r#"{"type":"insert","rel_id":4294967295,"tuple":[{"String":"x"},"Null"]}"#;
+        assert_eq!(parse(insert), Some(Record::Row { rel_id: u32::MAX }));
+        assert_eq!(
+            parse(r#"{"type":"truncate","options":1,"rel_ids":[1]}"#),
+            Some(Record::Truncate)
+        );
+        assert!(parse(insert).unwrap().counts() && !Record::Origin.counts());
+    }
+
+    #[test]
+    fn what_this_program_did_not_write() {
+        for json in [
+            &b""[..],
+            b"{}",
+            b"hello",
+            b"\xFF",
+            br#"{"wal_start":1,"wal_end":2,"timestamp":3,"message":{"type":"upsert"}}"#,
+            br#"{"wal_start":1,"wal_end":2,"timestamp":3,"message":{"type":"begin"}}"#,
+            br#"{"wal_start":1,"wal_end":2,"timestamp":3}"#,
+        ] {
+            assert_eq!(Record::parse(json), None);
+        }
+        let more = r#"{"type":"begin","final_lsn":7,"timestamp":1,"xid":9,"op":"c"}"#;
+        assert_eq!(parse(more), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! Reading a partition: its bounds, and its records in whole batches.
+
+use fluvio_protocol::bytes::Bytes;
+use fluvio_protocol::link::ErrorCode;
+use fluvio_protocol::record::{Batch, RawRecords, RecordSet};
+use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
+use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
+
+use super::rpc::Rpc;
+use super::{Options, refused};
+use crate::error::{Context, Error, Result};
+
+/// A fetch returns whole batches up to this size; most are no larger than this.
+const FETCH_BYTES: i32 = 4 * 1024 * 1024;
+
+/// A fetch returns no whole batch when the first is larger than it may be. This is above the
+/// largest that a server stores.
+const LARGEST_FETCH_BYTES: i32 = 40 * 1024 * 1024;
+
+/// The offsets that a partition holds: from `start` up to and not including `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first record's offset; older ones were removed by the topic's retention.
+    pub start: i64,
+    /// The offset that the next record will have.
+    pub end: i64,
+}
+
+impl Bounds {
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+}
+
+/// A connection that reads one partition.
+pub struct PartitionReader {
+    spu: Rpc,
+    options: Options,
+}
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its value.
+    pub value: Bytes,
+}
+
+impl PartitionReader {
+    /// Connects to the partition's leader.
+    pub fn connect(leader: &str, options: &Options) -> Result<PartitionReader> {
+        let spu = Rpc::connect(leader, options.timeout)?;
+        Ok(PartitionReader {
+            spu,
+            options: options.clone(),
+        })
+    }
+
+    /// What the partition holds now.
+    pub fn bounds(&mut self) -> Result<Bounds> {
+        self.ask_bounds()?
+            .map_err(|code| self.error(refused(&code)))
+    }
+
+    /// The same; a refusal by the server is not an error of the connection.
+    pub(super) fn ask_bounds(&mut self) -> Result<Result<Bounds, ErrorCode>> {
+        let (topic, partition) = (self.options.topic.clone(), self.options.partition);
+        let response = self.spu.call(&FetchOffsetsRequest::new(topic, partition))?;
+        let found = response
+            .topics
+            .into_iter()
+            .filter(|found| found.name == self.options.topic)
+            .flat_map(|found| found.partitions)
+            .find(|found| found.partition_index == partition)
+            .ok_or_else(|| self.error(Error::undeliverable("no offsets in the answer")))?;
+        Ok(match found.error_code {
+            ErrorCode::None => Ok(Bounds {
+                start: found.start_offset,
+                end: found.last_stable_offset,
+            }),
+            code => Err(code),
+        })
+    }
+
+    /// The records from `offset` on, as many as one answer holds: at least one. There must be a
+    /// record at `offset`.
+    pub fn fetch(&mut self, offset: i64) -> Result<Vec<StoredRecord>> {
+        let mut records = self.fetch_up_to(offset, FETCH_BYTES)?;
+        if records.is_empty() {
+            records = self.fetch_up_to(offset, LARGEST_FETCH_BYTES)?;
+        }
+        match records.first() {
+            Some(first) if first.offset == offset => Ok(records),
+            Some(first) => Err(self.error(Error::undeliverable(format!(
+                "asked for the records from offset {offset} on, got {}",
+                first.offset
+            )))),
+            // It may be behind for a moment after it has become the leader.
+            None => Err(self.error(Error::unreachable(format!("no record at offset {offset}")))),
+        }
+    }
+
+    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Vec<StoredRecord>> {
+        let partition = FetchPartition {
+            partition_index: self.options.partition,
+            fetch_offset: offset,
+            max_bytes,
+            ..Default::default()
+        };
+        let topic = FetchableTopic {
+            name: self.options.topic.clone(),
+            fetch_partitions: vec![partition],
+        };
+        let request = FetchRequest::<RecordSet<RawRecords>> {
+            max_bytes,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let response = self.spu.call(&request)?;
+        let found = response
+            .find_partition(&self.options.topic, self.options.partition)
+            .ok_or_else(|| self.error(Error::undeliverable("no records in the answer")))?;
+        match found.error_code {
+            ErrorCode::None => {}
+            code => return Err(self.error(refused(&code))),
+        }
+        let mut records = Vec::new();
+        // The server cuts an answer at `max_bytes`, in the middle of a batch if need be.
+        let whole = |batch: &&Batch<RawRecords>| batch.validate_decoding();
+        for batch in found.records.batches.iter().take_while(whole) {
+            self.unpack(batch, offset, &mut records)
+                .map_err(|error| self.error(error))
+                .at(|| format!("batch at offset {}", batch.base_offset))?;
+        }
+        Ok(records)
+    }
+
+    /// Adds the records of a batch from `offset` on. Each must follow the one before it: whatever
+    /// was left out of an answer would be taken for missing from the topic.
+    fn unpack(
+        &self,
+        batch: &Batch<RawRecords>,
+        offset: i64,
+        records: &mut Vec<StoredRecord>,
+    ) -> Result<()> {
+        let unpacked = batch
+            .memory_records()
+            .map_err(|e| Error::undeliverable("cannot be unpacked").with_source(e))?;
+        if unpacked.len() != batch.records_len() {
+            return Err(Error::undeliverable(format!(
+                "has {} records, its header says {}",
+                unpacked.len(),
+                batch.records_len()
+            )));
+        }
+        for (record, at) in unpacked.into_iter().zip(batch.base_offset..) {
+            let expected = records
+                .last()
+                .map_or(at.max(offset), |last| last.offset + 1);
+            if at < offset {
+                continue;
+            }
+            if at != expected {
+                return Err(Error::undeliverable(format!(
+                    "has offset {at} where {expected} follows"
+                )));
+            }
+            let value = Bytes::from(record.into_value().into_vec());
+            records.push(StoredRecord { offset: at, value });
+        }
+        Ok(())
+    }
+
+    /// An error of this partition.
+    pub fn error(&self, error: Error) -> Error {
+        self.spu.error(error).at(self.options.place())
+    }
+}

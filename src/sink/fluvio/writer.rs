@@ -1,0 +1,162 @@
+//! Writing a partition: one batch under way, and its acknowledgement awaited.
+
+use std::time::Duration;
+
+use fluvio::{Compression, Isolation};
+use fluvio_protocol::link::ErrorCode;
+use fluvio_protocol::record::{Batch, RawRecords, RecordSet};
+use fluvio_spu_schema::produce::{
+    DefaultPartitionRequest, DefaultProduceRequest, DefaultTopicRequest,
+};
+
+use super::batch::{BatchBuilder, SentRecords};
+use super::rpc::{Pending, Rpc};
+use super::{Options, refused};
+use crate::error::{Context, Error, Kind, Result};
+use crate::sink::{InDoubt, Sink};
+
+/// A partition's only writer. After an error it is of no use: what is in the partition is read
+/// before anything is written again.
+pub struct PartitionWriter {
+    spu: Rpc,
+    options: Options,
+    compression: Compression,
+    batch: BatchBuilder,
+    /// The batch that was sent and is not acknowledged.
+    sent: Option<SentRecords>,
+    pending: Option<Pending<DefaultProduceRequest>>,
+    /// Memory of the last acknowledged batch.
+    spare: Vec<u8>,
+    next_offset: i64,
+    stored: u64,
+}
+
+impl PartitionWriter {
+    pub(super) fn new(
+        spu: Rpc,
+        options: Options,
+        compression: Compression,
+        next_offset: i64,
+    ) -> Self {
+        PartitionWriter {
+            spu,
+            options,
+            compression,
+            batch: BatchBuilder::default(),
+            sent: None,
+            pending: None,
+            spare: Vec::new(),
+            next_offset,
+            stored: 0,
+        }
+    }
+
+    /// Sends the batch. One is under way at a time: were a second sent before the first is
+    /// acknowledged, a failure of the first alone would leave the second in the topic before it.
+    fn send_batch(&mut self) -> Result<()> {
+        self.await_acknowledgement()?;
+        let spare = std::mem::take(&mut self.spare);
+        let (batch, sent) = self.batch.finish(self.compression, spare)?;
+        self.sent = Some(sent);
+        self.pending = Some(self.spu.send(&self.produce_request(batch))?);
+        Ok(())
+    }
+
+    fn produce_request(&self, batch: Batch<RawRecords>) -> DefaultProduceRequest {
+        let mut records = RecordSet::default();
+        records.batches.push(batch);
+        let partition_index = self.options.partition;
+        let topic = DefaultTopicRequest {
+            name: self.options.topic.clone(),
+            partitions: vec![DefaultPartitionRequest {
+                partition_index,
+                records,
+            }],
+            ..Default::default()
+        };
+        DefaultProduceRequest {
+            // Acknowledged when the replicas that the topic asks for have it.
+            isolation: Isolation::ReadCommitted,
+            timeout: self.options.timeout,
+            topics: vec![topic],
+            ..Default::default()
+        }
+    }
+
+    fn await_acknowledgement(&mut self) -> Result<()> {
+        let Some(pending) = &self.pending else {
+            return Ok(());
+        };
+        let response = self.spu.receive(pending).at(|| self.options.place())?;
+        let found = response.find_partition_response(&self.options.topic, self.options.partition);
+        let Some(found) = found else {
+            return Err(self.error(Error::undeliverable("an acknowledgement of something else")));
+        };
+        if found.error_code != ErrorCode::None {
+            return Err(self.error(refused(&found.error_code)));
+        }
+        if found.base_offset != self.next_offset {
+            return Err(self.error(another_writer(found.base_offset, self.next_offset)));
+        }
+        self.pending = None;
+        if let Some(sent) = self.sent.take() {
+            self.next_offset += sent.count() as i64;
+            self.stored += sent.count();
+            self.spare = sent.into_memory(2 * self.options.batch_bytes);
+        }
+        Ok(())
+    }
+
+    fn error(&self, error: Error) -> Error {
+        self.spu.error(error).at(self.options.place())
+    }
+}
+
+fn another_writer(stored_at: i64, expected: i64) -> Error {
+    Error::new(
+        Kind::Gap,
+        format!("records were stored at offset {stored_at}, expected was {expected}: something else writes here"),
+    )
+    .with_hint(
+        "one connector owns a partition; stop the other writer, or give each a topic or partition \
+         of its own; then see \"accept-gap\" in the README",
+    )
+}
+
+impl Sink for PartitionWriter {
+    fn write(&mut self, record: &[u8]) -> Result<()> {
+        if !self.batch.is_empty() && self.batch.len_with(record.len()) > self.options.batch_bytes {
+            self.send_batch()?;
+        }
+        self.batch.push(record)?;
+        if self.batch.len() >= self.options.batch_bytes {
+            self.send_batch()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.batch.is_empty() {
+            self.send_batch()?;
+        }
+        self.await_acknowledgement()
+    }
+
+    fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    fn in_doubt(&mut self) -> Option<InDoubt> {
+        let late = self.pending.as_ref().is_some_and(Pending::is_late);
+        self.sent.take().map(|records| InDoubt {
+            offset: self.next_offset,
+            records,
+            // A server that did not answer in time may still be at it.
+            settle: if late {
+                self.options.timeout
+            } else {
+                Duration::ZERO
+            },
+        })
+    }
+}

@@ -1,0 +1,297 @@
+//! What is remembered about the slot and the topic besides themselves.
+//!
+//! Between the sessions of one process this is in memory. With a `state_dir` it is in a small file
+//! too, so that the next process can tell that something was changed behind its back. It is not
+//! needed to go on, only to notice.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+use crate::progress::Stored;
+
+/// The file's format.
+const VERSION: u32 = 1;
+
+/// What was true when a position was confirmed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    version: u32,
+    /// The cluster, from IDENTIFY_SYSTEM.
+    pub system_identifier: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// The publication's OID: one that is made again has another.
+    pub publication_oid: u32,
+    /// The slot.
+    pub slot: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Records before this offset do not matter any more.
+    pub first_offset: i64,
+    /// The highest position that may have been confirmed.
+    #[serde(with = "text")]
+    pub confirmed: Lsn,
+    /// The topic's end when everything up to there was stored.
+    pub offset: i64,
+    /// Gaps that an operator accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+}
+
+/// A gap that an operator accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// When.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+    /// What was given up.
+    pub gap: String,
+}
+
+/// The parts of [`Known`] that do not change while a session runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// See [`Known::system_identifier`].
+    pub system_identifier: String,
+    /// See [`Known::timeline`].
+    pub timeline: u32,
+    /// See [`Known::publication_oid`].
+    pub publication_oid: u32,
+    /// See [`Known::slot`].
+    pub slot: String,
+    /// See [`Known::topic`].
+    pub topic: String,
+    /// See [`Known::partition`].
+    pub partition: u32,
+}
+
+/// What is known, in memory and in the file if there is one.
+#[derive(Debug, Default)]
+pub struct Memory {
+    known: Option<Known>,
+    file: Option<PathBuf>,
+}
+
+impl Memory {
+    /// Reads the file of this slot in `state_dir`, if there is one; makes sure that it can be
+    /// written.
+    pub fn load(state_dir: Option<&Path>, slot: &str) -> Result<Memory> {
+        let Some(directory) = state_dir else {
+            return Ok(Memory::default());
+        };
+        let file = directory.join(format!("{slot}.json"));
+        let cannot = |what: &str| format!("cannot {what} the state file {}", file.display());
+        fs::create_dir_all(directory)
+            .map_err(|e| Error::config(cannot("make the directory of")).with_source(e))?;
+        let known = match fs::read(&file) {
+            Ok(json) => Some(parse(&json).map_err(|e| {
+                Error::config(cannot("read")).with_source(e).with_hint(
+                    "it was written by another program or version, or damaged; remove it if nothing \
+                     of what it guards against has happened",
+                )
+            })?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::config(cannot("read")).with_source(e)),
+        };
+        let memory = Memory {
+            known,
+            file: Some(file),
+        };
+        memory.save()?;
+        Ok(memory)
+    }
+
+    /// What is known, if anything.
+    pub fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    /// Whether it outlives this process.
+    pub fn is_durable(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Records before this offset do not matter.
+    pub fn first_offset(&self) -> i64 {
+        self.known.as_ref().map_or(0, |known| known.first_offset)
+    }
+
+    /// A session begins. What was confirmed before stays so; without any, it begins at `stored`.
+    pub fn begin(&mut self, identity: Identity, stored: Stored) -> Result<()> {
+        self.known = Some(match self.known.take() {
+            Some(known) => {
+                let before = Stored {
+                    lsn: known.confirmed,
+                    offset: known.offset,
+                };
+                Known::new(identity, before, known.first_offset, known.accepted)
+            }
+            None => Known::new(identity, stored, 0, Vec::new()),
+        });
+        self.save()
+    }
+
+    /// An operator gives up what was before.
+    pub fn accept(&mut self, identity: Identity, stored: Stored, accepted: Accepted) -> Result<()> {
+        let mut all = self.known.take().map_or(Vec::new(), |known| known.accepted);
+        all.push(accepted);
+        self.known = Some(Known::new(identity, stored, stored.offset, all));
+        self.save()
+    }
+
+    /// Before a position is confirmed: it is written down first, so that the slot is never ahead
+    /// of it.
+    pub fn confirm(&mut self, stored: Stored) -> Result<()> {
+        match &mut self.known {
+            Some(known) if stored.lsn > known.confirmed => {
+                (known.confirmed, known.offset) = (stored.lsn, stored.offset);
+                self.save()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a new file, then puts it in the place of the old one; both are on disk afterwards.
+    fn save(&self) -> Result<()> {
+        let (Some(known), Some(file)) = (&self.known, &self.file) else {
+            return Ok(());
+        };
+        write(known, file).map_err(|e| {
+            Error::unreachable(format!("cannot write the state file {}", file.display()))
+                .with_source(e)
+        })
+    }
+}
+
+impl Known {
+    fn new(identity: Identity, stored: Stored, first_offset: i64, accepted: Vec<Accepted>) -> Self {
+        Known {
+            version: VERSION,
+            system_identifier: identity.system_identifier,
+            timeline: identity.timeline,
+            publication_oid: identity.publication_oid,
+            slot: identity.slot,
+            topic: identity.topic,
+            partition: identity.partition,
+            first_offset,
+            confirmed: stored.lsn,
+            offset: stored.offset,
+            accepted,
+        }
+    }
+}
+
+fn parse(json: &[u8]) -> Result<Known> {
+    let known: Known = serde_json::from_slice(json)
+        .map_err(|e| Error::config("not a state file").with_source(e))?;
+    match known.version {
+        VERSION => Ok(known),
+        version => Err(Error::config(format!(
+            "version {version}, this program knows {VERSION}"
+        ))),
+    }
+}
+
+fn write(known: &Known, file: &Path) -> std::io::Result<()> {
+    let new = file.with_extension("json.new");
+    let mut out = File::create(&new)?;
+    serde_json::to_writer_pretty(&mut out, known)?;
+    out.write_all(b"\n")?;
+    out.sync_all()?;
+    fs::rename(&new, file)?;
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// LSNs as text.
+mod text {
+    use super::Lsn;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(lsn)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lsn, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            system_identifier: "7".into(),
+            timeline: 1,
+            publication_oid: 5,
+            slot: "s".into(),
+            topic: "t".into(),
+            partition: 0,
+        }
+    }
+
+    fn stored(lsn: u64, offset: i64) -> Stored {
+        Stored {
+            lsn: Lsn(lsn),
+            offset,
+        }
+    }
+
+    #[test]
+    fn what_was_confirmed_outlives_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Some(directory.path());
+        let mut memory = Memory::load(path, "s").unwrap();
+        assert!(memory.known().is_none() && memory.is_durable());
+        memory.begin(identity(), stored(10, 3)).unwrap();
+        memory.confirm(stored(20, 6)).unwrap();
+        memory.confirm(stored(15, 5)).unwrap();
+        let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
+        assert_eq!((known.confirmed, known.offset), (Lsn(20), 6));
+        assert!(Memory::load(path, "other").unwrap().known().is_none());
+    }
+
+    #[test]
+    fn an_accepted_gap_moves_the_first_offset_and_stays_on_record() {
+        let mut memory = Memory::default();
+        let accepted = Accepted {
+            at: "now".into(),
+            reason: "r".into(),
+            gap: "g".into(),
+        };
+        memory
+            .accept(identity(), stored(9, 4), accepted.clone())
+            .unwrap();
+        memory.begin(identity(), stored(10, 8)).unwrap();
+        assert_eq!(memory.first_offset(), 4);
+        assert_eq!(memory.known().unwrap().accepted, [accepted]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        for json in ["", "{}", "{\"version\":2}"] {
+            fs::write(directory.path().join("s.json"), json).unwrap();
+            let error = Memory::load(Some(directory.path()), "s")
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("s.json"), "{error}");
+        }
+    }
+}

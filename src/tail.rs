@@ -1,0 +1,138 @@
+//! Reading how a partition ends, when nobody else writes to it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::continuity;
+use crate::error::{Error, Result};
+use crate::record::Record;
+use crate::resume::Tail;
+use crate::sink::InDoubt;
+use crate::sink::fluvio::reader::{Bounds, PartitionReader};
+
+/// How often the end of a partition is looked at while it must be still.
+const POLL: Duration = Duration::from_millis(20);
+
+/// So many records are read at a time on the way back to a begin.
+const STEP: i64 = 2_000;
+
+/// A walk back that takes longer than this says so.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// Waits until the end of the partition has been still for `settle`, calling `meanwhile` all the
+/// time; returns what it holds.
+///
+/// Bytes that a former connection left in the server's socket may still be stored by a server that
+/// was frozen. A partition that is never still has another writer.
+pub fn settled(
+    reader: &mut PartitionReader,
+    settle: Duration,
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<Bounds> {
+    let begun = Instant::now();
+    let mut bounds = reader.bounds()?;
+    let mut since = Instant::now();
+    while since.elapsed() < settle {
+        thread::sleep(POLL.min(settle));
+        meanwhile()?;
+        let now = reader.bounds()?;
+        if now != bounds {
+            (bounds, since) = (now, Instant::now());
+        }
+        if begun.elapsed() > settle * 10 {
+            return Err(gap(
+                "the topic does not come to rest: something else writes to it",
+                reader,
+            ));
+        }
+    }
+    Ok(bounds)
+}
+
+/// Compares what was in doubt with what is there now; returns how many of its records are not.
+pub fn compare(reader: &mut PartitionReader, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
+    let mut found = Vec::new();
+    let mut offset = in_doubt.offset.max(bounds.start);
+    while offset < bounds.end && found.len() as u64 <= in_doubt.records.count() {
+        let records = reader.fetch(offset)?;
+        offset += records.len() as i64;
+        found.extend(records.into_iter().map(|record| record.value));
+    }
+    if !in_doubt
+        .records
+        .start_with(found.iter().map(|value| &value[..]))?
+    {
+        let at = in_doubt.offset;
+        let message = format!("the records from offset {at} on are not those that were sent");
+        return Err(gap(&message, reader));
+    }
+    Ok(in_doubt.records.count() - found.len() as u64)
+}
+
+/// Reads how the partition ends. Records before `first` do not matter.
+pub fn read(reader: &mut PartitionReader, bounds: Bounds, first: i64) -> Result<Tail> {
+    let first = first.max(bounds.start);
+    if bounds.end <= first {
+        return Ok(Tail::Empty);
+    }
+    let last = bounds.end - 1;
+    let record = reader.fetch(last)?.into_iter().next();
+    match record.and_then(|record| Record::parse(&record.value)) {
+        Some(Record::Commit {
+            commit_lsn,
+            end_lsn,
+        }) => Ok(Tail::Complete {
+            commit_lsn,
+            end_lsn,
+        }),
+        Some(Record::Begin { final_lsn, .. }) => Ok(Tail::Open { final_lsn, rows: 0 }),
+        Some(_) => walk_back(reader, first, bounds.end),
+        None => Err(foreign(reader, last)),
+    }
+}
+
+/// Counts the rows from the end back to the begin of their transaction.
+fn walk_back(reader: &mut PartitionReader, first: i64, end: i64) -> Result<Tail> {
+    let mut rows = 0;
+    let mut reported = Instant::now();
+    let mut high = end;
+    while high > first {
+        let low = first.max(high - STEP);
+        let mut records = Vec::new();
+        while low + (records.len() as i64) < high {
+            records.extend(reader.fetch(low + records.len() as i64)?);
+        }
+        records.truncate((high - low) as usize);
+        for record in records.iter().rev() {
+            match Record::parse(&record.value) {
+                Some(Record::Begin { final_lsn, .. }) => return Ok(Tail::Open { final_lsn, rows }),
+                Some(Record::Commit { .. }) => {
+                    let message = format!("no begin after the commit at offset {}", record.offset);
+                    return Err(gap(&message, reader));
+                }
+                Some(record) => rows += u64::from(record.counts()),
+                None => return Err(foreign(reader, record.offset)),
+            }
+        }
+        high = low;
+        if reported.elapsed() >= REPORT {
+            log::info!("reading the open transaction back: {rows} rows, at offset {high}");
+            reported = Instant::now();
+        }
+    }
+    let message = format!(
+        "the begin of the transaction at its end is not there; it starts at offset {first}"
+    );
+    Err(gap(&message, reader))
+}
+
+fn foreign(reader: &PartitionReader, offset: i64) -> Error {
+    let message = format!(
+        "the record at offset {offset} was not written by this program: it cannot be told what the topic holds"
+    );
+    gap(&message, reader)
+}
+
+fn gap(message: &str, reader: &PartitionReader) -> Error {
+    reader.error(continuity::gap(message))
+}
