@@ -7,7 +7,7 @@ use std::time::Duration;
 use postgres::Client;
 
 use super::pipeline::{DEADLINE, Pipeline};
-use super::record::{Record, first_appearances};
+use super::record::{Record, first_appearances, inserted};
 use super::wait_until;
 
 /// Between two transactions, and between two looks at the slot. Without it the topic would grow
@@ -87,6 +87,7 @@ pub fn under_load(pipeline: &Pipeline, seed: u64, faults: impl FnOnce(&Load)) ->
         .collect();
     let records = pipeline.records();
     assert_same_rows(&first_appearances(&records), &rows);
+    assert_same_rows(&inserted(&records), &rows);
     assert_never_ahead(&samples, &records);
     Delivered { records, rows }
 }
