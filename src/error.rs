@@ -104,6 +104,12 @@ impl Error {
         self
     }
 
+    /// The same, of use where nobody is to be advised.
+    pub fn without_hint(mut self) -> Self {
+        self.0.hint = None;
+        self
+    }
+
     /// Where it happened: displayed in front of what is there already.
     pub fn at(mut self, context: impl Into<String>) -> Self {
         self.0.context.push(context.into());

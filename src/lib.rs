@@ -38,6 +38,7 @@
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`run`] | one session, and the only retry loop |
 
+pub mod accept;
 pub mod config;
 pub mod continuity;
 pub mod error;
@@ -60,3 +61,4 @@ pub mod sink;
 pub mod state;
 pub mod summary;
 pub mod tail;
+pub mod verify;

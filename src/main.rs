@@ -1,15 +1,17 @@
 //! Arguments → config → logging → run → exit code.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::FromArgs;
+use postgres_source::accept::accept_gap;
 use postgres_source::config::Config;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::run::{Attempts, run};
 use postgres_source::session::Output;
 use postgres_source::signals::Signals;
+use postgres_source::verify::verify;
 
 /// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
 #[derive(FromArgs)]
@@ -22,6 +24,8 @@ struct Arguments {
 #[argh(subcommand)]
 enum Verb {
     Run(Run),
+    Verify(Verify),
+    AcceptGap(AcceptGap),
     Version(Version),
 }
 
@@ -42,6 +46,36 @@ struct Run {
     once: bool,
 }
 
+/// Read the topic and report whatever this program would never have written.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "verify")]
+struct Verify {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// the first offset to read; the topic's first if there is none
+    #[argh(option)]
+    from: Option<i64>,
+
+    /// print the report as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Continue although changes are missing: say what is given up and write it into the state file.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "accept-gap")]
+struct AcceptGap {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// why, for the record
+    #[argh(option)]
+    reason: String,
+}
+
 /// Print the version.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "version")]
@@ -54,6 +88,10 @@ fn main() -> ExitCode {
     };
     let result = match verb {
         Verb::Run(arguments) => start(&arguments),
+        Verb::Verify(arguments) => check(&arguments),
+        Verb::AcceptGap(arguments) => {
+            load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason))
+        }
         Verb::Version(_) => {
             print(&format!("postgres-source {}", env!("CARGO_PKG_VERSION")));
             Ok(())
@@ -88,11 +126,7 @@ fn arguments() -> std::result::Result<Arguments, ExitCode> {
 }
 
 fn start(arguments: &Run) -> Result<()> {
-    let filtered = log_to_stderr();
-    let config = Config::load(&arguments.config)?;
-    if let Some(level) = config.log.filter(|_| !filtered) {
-        log::set_max_level(level);
-    }
+    let config = load(&arguments.config)?;
     let output = if arguments.stdout {
         Output::Stdout
     } else {
@@ -104,6 +138,29 @@ fn start(arguments: &Run) -> Result<()> {
         Attempts::Unlimited
     };
     run(&config, output, attempts, &Signals::listen()?)
+}
+
+fn check(arguments: &Verify) -> Result<()> {
+    let config = load(&arguments.config)?;
+    let report = verify(&config.fluvio, arguments.from)?;
+    let json = serde_json::to_string_pretty(&report)
+        .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))?;
+    print(&if arguments.json {
+        json
+    } else {
+        report.to_string()
+    });
+    report.result()
+}
+
+/// Reads the config, with logging on before anything can go wrong.
+fn load(path: &Path) -> Result<Config> {
+    let filtered = log_to_stderr();
+    let config = Config::load(path)?;
+    if let Some(level) = config.log.filter(|_| !filtered) {
+        log::set_max_level(level);
+    }
+    Ok(config)
 }
 
 /// Starts logging, before anything can go wrong; returns whether `RUST_LOG` has the say. If not,

@@ -5,7 +5,16 @@ use serde::de::IgnoredAny;
 
 use crate::lsn::Lsn;
 
-/// What a record of this program says of its position.
+/// A record and where in the WAL it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Where its change begins.
+    pub wal_start: Lsn,
+    /// What it is.
+    pub record: Record,
+}
+
+/// What a record of this program says of its place in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record {
     /// A transaction begins.
@@ -40,30 +49,21 @@ pub enum Record {
     Origin,
 }
 
+impl Placed {
+    /// Reads a record; `None` when this program did not write it.
+    pub fn parse(json: &[u8]) -> Option<Placed> {
+        let written = serde_json::from_slice::<Written>(json).ok()?;
+        Some(Placed {
+            wal_start: Lsn(written.wal_start),
+            record: written.message.record()?,
+        })
+    }
+}
+
 impl Record {
     /// Reads a record; `None` when this program did not write it.
     pub fn parse(json: &[u8]) -> Option<Record> {
-        let message = serde_json::from_slice::<Written>(json).ok()?.message;
-        Some(match message.kind {
-            Kind::Begin => Record::Begin {
-                final_lsn: Lsn(message.final_lsn?),
-                xid: message.xid?,
-            },
-            Kind::Commit => Record::Commit {
-                commit_lsn: Lsn(message.commit_lsn?),
-                end_lsn: Lsn(message.end_lsn?),
-            },
-            Kind::Insert => message.tuple.and(message.row())?,
-            Kind::Update => message.new_tuple.and(message.row())?,
-            Kind::Delete => message.row()?,
-            Kind::Truncate => message.rel_ids.map(|_| Record::Truncate)?,
-            Kind::Relation => message
-                .columns
-                .and(message.rel_id)
-                .map(|rel_id| Record::Relation { rel_id })?,
-            Kind::Type => message.id.map(|_| Record::Type)?,
-            Kind::Origin => message.commit_lsn.map(|_| Record::Origin)?,
-        })
+        Placed::parse(json).map(|placed| placed.record)
     }
 
     /// Whether it has a number within its transaction: decoding the same WAL again gives the same
@@ -77,8 +77,7 @@ impl Record {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(rename = "wal_start")]
-    _wal_start: u64,
+    wal_start: u64,
     #[serde(rename = "wal_end")]
     _wal_end: u64,
     #[serde(rename = "timestamp")]
@@ -135,6 +134,29 @@ struct Message {
 }
 
 impl Message {
+    fn record(&self) -> Option<Record> {
+        Some(match self.kind {
+            Kind::Begin => Record::Begin {
+                final_lsn: Lsn(self.final_lsn?),
+                xid: self.xid?,
+            },
+            Kind::Commit => Record::Commit {
+                commit_lsn: Lsn(self.commit_lsn?),
+                end_lsn: Lsn(self.end_lsn?),
+            },
+            Kind::Insert => self.tuple.and(self.row())?,
+            Kind::Update => self.new_tuple.and(self.row())?,
+            Kind::Delete => self.row()?,
+            Kind::Truncate => self.rel_ids.map(|_| Record::Truncate)?,
+            Kind::Relation => self
+                .columns
+                .and(self.rel_id)
+                .map(|rel_id| Record::Relation { rel_id })?,
+            Kind::Type => self.id.map(|_| Record::Type)?,
+            Kind::Origin => self.commit_lsn.map(|_| Record::Origin)?,
+        })
+    }
+
     fn row(&self) -> Option<Record> {
         self.rel_id.map(|rel_id| Record::Row { rel_id })
     }

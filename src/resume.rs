@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
 use crate::pg::pgoutput::{Message, Type};
+use crate::record::Record;
 use crate::relation::{Catalog, Relation};
 
 /// How a topic ends.
@@ -57,6 +58,47 @@ impl Tail {
     /// How far the WAL must reach for the topic to be of it.
     pub fn reach(self) -> Lsn {
         self.stored().or(self.final_lsn()).unwrap_or_default()
+    }
+}
+
+/// Finds how a topic ends, from its last record backwards.
+#[derive(Debug, Default)]
+pub struct WalkBack {
+    begun: bool,
+    rows: u64,
+}
+
+/// The records cannot be the end of what this program wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NoBegin;
+
+impl WalkBack {
+    /// Takes the record before those taken so far; `None` until it is known how the topic ends.
+    pub fn step(&mut self, record: Record) -> Result<Option<Tail>, NoBegin> {
+        let is_last = !std::mem::replace(&mut self.begun, true);
+        match record {
+            Record::Begin { final_lsn, .. } => Ok(Some(Tail::Open {
+                final_lsn,
+                rows: self.rows,
+            })),
+            Record::Commit {
+                commit_lsn,
+                end_lsn,
+            } if is_last => Ok(Some(Tail::Complete {
+                commit_lsn,
+                end_lsn,
+            })),
+            Record::Commit { .. } => Err(NoBegin),
+            record => {
+                self.rows += u64::from(record.counts());
+                Ok(None)
+            }
+        }
+    }
+
+    /// How many rows were counted so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 }
 

@@ -25,7 +25,7 @@ use crate::signals::Signals;
 use crate::sink::fluvio::Partition;
 use crate::sink::stdout::Lines;
 use crate::sink::{InDoubt, Sink};
-use crate::state::{Identity, Memory};
+use crate::state::{Accepted, Identity, Memory};
 use crate::tail;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
@@ -60,7 +60,7 @@ pub struct Program<'a> {
 }
 
 /// Both sides, ready to stream.
-struct Opened {
+pub struct Opened {
     sink: Box<dyn Sink>,
     stream: ReplicationStream,
     resume: Resume,
@@ -69,6 +69,13 @@ struct Opened {
     /// What is stored already.
     stored: Stored,
     status_interval: Duration,
+}
+
+impl Opened {
+    /// Gives the slot back without having streamed.
+    pub fn end(self) -> Result<()> {
+        self.stream.end()
+    }
 }
 
 impl<'a> Program<'a> {
@@ -125,7 +132,8 @@ impl<'a> Program<'a> {
         );
     }
 
-    fn open(&mut self) -> Result<Opened> {
+    /// Opens both sides and finds that they meet.
+    pub fn open(&mut self) -> Result<Opened> {
         match self.output {
             Output::Topic => self.open_topic(),
             Output::Stdout => self.open_stdout(),
@@ -161,7 +169,7 @@ impl<'a> Program<'a> {
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
-            source.system = ReplicationConnection::connect(&self.target)?.identify_system()?;
+            source.system = self.connect_anew()?.identify_system()?;
         }
         continuity::check_topic(self.memory.known(), &source, &topic)
             .at(|| format!("topic {}", topic.name))?;
@@ -192,7 +200,7 @@ impl<'a> Program<'a> {
         } = self.config;
         let place = || format!("replication slot {slot}");
         // First of all, because this connection is needed in any case and its errors are exact.
-        let mut connection = ReplicationConnection::connect(&self.target)?;
+        let mut connection = self.connect_anew()?;
         let exists = connection.slot(slot)?.is_some();
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
             return Err(gap(
@@ -215,7 +223,8 @@ impl<'a> Program<'a> {
         Ok((connection, source))
     }
 
-    fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
+    /// Makes what is missing, as far as the config allows.
+    pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
         let Config {
             publication,
             slot,
@@ -232,7 +241,8 @@ impl<'a> Program<'a> {
         setup::ensure(&self.target, connection.endpoint(), &plan)
     }
 
-    fn find(&self, connection: &mut ReplicationConnection) -> Result<Source> {
+    /// What there is on the side of PostgreSQL.
+    pub fn find(&self, connection: &mut ReplicationConnection) -> Result<Source> {
         let Config {
             publication, slot, ..
         } = self.config;
@@ -309,6 +319,21 @@ impl<'a> Program<'a> {
             bounds,
             tail,
         })
+    }
+
+    /// Whom this program connects to.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// A new connection in replication mode.
+    pub fn connect_anew(&self) -> Result<ReplicationConnection> {
+        ReplicationConnection::connect(&self.target)
+    }
+
+    /// Writes down that slot and topic meet at `stored` from now on.
+    pub fn accept(&mut self, source: &Source, stored: Stored, accepted: Accepted) -> Result<()> {
+        self.memory.accept(self.identity(source), stored, accepted)
     }
 
     fn identity(&self, source: &Source) -> Identity {

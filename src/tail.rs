@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::continuity;
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::resume::Tail;
+use crate::resume::{NoBegin, Tail, WalkBack};
 use crate::sink::InDoubt;
-use crate::sink::fluvio::reader::{Bounds, PartitionReader};
+use crate::sink::fluvio::reader::{Bounds, PartitionReader, StoredRecord};
 
 /// How often the end of a partition is looked at while it must be still.
 const POLL: Duration = Duration::from_millis(20);
@@ -75,48 +75,34 @@ pub fn read(reader: &mut PartitionReader, bounds: Bounds, first: i64) -> Result<
     if bounds.end <= first {
         return Ok(Tail::Empty);
     }
-    let last = bounds.end - 1;
-    let record = reader.fetch(last)?.into_iter().next();
-    match record.and_then(|record| Record::parse(&record.value)) {
-        Some(Record::Commit {
-            commit_lsn,
-            end_lsn,
-        }) => Ok(Tail::Complete {
-            commit_lsn,
-            end_lsn,
-        }),
-        Some(Record::Begin { final_lsn, .. }) => Ok(Tail::Open { final_lsn, rows: 0 }),
-        Some(_) => walk_back(reader, first, bounds.end),
-        None => Err(foreign(reader, last)),
-    }
+    walk_back(reader, first, bounds.end)
 }
 
-/// Counts the rows from the end back to the begin of their transaction.
+/// Walks from the end back to the begin of its transaction: one record, if that is a commit.
 fn walk_back(reader: &mut PartitionReader, first: i64, end: i64) -> Result<Tail> {
-    let mut rows = 0;
+    let mut walk = WalkBack::default();
     let mut reported = Instant::now();
-    let mut high = end;
+    let (mut high, mut step) = (end, 1);
     while high > first {
-        let low = first.max(high - STEP);
-        let mut records = Vec::new();
-        while low + (records.len() as i64) < high {
-            records.extend(reader.fetch(low + records.len() as i64)?);
-        }
-        records.truncate((high - low) as usize);
-        for record in records.iter().rev() {
-            match Record::parse(&record.value) {
-                Some(Record::Begin { final_lsn, .. }) => return Ok(Tail::Open { final_lsn, rows }),
-                Some(Record::Commit { .. }) => {
+        let low = first.max(high - step);
+        for record in between(reader, low, high)?.iter().rev() {
+            let parsed =
+                Record::parse(&record.value).ok_or_else(|| foreign(reader, record.offset))?;
+            match walk.step(parsed) {
+                Ok(None) => {}
+                Ok(Some(tail)) => return Ok(tail),
+                Err(NoBegin) => {
                     let message = format!("no begin after the commit at offset {}", record.offset);
                     return Err(gap(&message, reader));
                 }
-                Some(record) => rows += u64::from(record.counts()),
-                None => return Err(foreign(reader, record.offset)),
             }
         }
-        high = low;
+        (high, step) = (low, STEP);
         if reported.elapsed() >= REPORT {
-            log::info!("reading the open transaction back: {rows} rows, at offset {high}");
+            log::info!(
+                "reading the open transaction back: {} rows, at offset {high}",
+                walk.rows()
+            );
             reported = Instant::now();
         }
     }
@@ -124,6 +110,18 @@ fn walk_back(reader: &mut PartitionReader, first: i64, end: i64) -> Result<Tail>
         "the begin of the transaction at its end is not there; it starts at offset {first}"
     );
     Err(gap(&message, reader))
+}
+
+/// The records from `low` up to and not including `high`.
+fn between(reader: &mut PartitionReader, low: i64, high: i64) -> Result<Vec<StoredRecord>> {
+    let mut records = reader.fetch(low)?;
+    while let Some(last) = records.last()
+        && last.offset + 1 < high
+    {
+        records.extend(reader.fetch(last.offset + 1)?);
+    }
+    records.retain(|record| record.offset < high);
+    Ok(records)
 }
 
 fn foreign(reader: &PartitionReader, offset: i64) -> Error {

@@ -113,6 +113,11 @@ impl ReplicationConnection {
         self.connection.endpoint()
     }
 
+    /// Runs one statement; its result does not matter.
+    pub fn query(&mut self, sql: &str) -> Result<()> {
+        self.connection.query(sql).map(drop)
+    }
+
     /// IDENTIFY_SYSTEM.
     pub fn identify_system(&mut self) -> Result<System> {
         let rows = self

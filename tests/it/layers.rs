@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["tail"],
     &["reader", "producer"],
     &["session"],
-    &["run"],
+    &["run", "accept", "verify"],
 ];
 
 /// The same within `pg`.

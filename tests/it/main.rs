@@ -5,6 +5,7 @@
 //! - `layers`: the layers of the source, which import in one direction
 //! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
+//! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 #![allow(missing_docs)]
 
@@ -14,5 +15,6 @@ mod delivery;
 mod golden;
 mod identity;
 mod layers;
+mod resume;
 mod stop;
 mod types;

@@ -1,0 +1,85 @@
+//! `accept-gap`: the only way past a gap.
+//!
+//! It finds the gap as a session would, says what is given up, makes the slot anew where it is gone
+//! or of no use, and writes down where slot and topic meet from now on.
+
+use std::time::SystemTime;
+
+use crate::config::{Config, Setup};
+use crate::continuity;
+use crate::error::{Error, Kind, Result};
+use crate::pg::connection::quote_literal;
+use crate::pg::replication::ReplicationConnection;
+use crate::progress::Stored;
+use crate::session::{Output, Program};
+use crate::sink::fluvio::Partition;
+use crate::state::Accepted;
+
+/// Gives up what cannot be continued. Without a gap nothing is changed.
+pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
+    if config.state_dir.is_none() {
+        return Err(Error::config("there is no state_dir to write the decision into").with_hint(
+            "name a directory under \"state_dir\" in the config; the program has to find it there \
+             each time it starts",
+        ));
+    }
+    let mut program = Program::new(config, Output::Topic)?;
+    let gap = match program.open() {
+        Ok(opened) => {
+            opened.end()?;
+            log::info!("slot and topic meet: there is no gap to accept");
+            return Ok(());
+        }
+        Err(error) if error.kind() == Kind::Gap => error.without_hint().to_string(),
+        Err(error) => return Err(error),
+    };
+    log::warn!("giving up what is missing: {gap}; reason: {reason}");
+    let end = Partition::open(config.fluvio.clone())?.bounds().end;
+    let mut connection = program.connect_anew()?;
+    remove_useless_slot(&mut connection, config)?;
+    program.set_up(&connection)?;
+    let source = program.find(&mut connection)?;
+    continuity::check_slot(&source.slot, program.target().database())?;
+    let stored = Stored {
+        lsn: source.slot.confirmed(),
+        offset: end,
+    };
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let accepted = Accepted {
+        at,
+        reason: reason.to_owned(),
+        gap,
+    };
+    program.accept(&source, stored, accepted)?;
+    log::warn!(
+        "accepted: the next run continues with the changes after {} at offset {end} of {}; what the \
+         topic has before is not looked at any more",
+        stored.lsn,
+        config.fluvio.place()
+    );
+    Ok(())
+}
+
+/// A slot that the server has invalidated holds nothing but its name.
+fn remove_useless_slot(connection: &mut ReplicationConnection, config: &Config) -> Result<()> {
+    let slot = &config.slot;
+    let Some(found) = connection.slot(slot)? else {
+        return Ok(());
+    };
+    if found.invalidated().is_none() {
+        return Ok(());
+    }
+    let statement = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
+    if config.setup == Setup::Require {
+        return Err(Error::config(format!(
+            "replication slot {slot} is invalidated, and skip_setup is true"
+        ))
+        .with_hint(format!(
+            "run: {statement}; SELECT pg_create_logical_replication_slot({}, 'pgoutput');",
+            quote_literal(slot)
+        )));
+    }
+    connection.query(&statement)?;
+    log::warn!("dropped the replication slot {slot}, which the server had invalidated");
+    Ok(())
+}

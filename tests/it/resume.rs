@@ -1,0 +1,430 @@
+//! The arithmetic of resuming: a small stream, cut after every record, goes on without a seam.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postgres_source::event::{Batch, Envelope};
+use postgres_source::json::{RawText, render};
+use postgres_source::lsn::Lsn;
+use postgres_source::pg::pgoutput::Message;
+use postgres_source::position::Position;
+use postgres_source::record::Record as Place;
+use postgres_source::relation::Catalog;
+use postgres_source::resume::{Resume, Tail, Verdict, WalkBack};
+
+use crate::support::record::Record;
+
+/// What a transaction does, as the server sends it.
+#[derive(Clone, Copy)]
+enum Change {
+    /// A row of a table; rows of one COPY page have the same LSN.
+    Insert {
+        table: u32,
+        value: &'static str,
+        lsn: u64,
+    },
+    Update {
+        table: u32,
+        value: &'static str,
+        lsn: u64,
+    },
+    Delete {
+        table: u32,
+        value: &'static str,
+        lsn: u64,
+    },
+    Truncate {
+        tables: [u32; 2],
+        lsn: u64,
+    },
+    /// A column more: the table is described again before its next row.
+    Alter {
+        table: u32,
+    },
+    /// The transaction comes from another server.
+    Origin,
+}
+
+use Change::{Alter, Delete, Insert, Origin, Truncate, Update};
+
+/// Transactions in commit order. What a savepoint took back is not sent, and what others kept has
+/// its place by LSN; so nothing but LSNs tells of savepoints. The third is empty, as servers up to
+/// 14 send those without published changes.
+fn stream() -> Vec<(u64, Vec<Change>)> {
+    vec![
+        (
+            100,
+            vec![
+                Insert {
+                    table: 1,
+                    value: "a",
+                    lsn: 91,
+                },
+                Insert {
+                    table: 1,
+                    value: "b",
+                    lsn: 95,
+                },
+            ],
+        ),
+        (
+            200,
+            vec![
+                Origin,
+                Insert {
+                    table: 1,
+                    value: "copy 1",
+                    lsn: 150,
+                },
+                Insert {
+                    table: 1,
+                    value: "copy 2",
+                    lsn: 150,
+                },
+                Insert {
+                    table: 1,
+                    value: "copy 2",
+                    lsn: 150,
+                },
+                Insert {
+                    table: 2,
+                    value: "c",
+                    lsn: 160,
+                },
+            ],
+        ),
+        (300, vec![]),
+        (
+            400,
+            vec![
+                // Written before the transaction that was committed first: they overlapped.
+                Update {
+                    table: 2,
+                    value: "d",
+                    lsn: 155,
+                },
+                Alter { table: 2 },
+                Update {
+                    table: 2,
+                    value: "e",
+                    lsn: 310,
+                },
+                Truncate {
+                    tables: [3, 1],
+                    lsn: 320,
+                },
+                Delete {
+                    table: 1,
+                    value: "f",
+                    lsn: 330,
+                },
+            ],
+        ),
+        (
+            500,
+            vec![
+                Alter { table: 1 },
+                Insert {
+                    table: 1,
+                    value: "g",
+                    lsn: 450,
+                },
+            ],
+        ),
+    ]
+}
+
+/// One session's messages from transaction `from` on: tables are described before their first row
+/// in the session.
+fn session(from: usize) -> Vec<(u64, Vec<u8>)> {
+    let mut columns: BTreeMap<u32, u16> = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
+    let mut described = BTreeSet::new();
+    let mut messages = Vec::new();
+    for (i, (final_lsn, changes)) in stream().into_iter().enumerate() {
+        let mut own = vec![(final_lsn - 1, begin(final_lsn))];
+        for change in changes {
+            match change {
+                Origin => own.push((0, [&b"O"[..], &[0; 8], b"north\0"].concat())),
+                Alter { table } => {
+                    *columns.get_mut(&table).unwrap() += 1;
+                    described.remove(&table);
+                }
+                Insert { table, value, lsn }
+                | Update { table, value, lsn }
+                | Delete { table, value, lsn } => {
+                    describe(&mut own, i >= from, &mut described, table, columns[&table]);
+                    let tuple = tuple(value, columns[&table]);
+                    let kind: &[u8] = match change {
+                        Insert { .. } => b"N",
+                        Update { .. } => b"N",
+                        _ => b"K",
+                    };
+                    let tag: &[u8] = match change {
+                        Insert { .. } => b"I",
+                        Update { .. } => b"U",
+                        _ => b"D",
+                    };
+                    own.push((lsn, [tag, &table.to_be_bytes(), kind, &tuple].concat()));
+                }
+                Truncate { tables, lsn } => {
+                    for table in tables {
+                        describe(&mut own, i >= from, &mut described, table, columns[&table]);
+                    }
+                    let ids = tables.map(u32::to_be_bytes).concat();
+                    own.push((lsn, [&b"T\0\0\0\x02\0"[..], &ids].concat()));
+                }
+            }
+        }
+        own.push((final_lsn, commit(final_lsn)));
+        if i >= from {
+            messages.extend(own);
+        }
+    }
+    messages
+}
+
+fn describe(
+    messages: &mut Vec<(u64, Vec<u8>)>,
+    in_session: bool,
+    described: &mut BTreeSet<u32>,
+    table: u32,
+    columns: u16,
+) {
+    if !in_session || !described.insert(table) {
+        return;
+    }
+    // A column of a type that is not built in is announced by a type message.
+    messages.push((
+        0,
+        [&b"Y"[..], &(9000 + table).to_be_bytes(), b"public\0mood\0"].concat(),
+    ));
+    let mut relation = [&b"R"[..], &table.to_be_bytes(), b"public\0t\0f"].concat();
+    relation.extend(columns.to_be_bytes());
+    for _ in 0..columns {
+        relation.extend(
+            [
+                &b"\x01c\0"[..],
+                &(9000 + table).to_be_bytes(),
+                &(-1i32).to_be_bytes(),
+            ]
+            .concat(),
+        );
+    }
+    messages.push((0, relation));
+}
+
+fn tuple(value: &str, columns: u16) -> Vec<u8> {
+    let mut tuple = columns.to_be_bytes().to_vec();
+    for _ in 0..columns {
+        tuple.extend(
+            [
+                &b"t"[..],
+                &(value.len() as u32).to_be_bytes(),
+                value.as_bytes(),
+            ]
+            .concat(),
+        );
+    }
+    tuple
+}
+
+fn begin(final_lsn: u64) -> Vec<u8> {
+    [
+        &b"B"[..],
+        &final_lsn.to_be_bytes(),
+        &[0; 8],
+        &7u32.to_be_bytes(),
+    ]
+    .concat()
+}
+
+fn commit(lsn: u64) -> Vec<u8> {
+    [
+        &b"C\0"[..],
+        &lsn.to_be_bytes(),
+        &(lsn + 10).to_be_bytes(),
+        &[0; 8],
+    ]
+    .concat()
+}
+
+/// What a session writes after a topic that ends with `tail`.
+fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
+    let (mut position, mut catalog) = (Position::starting_at(Lsn(0)), Catalog::default());
+    let (mut resume, mut batch) = (Resume::after(tail), Batch::default());
+    for (lsn, bytes) in messages {
+        let envelope = Envelope {
+            wal_start: Lsn(*lsn),
+            wal_end: Lsn(*lsn),
+            timestamp: 0,
+        };
+        let message = Message::decode(bytes).unwrap();
+        position.follow(&message).unwrap();
+        if resume.judge(envelope, &message, &mut catalog).unwrap() == Verdict::Write {
+            resume.release(&message, &mut batch, &catalog).unwrap();
+            batch.push(envelope, &message, &mut catalog).unwrap();
+        }
+    }
+    let records = batch.events().map(|event| {
+        let mut record = Vec::new();
+        render(&event, RawText::String, &mut record);
+        record
+    });
+    records.collect()
+}
+
+fn tail(topic: &[Vec<u8>]) -> Tail {
+    let mut walk = WalkBack::default();
+    let mut places = topic
+        .iter()
+        .rev()
+        .map(|record| Place::parse(record).unwrap());
+    places
+        .find_map(|place| walk.step(place).unwrap())
+        .unwrap_or_default()
+}
+
+/// The records that have a place of their own, with what they say.
+fn counted(topic: &[Vec<u8>]) -> Vec<String> {
+    let counted = |record: &&Vec<u8>| {
+        !matches!(
+            Place::parse(record),
+            Some(Place::Relation { .. } | Place::Type | Place::Origin)
+        )
+    };
+    topic
+        .iter()
+        .filter(counted)
+        .map(|record| String::from_utf8(record.clone()).unwrap())
+        .collect()
+}
+
+/// Every row has as many values as the last description of its table has columns, and every
+/// description follows those of its types; all inside of transactions.
+fn assert_described(topic: &[Vec<u8>]) {
+    let (mut columns, mut types, mut open) = (BTreeMap::new(), BTreeSet::new(), false);
+    for record in Record::parse_all(topic) {
+        let message = record.message().clone();
+        match record.kind() {
+            "begin" => open = true,
+            "commit" => open = false,
+            "type" => drop(types.insert(message["id"].as_u64().unwrap())),
+            "relation" => {
+                let described = message["columns"].as_array().unwrap();
+                for column in described {
+                    assert!(
+                        types.contains(&column["type_id"].as_u64().unwrap()),
+                        "{record:?}"
+                    );
+                }
+                columns.insert(message["rel_id"].as_u64().unwrap(), described.len());
+            }
+            "truncate" => {
+                for rel_id in message["rel_ids"].as_array().unwrap() {
+                    assert!(
+                        columns.contains_key(&rel_id.as_u64().unwrap()),
+                        "{record:?}"
+                    );
+                }
+            }
+            "insert" | "update" | "delete" => {
+                let row = ["tuple", "new_tuple", "key_tuple"];
+                let row = row
+                    .iter()
+                    .find_map(|key| message.get(key)?.as_array())
+                    .unwrap();
+                let rel_id = message["rel_id"].as_u64().unwrap();
+                assert_eq!(columns.get(&rel_id), Some(&row.len()), "{record:?}");
+            }
+            _ => {}
+        }
+        assert!(open || record.kind() == "commit", "{record:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_anywhere_goes_on_without_a_seam() {
+    let whole = deliver(&session(0), Tail::Empty);
+    assert_described(&whole);
+    let expected = counted(&whole);
+    // Each transaction that the slot may go back to, at or before the cut.
+    for cut in 0..=whole.len() {
+        let complete = whole[..cut]
+            .iter()
+            .filter(|record| matches!(Place::parse(record), Some(Place::Commit { .. })));
+        for from in 0..=complete.count() {
+            let mut topic = whole[..cut].to_vec();
+            topic.extend(deliver(&session(from), tail(&topic)));
+            assert_eq!(
+                counted(&topic),
+                expected,
+                "cut after {cut}, from transaction {from}"
+            );
+            assert_described(&topic);
+        }
+    }
+}
+
+#[test]
+fn a_resume_that_is_cut_anywhere_goes_on_too() {
+    let whole = deliver(&session(0), Tail::Empty);
+    let expected = counted(&whole);
+    for first in 0..=whole.len() {
+        let again = deliver(&session(0), tail(&whole[..first]));
+        for second in 0..=again.len() {
+            let mut topic = [&whole[..first], &again[..second]].concat();
+            topic.extend(deliver(&session(0), tail(&topic)));
+            assert_eq!(counted(&topic), expected, "cut after {first} and {second}");
+            assert_described(&topic);
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_has_more_than_the_server_sends_is_a_gap() {
+    let judge = |tail: Tail, messages: &[(u64, Vec<u8>)]| {
+        let (mut resume, mut catalog) = (Resume::after(tail), Catalog::default());
+        let envelope = Envelope {
+            wal_start: Lsn(0),
+            wal_end: Lsn(0),
+            timestamp: 0,
+        };
+        messages.iter().find_map(|(_, bytes)| {
+            let message = Message::decode(bytes).unwrap();
+            resume.judge(envelope, &message, &mut catalog).err()
+        })
+    };
+    let messages = session(0);
+    let has_more = judge(
+        Tail::Open {
+            final_lsn: Lsn(100),
+            rows: 3,
+        },
+        &messages,
+    )
+    .unwrap();
+    assert!(has_more.to_string().contains("1 rows less"), "{has_more}");
+    let is_over = judge(
+        Tail::Open {
+            final_lsn: Lsn(99),
+            rows: 0,
+        },
+        &messages,
+    )
+    .unwrap();
+    assert!(
+        is_over
+            .to_string()
+            .contains("ends inside the transaction at 0/63"),
+        "{is_over}"
+    );
+    assert!(
+        judge(
+            Tail::Open {
+                final_lsn: Lsn(100),
+                rows: 2
+            },
+            &messages
+        )
+        .is_none()
+    );
+}
