@@ -1,5 +1,6 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
@@ -7,6 +8,7 @@
 
 mod support;
 
+mod ddl;
 mod golden;
 mod identity;
 mod types;
