@@ -4,13 +4,17 @@
 mod fixture;
 mod normal;
 
+use crate::support::pipeline::DEADLINE;
+use crate::support::script::{Script, frames};
+use crate::support::wait_until;
 use fixture::{Golden, fixture, record};
 use normal::normalized;
 use postgres_source::error::Result;
 use postgres_source::event::{Batch, Envelope};
 use postgres_source::json::{RawText, render};
 use postgres_source::pg::pgoutput;
-use postgres_source::pg::replication::Message;
+use postgres_source::pg::replication::{Message, ReplicationConnection};
+use postgres_source::pg::target::Target;
 use postgres_source::relation::Catalog;
 use serde_json::Value;
 
@@ -149,6 +153,38 @@ fn rows_under_a_damaged_description() {
         });
     }
     assert!(values > 1000, "{values}");
+}
+
+/// Up to version 13 a server that does not find an origin sends an empty message in its place.
+#[test]
+fn an_empty_message_is_passed_over() {
+    let script = Script::start(|peer| {
+        peer.expect_startup()?;
+        peer.send_welcome()?;
+        peer.expect_query_with("START_REPLICATION")?;
+        let messages = [
+            frames::copy_both_response(),
+            frames::xlog_data(1, 1, b""),
+            frames::xlog_data(2, 2, b"anything"),
+        ];
+        peer.send(&messages.concat())?;
+        peer.expect_closed()
+    });
+    let target = Target::parse(&script.url("db"), "test").unwrap();
+    let connection = ReplicationConnection::connect(&target).unwrap();
+    let mut stream = connection.start("slot", "publication").unwrap();
+    let mut data = None;
+    wait_until("a message comes", DEADLINE, || {
+        if let Some(Message::XLogData { data: bytes, .. }) = stream.message().unwrap() {
+            data = Some(bytes.to_vec());
+            return true;
+        }
+        stream.wait().unwrap();
+        false
+    });
+    assert_eq!(data.as_deref(), Some(&b"anything"[..]));
+    drop(stream);
+    script.finish();
 }
 
 /// A batch and a catalog that know what the server had described before `golden`.
