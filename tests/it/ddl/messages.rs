@@ -115,15 +115,14 @@ fn types_of_users() {
 #[test]
 fn citext_is_text() {
     let pipeline = Pipeline::new("ddl_citext");
-    let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'";
-    if pipeline.database.query_one_text(available) == "0" {
+    pipeline.database.execute("CREATE SCHEMA extensions");
+    if !pipeline.database.create_extension("citext", "extensions") {
         return;
     }
     let messages = stream(
         &pipeline,
         &[
-            "CREATE SCHEMA extensions; CREATE EXTENSION citext SCHEMA extensions;
-             CREATE DOMAIN email AS extensions.citext;
+            "CREATE DOMAIN email AS extensions.citext;
              CREATE TABLE t (a int4 PRIMARY KEY, c extensions.citext, e email, cs extensions.citext[])",
             "INSERT INTO t VALUES (1, 'MiXed', 'A@b.c', '{Ab}')",
             "ALTER TABLE t ALTER c TYPE date USING NULL",
@@ -155,7 +154,8 @@ fn a_transaction_from_elsewhere() {
         .database
         .execute("CREATE TABLE t (a int4 PRIMARY KEY)");
     let _connector = pipeline.start();
-    // Origins belong to the whole server.
+    // Origins belong to the whole server. Up to version 13, the transaction that makes this one
+    // and already names it is sent with an empty message in place of the origin.
     let name = format!("node \"é😀\" {}", unique("origin"));
     let mut client = pipeline.database.client();
     client
@@ -173,13 +173,13 @@ fn a_transaction_from_elsewhere() {
         )
         .unwrap();
     client
-        .batch_execute(&format!(
-            "SELECT pg_replication_origin_session_reset();
-             SELECT pg_replication_origin_drop('{name}')"
-        ))
+        .batch_execute("SELECT pg_replication_origin_session_reset(); INSERT INTO t VALUES (2)")
         .unwrap();
-    client.batch_execute("INSERT INTO t VALUES (2)").unwrap();
     let transactions = transactions(&pipeline.settled());
+    // Not before: the server leaves out an origin that is not there any more when it decodes.
+    client
+        .batch_execute(&format!("SELECT pg_replication_origin_drop('{name}')"))
+        .unwrap();
     let kinds: Vec<Vec<&str>> = transactions
         .iter()
         .map(|messages| {
