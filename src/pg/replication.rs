@@ -227,10 +227,19 @@ impl ReplicationStream {
 
     /// The next message that has arrived whole; `None` when more has to be read first.
     pub fn message(&mut self) -> Result<Option<Message<'_>>> {
-        let Some(frame) = self.connection.next_frame()? else {
-            return Ok(None);
-        };
-        self.decode(&frame).map(Some)
+        while let Some(frame) = self.connection.next_frame()? {
+            if !self.is_void(&frame) {
+                return self.decode(&frame).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Up to version 13 the server sends XLogData with nothing in it where it should name an origin
+    /// that it does not find, because it was dropped or is as new as the transaction.
+    fn is_void(&self, frame: &Frame) -> bool {
+        frame.tag == b'd'
+            && matches!(self.connection.body(frame), [b'w', header @ ..] if header.len() == 24)
     }
 
     /// Reads once, for as long as the read timeout allows; false when nothing came.

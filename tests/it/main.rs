@@ -1,6 +1,8 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
 //! - `delivery`: every committed change arrives, in order, whatever breaks
+//! - `ddl`: definitions that change while rows stream, and the messages that they cause
+//! - `decoder`: recorded messages of a real server, whole and damaged
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `layers`: the layers of the source, which import in one direction
 //! - `identity`: what updates and deletes carry of the old row
@@ -12,6 +14,8 @@
 mod support;
 
 mod delivery;
+mod ddl;
+mod decoder;
 mod golden;
 mod identity;
 mod layers;

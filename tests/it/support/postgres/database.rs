@@ -90,6 +90,23 @@ impl Database {
         self.with_session(|client| client.batch_execute(sql))
     }
 
+    /// Installs an extension; false when this server has no such extension.
+    #[track_caller]
+    pub fn create_extension(&self, name: &str, schema: &str) -> bool {
+        // Not pg_available_extensions: one control file that is damaged hides all of them.
+        match self.try_execute(&format!("CREATE EXTENSION {name} SCHEMA {schema}")) {
+            Ok(()) => true,
+            Err(error) => {
+                let is_missing = matches!(
+                    error.code(),
+                    Some(&SqlState::UNDEFINED_FILE | &SqlState::FEATURE_NOT_SUPPORTED)
+                );
+                assert!(is_missing, "{name}: {}", explain(&error));
+                false
+            }
+        }
+    }
+
     /// The first column of the only row as the server writes it.
     #[track_caller]
     pub fn query_one_text(&self, sql: &str) -> String {
