@@ -2,6 +2,7 @@
 //!
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `golden`: the event sequence of the specification, byte for byte
+//! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 #![allow(missing_docs)]
 
@@ -9,4 +10,5 @@ mod support;
 
 mod delivery;
 mod golden;
+mod slot;
 mod stop;
