@@ -37,7 +37,6 @@ pub struct Rpc {
 pub struct Pending<R> {
     correlation_id: i32,
     version: i16,
-    deadline: Instant,
     request: PhantomData<R>,
 }
 
@@ -136,15 +135,15 @@ impl Rpc {
         Ok(Pending {
             correlation_id: self.correlation_id,
             version,
-            deadline,
             request: PhantomData,
         })
     }
 
-    /// Waits for the response to a request.
+    /// Waits for the response to a request. The time counts from now: it may have come long ago,
+    /// while the caller had other things to do.
     pub fn receive<R: Request>(&mut self, pending: Pending<R>) -> Result<R::Response> {
-        let response =
-            read_response(&mut self.stream, pending.deadline).map_err(|e| self.error(e))?;
+        let deadline = Instant::now() + self.timeout;
+        let response = read_response(&mut self.stream, deadline).map_err(|e| self.error(e))?;
         let mut cursor = Cursor::new(&response[..]);
         let mut correlation_id = 0i32;
         let mut decoded = R::Response::default();
