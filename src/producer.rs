@@ -55,8 +55,8 @@ impl Producer<'_> {
             Err(TryRecvError::Disconnected) => return Ok(None),
             Err(TryRecvError::Empty) => {}
         }
-        if !self.linger.is_zero() && commits.records > self.sink.stored() {
-            match batches.recv_deadline(Instant::now() + self.linger) {
+        if let Some(since) = commits.unstored_since {
+            match batches.recv_deadline(since + self.linger) {
                 Ok(batch) => return Ok(Some(batch)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -78,6 +78,10 @@ impl Producer<'_> {
 struct Commits {
     /// How many records were written.
     records: u64,
+    /// How many of them are stored.
+    stored: u64,
+    /// Since when there are others, or there were when the last of those were stored.
+    unstored_since: Option<Instant>,
     /// The number of the commit's record, and the position that it confirms.
     pending: VecDeque<(u64, Lsn)>,
 }
@@ -85,12 +89,17 @@ struct Commits {
 impl Commits {
     fn written(&mut self, event: &Event<'_>) {
         self.records += 1;
+        self.unstored_since.get_or_insert_with(Instant::now);
         if let Change::Commit(commit) = &event.change {
             self.pending.push_back((self.records, commit.end_lsn));
         }
     }
 
     fn publish(&mut self, stored: u64, progress: &Progress) {
+        if stored > self.stored {
+            self.stored = stored;
+            self.unstored_since = (self.records > stored).then(Instant::now);
+        }
         while let Some((record, end_lsn)) = self.pending.front()
             && *record <= stored
         {
