@@ -1,5 +1,6 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `batches`: how records are batched, and which topic and partition they go to
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `slot`: what the slot confirms and keeps, and what the server sees
@@ -8,6 +9,7 @@
 
 mod support;
 
+mod batches;
 mod delivery;
 mod golden;
 mod slot;
