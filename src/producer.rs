@@ -34,8 +34,15 @@ impl Producer<'_> {
     /// own batches hold. What is stored is published after each.
     pub fn run(mut self, batches: &Receiver<Batch>) -> Result<()> {
         let mut commits = Commits::default();
+        let result = self.store(batches, &mut commits);
+        // What is stored counts, also when something after it cannot be.
+        commits.publish(self.sink.stored(), self.progress);
+        result
+    }
+
+    fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
         let mut record = Vec::new();
-        while let Some(batch) = self.next(batches, &mut commits)? {
+        while let Some(batch) = self.next(batches, commits)? {
             for event in batch.events() {
                 record.clear();
                 render(&event, self.raw_text, &mut record);
@@ -45,7 +52,7 @@ impl Producer<'_> {
             record.shrink_to(KEEP_RECORD_BYTES);
             commits.publish(self.sink.stored(), self.progress);
         }
-        self.flush(&mut commits)
+        self.flush(commits)
     }
 
     /// The next batch; `None` when there will be none.

@@ -192,7 +192,7 @@ impl Program<'_> {
                 Drained::InPart => Ok(()),
             },
             Ok(Ending::ProducerEnded) => {
-                drop(reader);
+                reader.abandon();
                 join(producer)?;
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }
