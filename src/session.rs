@@ -378,7 +378,7 @@ impl<'a> Program<'a> {
                 Drained::InPart => Ok(()),
             },
             Ok(Ending::ProducerEnded) => {
-                drop(reader);
+                reader.abandon();
                 self.join(producer)?;
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }

@@ -1,5 +1,6 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `batches`: how records are batched, and which topic and partition they go to
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
@@ -8,17 +9,22 @@
 //! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
+//! - `memory`: what the program holds, and values as large as Fluvio takes and larger
+//! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 #![allow(missing_docs)]
 
 mod support;
 
-mod delivery;
+mod batches;
 mod ddl;
 mod decoder;
+mod delivery;
 mod golden;
 mod identity;
 mod layers;
+mod memory;
 mod resume;
+mod slot;
 mod stop;
 mod types;
