@@ -48,17 +48,24 @@ pub struct Connection {
 impl Connection {
     /// Connects to the first server of `target` that takes us.
     pub fn connect(target: &Target) -> Result<Connection> {
+        let endpoints = target.endpoints();
         let mut failure: Option<Error> = None;
-        for endpoint in target.endpoints() {
-            match Self::connect_to(&endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
+        for endpoint in &endpoints {
+            match Self::connect_to(endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
                 Ok(connection) => return Ok(connection),
-                // The first is reported, but one that may mend itself goes before one that cannot.
-                Err(error) => match &failure {
-                    Some(first) if first.kind().is_transient() || !error.kind().is_transient() => {
-                        log::debug!("{error}");
+                Err(error) => {
+                    if endpoints.len() > 1 {
+                        log::info!("{error}");
                     }
-                    _ => failure = Some(error),
-                },
+                    // The first is reported, but one that may mend itself goes before one that
+                    // cannot.
+                    let keep = failure.as_ref().is_some_and(|first| {
+                        first.kind().is_transient() || !error.kind().is_transient()
+                    });
+                    if !keep {
+                        failure = Some(error);
+                    }
+                }
             }
         }
         Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
