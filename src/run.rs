@@ -200,6 +200,7 @@ impl Program<'_> {
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }
             Err(error) => {
+                let error = error.at(format!("replication slot {}", self.config.slot));
                 // The producer stores what it has; no session may begin before it is done.
                 drop(reader);
                 if let Err(also) = join(producer) {

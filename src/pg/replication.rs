@@ -9,6 +9,7 @@ use postgres_protocol::message::frontend;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
 use super::frames::Frame;
+use super::server_error::ServerError;
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
@@ -16,6 +17,11 @@ use crate::lsn::Lsn;
 
 /// How long a clean end may take: the server sends what it has in its buffers before it answers.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What to do when a slot can never go on.
+const NEW_SLOT: &str = "drop the slot, SELECT pg_drop_replication_slot('...'), and start the program \
+    again to make a new one, after copying the tables if consumers need them: changes since the slot \
+    was confirmed last are not in the stream";
 
 /// The replication slot as the server describes it.
 #[derive(Debug, Clone)]
@@ -28,6 +34,8 @@ pub struct Slot {
     pub temporary: bool,
     /// The position up to which everything was confirmed.
     pub confirmed_flush_lsn: Lsn,
+    /// Why the server has given it up, if it has.
+    pub invalidated: Option<String>,
 }
 
 impl Slot {
@@ -36,7 +44,15 @@ impl Slot {
         match (self.plugin.as_deref(), self.database.as_deref()) {
             _ if self.temporary => Err(Error::config("is another session's temporary slot")
                 .with_hint("name another slot under \"parameters\"")),
-            (Some("pgoutput"), Some(own)) if own == database => Ok(self.confirmed_flush_lsn),
+            (Some("pgoutput"), Some(own)) if own == database => match &self.invalidated {
+                None => Ok(self.confirmed_flush_lsn),
+                Some(reason) => Err(Error::config(format!(
+                    "was invalidated by the server: {reason}"
+                ))
+                .with_hint(format!(
+                    "max_slot_wal_keep_size is one limit that does this; {NEW_SLOT}"
+                ))),
+            },
             (Some("pgoutput"), own) => Err(Error::config(format!(
                 "belongs to the database {}, the connection is to {database}",
                 own.unwrap_or_default()
@@ -142,11 +158,16 @@ impl ReplicationConnection {
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
         let rows = self.connection.query(&format!(
-            "SELECT plugin, database, temporary, confirmed_flush_lsn \
-             FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+            // Through JSON, because these columns came with versions 13 and 17.
+            "SELECT plugin, database, temporary, confirmed_flush_lsn, \
+             coalesce(to_jsonb(s) ->> 'invalidation_reason', \
+             CASE to_jsonb(s) ->> 'wal_status' WHEN 'lost' THEN 'wal_removed' END) \
+             FROM pg_catalog.pg_replication_slots s WHERE slot_name = {}",
             quote_literal(name)
         ))?;
-        let Some([plugin, database, temporary, confirmed]) = rows.first().map(Vec::as_slice) else {
+        let Some([plugin, database, temporary, confirmed, invalidated]) =
+            rows.first().map(Vec::as_slice)
+        else {
             return Ok(None);
         };
         let confirmed = confirmed.as_deref().map(str::parse).transpose();
@@ -157,16 +178,17 @@ impl ReplicationConnection {
             confirmed_flush_lsn: confirmed
                 .map_err(|e| Error::undeliverable("confirmed_flush_lsn").with_source(e))?
                 .unwrap_or_default(),
+            invalidated: invalidated.clone(),
         }))
     }
 
     /// Starts streaming where the slot was confirmed last.
     pub fn start(mut self, slot: &str, publication: &str) -> Result<ReplicationStream> {
-        let publications = quote_literal(&quote_identifier(publication));
+        // The grammar of these commands has no escapes in strings but the doubled quote.
+        let publications = quote_identifier(publication).replace('\'', "''");
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {})",
+            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names '{publications}')",
             quote_identifier(slot),
-            publications.trim_start(),
         );
         self.connection.copy_both(&command)?;
         let read_timeout = Duration::from_millis(100);
@@ -204,7 +226,9 @@ impl ReplicationStream {
     fn decode(&self, frame: &Frame) -> Result<Message<'_>> {
         match frame.tag {
             b'd' => Message::decode(self.connection.body(frame)),
-            b'E' => Err(self.connection.server_error(frame)),
+            b'E' => Err(stream_error(ServerError::decode(
+                self.connection.body(frame),
+            ))),
             // CopyDone, CommandComplete: the server ends the stream when it shuts down.
             b'c' | b'C' => Err(Error::unreachable("the server ended the stream")),
             tag => Err(unexpected("the stream", tag)),
@@ -270,6 +294,20 @@ fn with_role_hint(error: Error, target: &Target) -> Error {
         quote_identifier(user),
         quote_identifier(database),
     ))
+}
+
+/// A slot reads the catalog as it was at each change. A publication that was not there then is
+/// missing for ever, whether it is made again or not.
+fn stream_error(error: ServerError) -> Error {
+    let is_undefined = error.code == "42704";
+    let error = error.into_error();
+    match is_undefined {
+        true => error.with_hint(format!(
+            "the publication did not exist when the next change was made, and to make it now does \
+             not help: {NEW_SLOT}"
+        )),
+        false => error,
+    }
 }
 
 /// Whether the server is to answer a status with a keepalive.

@@ -96,7 +96,7 @@ fn kind(code: &str) -> Kind {
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => Kind::Unreachable,
             "28" => Kind::Permission,
-            "3D" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
+            "3D" | "3F" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
             _ => Kind::Undeliverable,
         },
     }
