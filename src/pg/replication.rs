@@ -187,7 +187,8 @@ impl ReplicationConnection {
         // The grammar of these commands has no escapes in strings but the doubled quote.
         let publications = quote_identifier(publication).replace('\'', "''");
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names '{publications}')",
+            "START_REPLICATION SLOT {} LOGICAL 0/0 \
+             (proto_version '1', publication_names '{publications}')",
             quote_identifier(slot),
         );
         self.connection.copy_both(&command)?;

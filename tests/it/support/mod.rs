@@ -3,6 +3,7 @@
 
 pub mod connector;
 pub mod fluvio;
+pub mod outcome;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;
