@@ -123,8 +123,19 @@ fn only_what_was_written_is_confirmed() {
     let config = plain_config(&slot);
     let mut writer = Writer::spawn(&config.path(), &database.url());
     database.wait_slot_active(&slot);
-    fill(&database);
-    let target = database.current_wal_lsn();
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, filler text)");
+    let insert = |id: usize, bytes: usize| {
+        database.execute(&format!(
+            "INSERT INTO t VALUES ({id}, repeat('x', {bytes}))"
+        ));
+        database.current_wal_lsn()
+    };
+    for id in 1..=3 {
+        let lsn = insert(id, 2000);
+        database.wait_slot_confirmed(&slot, lsn);
+    }
+    // This one fits into a buffer of the program, and not into the pipe behind the others.
+    let target = insert(LAST, PIPE_BYTES - 1500);
 
     // Everything was sent, and reports came since.
     let ask = |what: &str| {
@@ -145,37 +156,34 @@ fn only_what_was_written_is_confirmed() {
 
     // Now the pipe is read: what stands in it was written, and nothing behind it can have been.
     let mut stdout = BufReader::new(writer.stdout.take().expect("a pipe"));
-    let mut lines = Vec::new();
+    let mut records = Vec::new();
     let mut line = Vec::new();
     let mut written = 0;
-    let mut written_end = None;
-    let mut all_end = 0;
-    while all_end == 0 || !is_last(&lines) {
+    while !ends_with_row(&records, LAST) {
         line.clear();
         stdout.read_until(b'\n', &mut line).expect("it is read");
         assert_ne!(line.len(), 0, "the program ended: {:?}", writer.wait_exit());
         written += line.len();
-        if written > PIPE_BYTES && written_end.is_none() {
-            written_end = Some(all_end);
-        }
         line.pop();
-        lines.push(Record::parse(&line));
-        all_end = last_commit_end(&lines);
+        records.push(Record::parse(&line));
     }
-    let written_end = written_end.expect("more than the pipe holds");
-    assert!(written_end < all_end);
+    assert!(written > PIPE_BYTES, "{written} bytes fit into the pipe");
+    let last_end = last_commit_end(&records);
     assert!(
-        confirmed <= written_end,
-        "{confirmed} was confirmed, {written_end} was written"
+        confirmed < last_end,
+        "{confirmed} was confirmed, {last_end} was not written"
     );
-    database.wait_slot_confirmed(&slot, all_end);
+    database.wait_slot_confirmed(&slot, last_end);
 }
 
-/// Whether the transaction of the last row is complete.
-fn is_last(records: &[Record]) -> bool {
+/// The last row of a test.
+const LAST: usize = 4;
+
+/// Whether the last transaction, with this row at its end, is complete.
+fn ends_with_row(records: &[Record], id: usize) -> bool {
     match records {
-        [.., row, commit] if commit.kind() == "commit" => {
-            row.kind() == "insert" && row.int(0) == 400
+        [.., row, commit] if commit.kind() == "commit" && row.kind() == "insert" => {
+            usize::try_from(row.int(0)) == Ok(id)
         }
         _ => false,
     }
