@@ -13,7 +13,7 @@ use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 /// How long a server may take to answer a command of ours. They are all look-ups; one that waits
 /// for this long waits for a lock that somebody forgot.
@@ -114,7 +114,10 @@ impl Connection {
         let mut exchange = Exchange::new(target.user(), config.get_password());
         let mut authenticated = false;
         loop {
-            let frame = self.receive(deadline).at(|| "start-up".into())?;
+            let frame = self
+                .receive(deadline)
+                .map_err(|error| self.without_a_session(error))
+                .at(|| "start-up".into())?;
             match frame.tag {
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
@@ -129,6 +132,16 @@ impl Connection {
                 b'Z' if authenticated => return Ok(()),
                 tag => return Err(unexpected("start-up", tag)),
             }
+        }
+    }
+
+    /// A message that cannot be one may be the last word of a server out of processes or memory.
+    fn without_a_session(&self, error: Error) -> Error {
+        match self.frames.unframed_error() {
+            Some(text) if error.kind() == Kind::Undeliverable => {
+                Error::unreachable(format!("the server says: {text}"))
+            }
+            _ => error,
         }
     }
 

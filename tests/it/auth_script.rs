@@ -218,6 +218,17 @@ fn a_server_that_says_nothing_or_goes_away_is_unreachable() {
     };
     assert_ends(silent, 69, &["start-up: the server did not answer in time"]);
 
+    let without_a_session = |peer: &mut Peer| {
+        peer.expect_startup()?;
+        peer.send(b"Ecould not fork new process for connection: Cannot allocate memory\n\0")?;
+        peer.close()
+    };
+    assert_ends(
+        without_a_session,
+        69,
+        &["the server says: could not fork new process for connection: Cannot allocate memory"],
+    );
+
     let never_ready = |peer: &mut Peer| {
         peer.expect_startup()?;
         peer.send(&frames::authentication_ok())?;
