@@ -10,21 +10,30 @@ fn config() -> ConfigFile {
     ConfigFile::new("t", "p", "s").set("name", "script")
 }
 
-/// The URL, with a password that must not be told and a second for each host.
+/// The URL, with a password that must not be told.
 fn url(script: &Script) -> String {
-    format!(
-        "postgres://postgres:hunter2@127.0.0.1:{}/db?connect_timeout=1",
-        script.port()
-    )
+    format!("postgres://postgres:hunter2@127.0.0.1:{}/db", script.port())
 }
 
 #[track_caller]
 fn assert_ends(play: impl Fn(&mut Peer) -> Step + Send + Sync + 'static, code: i32, says: &[&str]) {
+    assert_ends_at("", play, code, says);
+}
+
+/// The same with something behind the URL.
+#[track_caller]
+fn assert_ends_at(
+    options: &str,
+    play: impl Fn(&mut Peer) -> Step + Send + Sync + 'static,
+    code: i32,
+    says: &[&str],
+) {
     let script = Script::start(play);
     let place = format!("PostgreSQL at 127.0.0.1:{}", script.port());
     let mut all = vec![place.as_str()];
     all.extend(says);
-    assert_fails_once(&config().path(), &url(&script), code, &all);
+    let url = format!("{}{options}", url(&script));
+    assert_fails_once(&config().path(), &url, code, &all);
     script.finish();
 }
 
@@ -53,7 +62,7 @@ fn the_startup_packet_pins_what_values_look_like() {
         assert_eq!(found, expected);
         peer.send(&frames::error_response("28000", "seen"))
     });
-    let url = format!("{}&options=-c%20work_mem%3D77kB", url(&script));
+    let url = format!("{}?options=-c%20work_mem%3D77kB", url(&script));
     assert_fails(&config().path(), &url, 77, &["seen [SQLSTATE 28000]"]);
     script.finish();
 }
@@ -212,11 +221,18 @@ fn what_is_no_postgres_server_is_said_to_be_none() {
 
 #[test]
 fn a_server_that_says_nothing_or_goes_away_is_unreachable() {
+    // Only here: a busy machine may need longer for a server that does answer.
+    let at = "?connect_timeout=1";
     let silent = |peer: &mut Peer| {
         peer.expect_startup()?;
         peer.expect_closed()
     };
-    assert_ends(silent, 69, &["start-up: the server did not answer in time"]);
+    assert_ends_at(
+        at,
+        silent,
+        69,
+        &["start-up: the server did not answer in time"],
+    );
 
     let without_a_session = |peer: &mut Peer| {
         peer.expect_startup()?;
@@ -234,7 +250,8 @@ fn a_server_that_says_nothing_or_goes_away_is_unreachable() {
         peer.send(&frames::authentication_ok())?;
         peer.expect_closed()
     };
-    assert_ends(
+    assert_ends_at(
+        at,
         never_ready,
         69,
         &["start-up: the server did not answer in time"],

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A failure is told at once, or when a deadline of a second or two has passed.
-pub const FAIL_DEADLINE: Duration = Duration::from_secs(20);
+pub const FAIL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Asserts that the program ended with `code` and that its last line has each of `says`; returns
 /// the whole log.
