@@ -118,11 +118,13 @@ impl<'a> Program<'a> {
             publication, slot, ..
         } = self.config;
         let to = match self.output {
-            Output::Topic => format!(
-                "{} at offset {}",
-                self.config.fluvio.place(),
-                opened.stored.offset
-            ),
+            Output::Topic => {
+                let (topic, partition) = (&self.config.fluvio.topic, self.config.fluvio.partition);
+                format!(
+                    "topic {topic}, partition {partition}, offset {}",
+                    opened.stored.offset
+                )
+            }
             Output::Stdout => "standard output".to_owned(),
         };
         log::info!(
@@ -204,7 +206,7 @@ impl<'a> Program<'a> {
         let exists = connection.slot(slot)?.is_some();
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
             return Err(gap(
-                "it is gone: changes since it was confirmed last are not sent any more",
+                "does not exist any more: the changes since it was confirmed last are lost to it",
             ))
             .at(place);
         }
@@ -383,6 +385,7 @@ impl<'a> Program<'a> {
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }
             Err(error) => {
+                let error = error.at(format!("replication slot {}", self.config.slot));
                 // The producer stores what it has; no session may begin before it is done.
                 drop(reader);
                 if let Err(also) = self.join(producer) {
