@@ -235,3 +235,15 @@ fn a_linger_may_be_longer_than_the_timeout() {
     let expected: Vec<i64> = (1..=100).collect();
     assert_same_rows(&inserted(&pipeline.records()), &expected);
 }
+
+#[test]
+fn a_server_of_another_time() {
+    for shift in [100, -100] {
+        let pipeline = pipeline();
+        pipeline.server().shift_versions(shift);
+        let (code, log) = refusal(&pipeline, &pipeline.config());
+        assert_eq!(code, 78, "{log}");
+        assert!(log.contains("incompatible server: request "), "{log}");
+        assert!(log.contains(&pipeline.server().sc_addr()), "{log}");
+    }
+}
