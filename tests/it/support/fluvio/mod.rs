@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 #[allow(unused_imports)]
 pub use self::{
-    client::{TopicReader, end_offset},
+    client::{TopicReader, delete_topic, end_offset},
     cluster::Cluster,
     faults::{Close, Fault, When},
     log::{BATCH_MAX, BatchInfo},
