@@ -26,7 +26,7 @@ use crate::sink::fluvio::Partition;
 use crate::sink::stdout::Lines;
 use crate::sink::{InDoubt, Sink};
 use crate::state::{Accepted, Identity, Memory};
-use crate::tail;
+use crate::tail::TailReader;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
 const CHANNEL_BATCHES: usize = 2;
@@ -297,16 +297,20 @@ impl<'a> Program<'a> {
             .max(patience)
             .clamp(SETTLE, self.config.fluvio.timeout.max(SETTLE));
         let mut reported = Instant::now();
-        let mut reader = partition.reader()?;
-        let bounds = tail::settled(&mut reader, settle, || {
+        let meanwhile = || {
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed, Reply::NotNeeded)?;
                 reported = Instant::now();
             }
             Ok(())
-        })?;
+        };
+        let mut tail = TailReader {
+            reader: partition.reader()?,
+            meanwhile,
+        };
+        let bounds = tail.settled(settle)?;
         if let Some(in_doubt) = in_doubt {
-            let missing = tail::compare(&mut reader, bounds, in_doubt)?;
+            let missing = tail.compare(bounds, in_doubt)?;
             let sent = in_doubt.records.count();
             log::info!(
                 "{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
@@ -314,12 +318,12 @@ impl<'a> Program<'a> {
                 sent - missing
             );
         }
+        let found = tail.read(bounds, self.memory.first_offset())?;
         self.in_doubt = None;
-        let tail = tail::read(&mut reader, bounds, self.memory.first_offset())?;
         Ok(Topic {
             name: &self.config.fluvio.topic,
             bounds,
-            tail,
+            tail: found,
         })
     }
 
