@@ -209,10 +209,10 @@ fn watch(pipeline: &Pipeline, load: &Load) -> Vec<Sample> {
 }
 
 /// xorshift64*, so that a run can be repeated.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
