@@ -130,6 +130,9 @@ fn fluvio_answers_with_errors() {
             });
         }
         break_session(&pipeline, &connector, load, || {
+            let failures = connector.log_count(TRIES_AGAIN);
+            server.not_leader_for(DEADLINE);
+            connector.wait_log_count(TRIES_AGAIN, failures + 1, DEADLINE);
             server.not_leader_for(Duration::from_millis(700));
         });
         server.set_not_leader_after_restart(Some(Duration::from_millis(300)));
