@@ -65,7 +65,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         }
         if !in_doubt
             .records
-            .start_with(found.iter().map(|value| &value[..]))?
+            .start_with(found.iter().map(|value| &value[..]))
         {
             let at = in_doubt.offset;
             return Err(self.gap(&format!(
