@@ -254,7 +254,8 @@ impl<'a> Program<'a> {
         let publication_oid = connection.publication(publication)?;
         let left_timeline_at = match self.memory.known() {
             Some(known) if known.timeline < system.timeline => {
-                connection.left_timeline_at(known.timeline, system.timeline)?
+                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
+                Some(left.unwrap_or_default())
             }
             _ => None,
         };
@@ -318,6 +319,7 @@ impl<'a> Program<'a> {
         let tail = tail::read(&mut reader, bounds, self.memory.first_offset())?;
         Ok(Topic {
             name: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
             bounds,
             tail,
         })
