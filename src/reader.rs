@@ -91,7 +91,6 @@ pub struct Parts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: Parts<'a>) -> Self {
-        let stored = parts.progress.stored();
         Reader {
             stream: parts.stream,
             batches: Some(parts.batches),
@@ -104,7 +103,7 @@ impl<'a> Reader<'a> {
             catalog: Catalog::default(),
             resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(stored.lsn),
+            position: Position::starting_at(parts.confirmed.lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }

@@ -180,8 +180,10 @@ impl<'a> Program<'a> {
             lsn,
             offset: topic.bounds.end,
         };
-        self.memory
-            .begin(self.identity(&source), at_least(stored, topic.tail))?;
+        self.memory.begin(
+            self.identity(&source),
+            confirmed_in(confirmed, topic.tail, topic.bounds.end),
+        )?;
         let sink = Box::new(partition.writer(topic.bounds.end)?);
         let resume = Resume::after(topic.tail);
         Ok(Opened {
@@ -436,14 +438,16 @@ impl<'a> Program<'a> {
 
 type ProducerThread = JoinHandle<Result<(), (Error, Option<InDoubt>)>>;
 
-/// Inside a transaction the topic has more than what is confirmed: that much may go missing again
-/// without a loss.
-fn at_least(stored: Stored, tail: Tail) -> Stored {
-    match tail {
-        Tail::Open { .. } => Stored {
-            offset: 0,
-            ..stored
-        },
-        Tail::Empty | Tail::Complete { .. } => stored,
+/// What the topic must keep of what is confirmed. What it has beyond that may go missing again
+/// without a loss, and where that begins is not known.
+fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> Stored {
+    let offset = match tail {
+        Tail::Empty => end,
+        Tail::Complete { end_lsn, .. } if end_lsn <= confirmed => end,
+        Tail::Complete { .. } | Tail::Open { .. } => 0,
+    };
+    Stored {
+        lsn: confirmed,
+        offset,
     }
 }
