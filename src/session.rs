@@ -217,9 +217,11 @@ impl<'a> Program<'a> {
             self.is_set_up = true;
         }
         let source = self.find(&mut connection)?;
-        continuity::check_slot(&source.slot, self.target.database())
-            .and_then(|()| continuity::check_source(self.memory.known(), &source))
-            .at(place)?;
+        continuity::check_slot(&source.slot, self.target.database()).at(place)?;
+        if source.slot.active {
+            return Err(self.in_use(connection));
+        }
+        continuity::check_source(self.memory.known(), &source).at(place)?;
         log::debug!(
             "publication {publication} has the OID {}",
             source.publication_oid
@@ -246,13 +248,15 @@ impl<'a> Program<'a> {
     }
 
     /// What there is on the side of PostgreSQL.
-    pub fn find(&self, connection: &mut ReplicationConnection) -> Result<Source> {
+    pub fn find(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let system = connection.identify_system()?;
         let missing = |what: &str| Error::config(format!("{what} does not exist"));
         let found = connection.slot(slot)?;
+        // A process that had the slot until now has written down what it confirmed.
+        self.memory.refresh()?;
+        let system = connection.identify_system()?;
         let publication_oid = connection.publication(publication)?;
         let left_timeline_at = match self.memory.known() {
             Some(known) if known.timeline < system.timeline => {
@@ -268,6 +272,18 @@ impl<'a> Program<'a> {
             system,
             left_timeline_at,
         })
+    }
+
+    /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
+    /// must not be compared with anything.
+    fn in_use(&self, connection: ReplicationConnection) -> Error {
+        match self.start(connection) {
+            Ok(_) => Error::unreachable(format!(
+                "replication slot {}: it was in use until now",
+                self.config.slot
+            )),
+            Err(error) => error,
+        }
     }
 
     /// Takes the slot; and how often to report: as configured, but always well before the server
