@@ -21,6 +21,14 @@ pub fn gap(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message).with_hint(WAYS_OUT)
 }
 
+/// A gap that was found while streaming has the same ways out.
+pub fn with_ways_out(error: Error) -> Error {
+    match (error.kind(), error.hint()) {
+        (Kind::Gap, None) => error.with_hint(WAYS_OUT),
+        _ => error,
+    }
+}
+
 /// A slot that no acceptance makes this program's own.
 fn foreign(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message)
@@ -56,13 +64,19 @@ pub struct Topic<'a> {
 
 /// The slot by itself: whether this program can stream from it.
 pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
-    if let Some(reason) = slot.invalidated() {
-        return Err(gap(format!(
+    check_own(slot, database)?;
+    match slot.invalidated() {
+        Some(reason) => Err(gap(format!(
             "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \
              this): the changes since {} are lost to it",
             slot.confirmed()
-        )));
+        ))),
+        None => Ok(()),
     }
+}
+
+/// Whether it is of a kind that this program makes, in its database.
+pub fn check_own(slot: &Slot, database: &str) -> Result<()> {
     if slot.temporary {
         return Err(foreign("is another session's temporary slot"));
     }
@@ -351,5 +365,7 @@ mod tests {
         );
         let lost = r#"{"plugin":"pgoutput","database":"d","temporary":false,"wal_status":"lost"}"#;
         assert!(with(lost).contains("invalidated"));
+        // One that is invalidated may be somebody else's all the same.
+        assert!(with(&lost.replace(r#""d""#, r#""e""#)).contains("database e"));
     }
 }

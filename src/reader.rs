@@ -160,6 +160,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Message::Keepalive { wal_end, reply } => {
+                    self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {
                         self.report()?;
@@ -235,10 +236,14 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&mut self) -> Result<()> {
-        let confirmable = self.position.confirmable(self.progress.stored());
-        let confirmed = self.delay.pass(confirmable, Instant::now());
-        self.memory.confirm(confirmed)?;
-        let confirmed = self.position.confirm(confirmed.lsn);
+        // What the topic holds counts only once the stream is known to be the one it holds.
+        if !self.resume.is_awaiting() {
+            let confirmable = self.position.confirmable(self.progress.stored());
+            let confirmed = self.delay.pass(confirmable, Instant::now());
+            self.memory.confirm(confirmed)?;
+            self.position.confirm(confirmed.lsn);
+        }
+        let confirmed = self.position.confirmed();
         self.stream.send_status(confirmed, Reply::NotNeeded)?;
         self.status_sent = Instant::now();
         Ok(())

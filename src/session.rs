@@ -12,13 +12,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Kind, Result};
-use crate::event::Batch;
+use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
-use crate::pg::replication::{ReplicationConnection, ReplicationStream, Reply};
+use crate::pg::pgoutput;
+use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Reply};
 use crate::pg::target::Target;
 use crate::producer::Producer;
 use crate::progress::{Progress, Stored};
 use crate::reader::{Drained, Ending, Parts, Reader};
+use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
 use crate::setup::{self, Plan};
 use crate::signals::Signals;
@@ -72,8 +74,36 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Gives the slot back without having streamed.
-    pub fn end(self) -> Result<()> {
+    /// Reads until what the topic ends with has come again, writes and confirms nothing, and gives
+    /// the slot back.
+    pub fn prove(mut self) -> Result<()> {
+        let (mut catalog, mut reported) = (Catalog::default(), Instant::now());
+        while self.resume.is_resuming() {
+            while let Some(message) = self.stream.message()? {
+                match message {
+                    Message::XLogData {
+                        wal_start,
+                        wal_end,
+                        timestamp,
+                        data,
+                    } => {
+                        let envelope = Envelope {
+                            wal_start,
+                            wal_end,
+                            timestamp,
+                        };
+                        let message = pgoutput::Message::decode(data)?;
+                        self.resume.judge(envelope, &message, &mut catalog)?;
+                    }
+                    Message::Keepalive { wal_end, .. } => self.resume.sent_up_to(wal_end)?,
+                }
+            }
+            if reported.elapsed() >= SETTLE {
+                self.stream.send_status(self.confirmed, Reply::NotNeeded)?;
+                reported = Instant::now();
+            }
+            self.stream.wait()?;
+        }
         self.stream.end()
     }
 }
@@ -185,7 +215,7 @@ impl<'a> Program<'a> {
             confirmed_in(confirmed, topic.tail, topic.bounds.end),
         )?;
         let sink = Box::new(partition.writer(topic.bounds.end)?);
-        let resume = Resume::after(topic.tail);
+        let resume = Resume::after(topic.tail, confirmed);
         Ok(Opened {
             sink,
             stream,
@@ -316,14 +346,15 @@ impl<'a> Program<'a> {
             .max(patience)
             .clamp(SETTLE, self.config.fluvio.timeout.max(SETTLE));
         let mut reported = Instant::now();
-        let mut reader = partition.reader()?;
-        let bounds = tail::settled(&mut reader, settle, || {
+        let mut report = || {
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed, Reply::NotNeeded)?;
                 reported = Instant::now();
             }
             Ok(())
-        })?;
+        };
+        let mut reader = partition.reader()?;
+        let bounds = tail::settled(&mut reader, settle, &mut report)?;
         if let Some(in_doubt) = in_doubt {
             let missing = tail::compare(&mut reader, bounds, in_doubt)?;
             let sent = in_doubt.records.count();
@@ -334,7 +365,7 @@ impl<'a> Program<'a> {
             );
         }
         self.in_doubt = None;
-        let tail = tail::read(&mut reader, bounds, self.memory.first_offset())?;
+        let tail = tail::read(&mut reader, bounds, self.memory.first_offset(), &mut report)?;
         Ok(Topic {
             name: &self.config.fluvio.topic,
             partition: self.config.fluvio.partition,
@@ -405,6 +436,7 @@ impl<'a> Program<'a> {
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }
             Err(error) => {
+                let error = continuity::with_ways_out(error);
                 let error = error.at(format!("replication slot {}", self.config.slot));
                 // The producer stores what it has; no session may begin before it is done.
                 drop(reader);

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use crate::continuity;
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::resume::{NoBegin, Tail, WalkBack};
+use crate::resume::{NoTail, Tail, WalkBack};
 use crate::sink::InDoubt;
-use crate::sink::fluvio::reader::{Bounds, PartitionReader, StoredRecord};
+use crate::sink::fluvio::reader::{Bounds, PartitionReader};
 
 /// How often the end of a partition is looked at while it must be still.
 const POLL: Duration = Duration::from_millis(20);
 
-/// So many records are read at a time on the way back to a begin.
+/// So many records before the last are looked at for its begin; then twice as many before those,
+/// and so on. Most transactions are found at once, and of the largest each record is read once.
 const STEP: i64 = 2_000;
 
 /// A walk back that takes longer than this says so.
@@ -69,59 +70,66 @@ pub fn compare(reader: &mut PartitionReader, bounds: Bounds, in_doubt: &InDoubt)
     Ok(in_doubt.records.count() - found.len() as u64)
 }
 
-/// Reads how the partition ends. Records before `first` do not matter.
-pub fn read(reader: &mut PartitionReader, bounds: Bounds, first: i64) -> Result<Tail> {
+/// Reads how the partition ends, calling `meanwhile` all the time. Records before `first` do not
+/// matter.
+pub fn read(
+    reader: &mut PartitionReader,
+    bounds: Bounds,
+    first: i64,
+    meanwhile: impl FnMut() -> Result<()>,
+) -> Result<Tail> {
     let first = first.max(bounds.start);
     if bounds.end <= first {
         return Ok(Tail::Empty);
     }
-    walk_back(reader, first, bounds.end)
+    walk_back(reader, first, bounds.end, meanwhile)
 }
 
 /// Walks from the end back to the begin of its transaction: one record, if that is a commit.
-fn walk_back(reader: &mut PartitionReader, first: i64, end: i64) -> Result<Tail> {
+fn walk_back(
+    reader: &mut PartitionReader,
+    first: i64,
+    end: i64,
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<Tail> {
     let mut walk = WalkBack::default();
     let mut reported = Instant::now();
     let (mut high, mut step) = (end, 1);
     while high > first {
         let low = first.max(high - step);
-        for record in between(reader, low, high)?.iter().rev() {
-            let parsed =
-                Record::parse(&record.value).ok_or_else(|| foreign(reader, record.offset))?;
-            match walk.step(parsed) {
-                Ok(None) => {}
-                Ok(Some(tail)) => return Ok(tail),
-                Err(NoBegin) => {
-                    let message = format!("no begin after the commit at offset {}", record.offset);
-                    return Err(gap(&message, reader));
+        let mut offset = low;
+        while offset < high {
+            for record in reader.fetch(offset)? {
+                if record.offset < high {
+                    walk.take(Record::parse(&record.value));
+                    offset = record.offset + 1;
                 }
             }
+            meanwhile()?;
+            if reported.elapsed() >= REPORT {
+                let rows = walk.rows();
+                log::info!("reading the open transaction back: {rows} rows, at offset {offset}");
+                reported = Instant::now();
+            }
         }
-        (high, step) = (low, STEP);
-        if reported.elapsed() >= REPORT {
-            log::info!(
-                "reading the open transaction back: {} rows, at offset {high}",
-                walk.rows()
-            );
-            reported = Instant::now();
+        match walk.end_part() {
+            Ok(Some(tail)) => return Ok(tail),
+            Ok(None) => {}
+            Err(NoTail::Foreign { after }) => return Err(foreign(reader, high - 1 - after as i64)),
+            Err(NoTail::NoBegin { after }) => {
+                let at = high - 1 - after as i64;
+                return Err(gap(
+                    &format!("no begin after the commit at offset {at}"),
+                    reader,
+                ));
+            }
         }
+        (high, step) = (low, STEP.max(end - low));
     }
     let message = format!(
         "the begin of the transaction at its end is not there; it starts at offset {first}"
     );
     Err(gap(&message, reader))
-}
-
-/// The records from `low` up to and not including `high`.
-fn between(reader: &mut PartitionReader, low: i64, high: i64) -> Result<Vec<StoredRecord>> {
-    let mut records = reader.fetch(low)?;
-    while let Some(last) = records.last()
-        && last.offset + 1 < high
-    {
-        records.extend(reader.fetch(last.offset + 1)?);
-    }
-    records.retain(|record| record.offset < high);
-    Ok(records)
 }
 
 fn foreign(reader: &PartitionReader, offset: i64) -> Error {
