@@ -85,9 +85,8 @@ impl Position {
     }
 
     /// So much is confirmed now, and stays confirmed.
-    pub fn confirm(&mut self, confirmed: Lsn) -> Lsn {
+    pub fn confirm(&mut self, confirmed: Lsn) {
         self.confirmed = self.confirmed.max(confirmed);
-        self.confirmed
     }
 
     /// What was confirmed last.
@@ -177,7 +176,8 @@ mod tests {
             offset: 0,
         };
         let confirmable = position.confirmable(stored).lsn;
-        position.confirm(confirmable)
+        position.confirm(confirmable);
+        position.confirmed()
     }
 
     #[test]

@@ -102,7 +102,6 @@ pub struct Parts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: Parts<'a>) -> Self {
-        let stored = parts.progress.stored();
         Reader {
             stream: parts.stream,
             batches: Some(parts.batches),
@@ -116,7 +115,7 @@ impl<'a> Reader<'a> {
             catalog: Catalog::default(),
             resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(stored.lsn),
+            position: Position::starting_at(parts.confirmed.lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }
@@ -188,6 +187,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Message::Keepalive { wal_end, reply } => {
+                    self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {
                         self.report()?;
@@ -263,10 +263,14 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&mut self) -> Result<()> {
-        let confirmable = self.position.confirmable(self.progress.stored());
-        let confirmed = self.delay.pass(confirmable, Instant::now());
-        self.memory.confirm(confirmed)?;
-        let confirmed = self.position.confirm(confirmed.lsn);
+        // What the topic holds counts only once the stream is known to be the one it holds.
+        if !self.resume.is_awaiting() {
+            let confirmable = self.position.confirmable(self.progress.stored());
+            let confirmed = self.delay.pass(confirmable, Instant::now());
+            self.memory.confirm(confirmed)?;
+            self.position.confirm(confirmed.lsn);
+        }
+        let confirmed = self.position.confirmed();
         self.stream.send_status(confirmed, Reply::NotNeeded)?;
         self.status_sent = Instant::now();
         Ok(())
