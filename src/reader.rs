@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
             catalog: Catalog::default(),
             resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(stored.lsn),
+            position: Position::starting_at(parts.confirmed.lsn, stored.lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }

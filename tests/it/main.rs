@@ -13,9 +13,9 @@
 
 mod support;
 
-mod delivery;
 mod ddl;
 mod decoder;
+mod delivery;
 mod golden;
 mod identity;
 mod layers;

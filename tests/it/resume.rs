@@ -249,7 +249,7 @@ fn commit(lsn: u64) -> Vec<u8> {
 
 /// What a session writes after a topic that ends with `tail`.
 fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
-    let (mut position, mut catalog) = (Position::starting_at(Lsn(0)), Catalog::default());
+    let (mut position, mut catalog) = (Position::starting_at(Lsn(0), Lsn(0)), Catalog::default());
     let (mut resume, mut batch) = (Resume::after(tail), Batch::default());
     for (lsn, bytes) in messages {
         let envelope = Envelope {
