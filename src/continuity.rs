@@ -21,6 +21,12 @@ pub fn gap(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message).with_hint(WAYS_OUT)
 }
 
+/// A slot that no acceptance makes this program's own.
+fn foreign(message: impl Into<String>) -> Error {
+    Error::new(Kind::Gap, message)
+        .with_hint("name another slot under \"parameters\", or correct the database URL")
+}
+
 /// What is found on the side of PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -49,23 +55,26 @@ pub struct Topic<'a> {
 pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
     if let Some(reason) = slot.invalidated() {
         return Err(gap(format!(
-            "the server has invalidated it ({reason}): the changes since {} are lost to it",
+            "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \
+             this): the changes since {} are lost to it",
             slot.confirmed()
         )));
     }
     if slot.temporary {
-        return Err(gap("it is another session's temporary slot"));
+        return Err(foreign("is another session's temporary slot"));
     }
     match (slot.plugin.as_deref(), slot.database.as_deref()) {
         (Some("pgoutput"), Some(own)) if own == database => Ok(()),
-        (Some("pgoutput"), own) => Err(gap(format!(
-            "it belongs to the database {}, the connection is to {database}",
+        (Some("pgoutput"), own) => Err(foreign(format!(
+            "belongs to the database {}, the connection is to {database}",
             own.unwrap_or_default()
         ))),
-        (Some(plugin), _) => Err(gap(format!(
-            "it is of the plugin {plugin}, not of pgoutput"
+        (Some(plugin), _) => Err(foreign(format!(
+            "is of the plugin {plugin}, a logical slot of the plugin pgoutput is needed"
         ))),
-        (None, _) => Err(gap("it is a physical slot, a logical one is needed")),
+        (None, _) => Err(foreign(
+            "is a physical slot, a logical slot of the plugin pgoutput is needed",
+        )),
     }
 }
 

@@ -34,17 +34,20 @@ impl Producer<'_> {
     /// own batches hold. What is stored is published after each. An error comes with what it left
     /// in doubt.
     pub fn run(mut self, batches: &Receiver<Batch>) -> Result<(), (Error, Option<InDoubt>)> {
-        self.store(batches)
-            .map_err(|error| (error, self.sink.in_doubt()))
-    }
-
-    fn store(&mut self, batches: &Receiver<Batch>) -> Result<()> {
+        let base = self.progress.stored().offset;
         let mut commits = Commits {
-            base: self.progress.stored().offset,
+            base,
             ..Commits::default()
         };
+        let result = self.store(batches, &mut commits);
+        // What is stored counts, also when something after it cannot be.
+        commits.publish(self.sink.stored(), self.progress);
+        result.map_err(|error| (error, self.sink.in_doubt()))
+    }
+
+    fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
         let mut record = Vec::new();
-        while let Some(batch) = self.next(batches, &mut commits)? {
+        while let Some(batch) = self.next(batches, commits)? {
             for event in batch.events() {
                 record.clear();
                 render(&event, self.raw_text, &mut record);
@@ -54,7 +57,7 @@ impl Producer<'_> {
             record.shrink_to(KEEP_RECORD_BYTES);
             commits.publish(self.sink.stored(), self.progress);
         }
-        self.flush(&mut commits)
+        self.flush(commits)
     }
 
     /// The next batch; `None` when there will be none.
@@ -64,8 +67,8 @@ impl Producer<'_> {
             Err(TryRecvError::Disconnected) => return Ok(None),
             Err(TryRecvError::Empty) => {}
         }
-        if !self.linger.is_zero() && commits.records > self.sink.stored() {
-            match batches.recv_deadline(Instant::now() + self.linger) {
+        if let Some(since) = commits.unstored_since {
+            match batches.recv_deadline(since + self.linger) {
                 Ok(batch) => return Ok(Some(batch)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -89,6 +92,10 @@ struct Commits {
     base: i64,
     /// How many records were written.
     records: u64,
+    /// How many of them are stored.
+    stored: u64,
+    /// Since when there are others, or there were when the last of those were stored.
+    unstored_since: Option<Instant>,
     /// The number of the commit's record, and the position that it confirms.
     pending: VecDeque<(u64, Lsn)>,
 }
@@ -96,12 +103,17 @@ struct Commits {
 impl Commits {
     fn written(&mut self, event: &Event<'_>) {
         self.records += 1;
+        self.unstored_since.get_or_insert_with(Instant::now);
         if let Change::Commit(commit) = &event.change {
             self.pending.push_back((self.records, commit.end_lsn));
         }
     }
 
     fn publish(&mut self, stored: u64, progress: &Progress) {
+        if stored > self.stored {
+            self.stored = stored;
+            self.unstored_since = (self.records > stored).then(Instant::now);
+        }
         while let Some((record, end_lsn)) = self.pending.front()
             && *record <= stored
         {

@@ -266,6 +266,14 @@ impl<'a> Reader<'a> {
         log::info!("stopped; confirmed up to {}", self.position.confirmed());
         Ok(drained)
     }
+
+    /// After the producer failed: confirms what it had stored, so that it need not come again, and
+    /// ends the stream. The producer's error is the one that counts.
+    pub fn abandon(mut self) {
+        if let Err(error) = self.report().and_then(|()| self.stream.end()) {
+            log::debug!("{error}");
+        }
+    }
 }
 
 /// The way of one message, from its bytes into the batch.

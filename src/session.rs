@@ -26,7 +26,7 @@ use crate::sink::fluvio::Partition;
 use crate::sink::stdout::Lines;
 use crate::sink::{InDoubt, Sink};
 use crate::state::{Accepted, Identity, Memory};
-use crate::tail;
+use crate::tail::TailReader;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
 const CHANNEL_BATCHES: usize = 2;
@@ -118,11 +118,13 @@ impl<'a> Program<'a> {
             publication, slot, ..
         } = self.config;
         let to = match self.output {
-            Output::Topic => format!(
-                "{} at offset {}",
-                self.config.fluvio.place(),
-                opened.stored.offset
-            ),
+            Output::Topic => {
+                let (topic, partition) = (&self.config.fluvio.topic, self.config.fluvio.partition);
+                format!(
+                    "topic {topic}, partition {partition}, offset {}",
+                    opened.stored.offset
+                )
+            }
             Output::Stdout => "standard output".to_owned(),
         };
         log::info!(
@@ -204,7 +206,7 @@ impl<'a> Program<'a> {
         let exists = connection.slot(slot)?.is_some();
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
             return Err(gap(
-                "it is gone: changes since it was confirmed last are not sent any more",
+                "does not exist any more: the changes since it was confirmed last are lost to it",
             ))
             .at(place);
         }
@@ -295,16 +297,20 @@ impl<'a> Program<'a> {
             .max(patience)
             .clamp(SETTLE, self.config.fluvio.timeout.max(SETTLE));
         let mut reported = Instant::now();
-        let mut reader = partition.reader()?;
-        let bounds = tail::settled(&mut reader, settle, || {
+        let meanwhile = || {
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed, Reply::NotNeeded)?;
                 reported = Instant::now();
             }
             Ok(())
-        })?;
+        };
+        let mut tail = TailReader {
+            reader: partition.reader()?,
+            meanwhile,
+        };
+        let bounds = tail.settled(settle)?;
         if let Some(in_doubt) = in_doubt {
-            let missing = tail::compare(&mut reader, bounds, in_doubt)?;
+            let missing = tail.compare(bounds, in_doubt)?;
             let sent = in_doubt.records.count();
             log::info!(
                 "{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
@@ -312,12 +318,12 @@ impl<'a> Program<'a> {
                 sent - missing
             );
         }
+        let found = tail.read(bounds, self.memory.first_offset())?;
         self.in_doubt = None;
-        let tail = tail::read(&mut reader, bounds, self.memory.first_offset())?;
         Ok(Topic {
             name: &self.config.fluvio.topic,
             bounds,
-            tail,
+            tail: found,
         })
     }
 
@@ -378,11 +384,12 @@ impl<'a> Program<'a> {
                 Drained::InPart => Ok(()),
             },
             Ok(Ending::ProducerEnded) => {
-                drop(reader);
+                reader.abandon();
                 self.join(producer)?;
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }
             Err(error) => {
+                let error = error.at(format!("replication slot {}", self.config.slot));
                 // The producer stores what it has; no session may begin before it is done.
                 drop(reader);
                 if let Err(also) = self.join(producer) {

@@ -43,7 +43,7 @@ pub fn ensure(target: &Target, endpoint: &Endpoint, plan: &Plan<'_>) -> Result<(
         .at(place)?;
     check_server(&mut client).at(place)?;
     publication(&mut client, plan)
-        .map_err(|error| with_owner_hint(error, plan))
+        .map_err(|error| with_owner_hint(error, target, plan))
         .at(|| format!("publication {}", plan.publication))?;
     slot(&mut client, plan).at(|| format!("replication slot {}", plan.slot))
 }
@@ -207,16 +207,18 @@ fn missing(statement: &str) -> Error {
     Error::config("does not exist, and skip_setup is true").with_hint(format!("run: {statement};"))
 }
 
-fn with_owner_hint(error: Error, plan: &Plan<'_>) -> Error {
+fn with_owner_hint(error: Error, target: &Target, plan: &Plan<'_>) -> Error {
     match error.kind() {
         Kind::Permission if plan.tables.is_empty() => error.with_hint(
             "only a superuser can publish all tables: let one make the publication, or name the \
              tables to publish, which the user must own, under \"tables\"",
         ),
-        Kind::Permission => error.with_hint(
-            "the user needs CREATE on the database and must own the tables: \
-             GRANT CREATE ON DATABASE ... TO ...; or let their owner make the publication",
-        ),
+        Kind::Permission => error.with_hint(format!(
+            "the user needs CREATE on the database, GRANT CREATE ON DATABASE {} TO {}; and must own \
+             the tables; or let their owner make the publication",
+            quote_identifier(target.database()),
+            quote_identifier(target.user()),
+        )),
         _ => error,
     }
 }

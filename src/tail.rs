@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::resume::{NoBegin, Tail, WalkBack};
 use crate::sink::InDoubt;
-use crate::sink::fluvio::reader::{Bounds, PartitionReader, StoredRecord};
+use crate::sink::fluvio::reader::{Bounds, PartitionReader};
 
 /// How often the end of a partition is looked at while it must be still.
 const POLL: Duration = Duration::from_millis(20);
@@ -19,118 +19,124 @@ const STEP: i64 = 2_000;
 /// A walk back that takes longer than this says so.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// Waits until the end of the partition has been still for `settle`, calling `meanwhile` all the
-/// time; returns what it holds.
-///
-/// Bytes that a former connection left in the server's socket may still be stored by a server that
-/// was frozen. A partition that is never still has another writer.
-pub fn settled(
-    reader: &mut PartitionReader,
-    settle: Duration,
-    mut meanwhile: impl FnMut() -> Result<()>,
-) -> Result<Bounds> {
-    let begun = Instant::now();
-    let mut bounds = reader.bounds()?;
-    let mut since = Instant::now();
-    while since.elapsed() < settle {
-        thread::sleep(POLL.min(settle));
-        meanwhile()?;
-        let now = reader.bounds()?;
-        if now != bounds {
-            (bounds, since) = (now, Instant::now());
-        }
-        if begun.elapsed() > settle * 10 {
-            return Err(gap(
-                "the topic does not come to rest: something else writes to it",
-                reader,
-            ));
-        }
-    }
-    Ok(bounds)
+/// Reads the end of a partition, and lets its caller do something else all the time: the
+/// walsender, whose stream is open, must hear from us however long this takes.
+pub struct TailReader<F: FnMut() -> Result<()>> {
+    /// The partition.
+    pub reader: PartitionReader,
+    /// What else has to be done.
+    pub meanwhile: F,
 }
 
-/// Compares what was in doubt with what is there now; returns how many of its records are not.
-pub fn compare(reader: &mut PartitionReader, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
-    let mut found = Vec::new();
-    let mut offset = in_doubt.offset.max(bounds.start);
-    while offset < bounds.end && found.len() as u64 <= in_doubt.records.count() {
-        let records = reader.fetch(offset)?;
-        offset += records.len() as i64;
-        found.extend(records.into_iter().map(|record| record.value));
-    }
-    if !in_doubt
-        .records
-        .start_with(found.iter().map(|value| &value[..]))?
-    {
-        let at = in_doubt.offset;
-        let message = format!("the records from offset {at} on are not those that were sent");
-        return Err(gap(&message, reader));
-    }
-    Ok(in_doubt.records.count() - found.len() as u64)
-}
-
-/// Reads how the partition ends. Records before `first` do not matter.
-pub fn read(reader: &mut PartitionReader, bounds: Bounds, first: i64) -> Result<Tail> {
-    let first = first.max(bounds.start);
-    if bounds.end <= first {
-        return Ok(Tail::Empty);
-    }
-    walk_back(reader, first, bounds.end)
-}
-
-/// Walks from the end back to the begin of its transaction: one record, if that is a commit.
-fn walk_back(reader: &mut PartitionReader, first: i64, end: i64) -> Result<Tail> {
-    let mut walk = WalkBack::default();
-    let mut reported = Instant::now();
-    let (mut high, mut step) = (end, 1);
-    while high > first {
-        let low = first.max(high - step);
-        for record in between(reader, low, high)?.iter().rev() {
-            let parsed =
-                Record::parse(&record.value).ok_or_else(|| foreign(reader, record.offset))?;
-            match walk.step(parsed) {
-                Ok(None) => {}
-                Ok(Some(tail)) => return Ok(tail),
-                Err(NoBegin) => {
-                    let message = format!("no begin after the commit at offset {}", record.offset);
-                    return Err(gap(&message, reader));
-                }
+impl<F: FnMut() -> Result<()>> TailReader<F> {
+    /// Waits until the end of the partition has been still for `settle`; returns what it holds.
+    ///
+    /// Bytes that a former connection left in the server's socket may still be stored by a server
+    /// that was frozen. A partition that is never still has another writer.
+    pub fn settled(&mut self, settle: Duration) -> Result<Bounds> {
+        let begun = Instant::now();
+        let mut bounds = self.reader.bounds()?;
+        let mut since = Instant::now();
+        while since.elapsed() < settle {
+            thread::sleep(POLL.min(settle));
+            (self.meanwhile)()?;
+            let now = self.reader.bounds()?;
+            if now != bounds {
+                (bounds, since) = (now, Instant::now());
+            }
+            if begun.elapsed() > settle * 10 {
+                return Err(
+                    self.gap("the topic does not come to rest: something else writes to it")
+                );
             }
         }
-        (high, step) = (low, STEP);
-        if reported.elapsed() >= REPORT {
-            log::info!(
-                "reading the open transaction back: {} rows, at offset {high}",
-                walk.rows()
-            );
-            reported = Instant::now();
+        Ok(bounds)
+    }
+
+    /// Compares what was in doubt with what is there now; returns how many of its records are not.
+    pub fn compare(&mut self, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
+        let mut found = Vec::new();
+        let mut offset = in_doubt.offset.max(bounds.start);
+        while offset < bounds.end && found.len() as u64 <= in_doubt.records.count() {
+            let records = self.reader.fetch(offset)?;
+            (self.meanwhile)()?;
+            offset += records.len() as i64;
+            found.extend(records.into_iter().map(|record| record.value));
         }
+        if !in_doubt
+            .records
+            .start_with(found.iter().map(|value| &value[..]))?
+        {
+            let at = in_doubt.offset;
+            return Err(self.gap(&format!(
+                "the records from offset {at} on are not those that were sent"
+            )));
+        }
+        Ok(in_doubt.records.count() - found.len() as u64)
     }
-    let message = format!(
-        "the begin of the transaction at its end is not there; it starts at offset {first}"
-    );
-    Err(gap(&message, reader))
-}
 
-/// The records from `low` up to and not including `high`.
-fn between(reader: &mut PartitionReader, low: i64, high: i64) -> Result<Vec<StoredRecord>> {
-    let mut records = reader.fetch(low)?;
-    while let Some(last) = records.last()
-        && last.offset + 1 < high
-    {
-        records.extend(reader.fetch(last.offset + 1)?);
+    /// Reads how the partition ends: one record, if that is a commit, else back to the begin of its
+    /// transaction. Records before `first` do not matter.
+    pub fn read(&mut self, bounds: Bounds, first: i64) -> Result<Tail> {
+        let first = first.max(bounds.start);
+        if bounds.end <= first {
+            return Ok(Tail::Empty);
+        }
+        let mut walk = WalkBack::default();
+        let mut reported = Instant::now();
+        let (mut high, mut step) = (bounds.end, 1);
+        while high > first {
+            let low = first.max(high - step);
+            for (i, record) in self.between(low, high)?.into_iter().enumerate().rev() {
+                match walk.step(record) {
+                    Ok(None) => {}
+                    Ok(Some(tail)) => return Ok(tail),
+                    Err(NoBegin) => {
+                        let offset = low + i as i64;
+                        return Err(
+                            self.gap(&format!("no begin after the commit at offset {offset}"))
+                        );
+                    }
+                }
+            }
+            (high, step) = (low, STEP);
+            if reported.elapsed() >= REPORT {
+                log::info!(
+                    "reading the open transaction back: {} rows, at offset {high}",
+                    walk.rows()
+                );
+                reported = Instant::now();
+            }
+        }
+        Err(self.gap(&format!(
+            "the begin of the transaction at its end is not there; it starts at offset {first}"
+        )))
     }
-    records.retain(|record| record.offset < high);
-    Ok(records)
-}
 
-fn foreign(reader: &PartitionReader, offset: i64) -> Error {
-    let message = format!(
-        "the record at offset {offset} was not written by this program: it cannot be told what the topic holds"
-    );
-    gap(&message, reader)
-}
+    /// What the records from `low` up to and not including `high` are. Their values are not kept.
+    fn between(&mut self, low: i64, high: i64) -> Result<Vec<Record>> {
+        let mut found = Vec::new();
+        while low + (found.len() as i64) < high {
+            for record in self.reader.fetch(low + found.len() as i64)? {
+                if record.offset < high {
+                    found.push(
+                        Record::parse(&record.value).ok_or_else(|| self.foreign(record.offset))?,
+                    );
+                }
+            }
+            (self.meanwhile)()?;
+        }
+        Ok(found)
+    }
 
-fn gap(message: &str, reader: &PartitionReader) -> Error {
-    reader.error(continuity::gap(message))
+    fn foreign(&self, offset: i64) -> Error {
+        self.gap(&format!(
+            "the record at offset {offset} was not written by this program: it cannot be told what \
+             the topic holds"
+        ))
+    }
+
+    fn gap(&self, message: &str) -> Error {
+        self.reader.error(continuity::gap(message))
+    }
 }

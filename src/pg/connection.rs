@@ -13,7 +13,7 @@ use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 /// How long a server may take to answer a command of ours. They are all look-ups; one that waits
 /// for this long waits for a lock that somebody forgot.
@@ -52,17 +52,24 @@ pub struct Connection {
 impl Connection {
     /// Connects to the first server of `target` that takes us.
     pub fn connect(target: &Target) -> Result<Connection> {
+        let endpoints = target.endpoints();
         let mut failure: Option<Error> = None;
-        for endpoint in target.endpoints() {
-            match Self::connect_to(&endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
+        for endpoint in &endpoints {
+            match Self::connect_to(endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
                 Ok(connection) => return Ok(connection),
-                // The first is reported, but one that may mend itself goes before one that cannot.
-                Err(error) => match &failure {
-                    Some(first) if first.kind().is_transient() || !error.kind().is_transient() => {
-                        log::debug!("{error}");
+                Err(error) => {
+                    if endpoints.len() > 1 {
+                        log::info!("{error}");
                     }
-                    _ => failure = Some(error),
-                },
+                    // The first is reported, but one that may mend itself goes before one that
+                    // cannot.
+                    let keep = failure.as_ref().is_some_and(|first| {
+                        first.kind().is_transient() || !error.kind().is_transient()
+                    });
+                    if !keep {
+                        failure = Some(error);
+                    }
+                }
             }
         }
         Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
@@ -111,7 +118,10 @@ impl Connection {
         let mut exchange = Exchange::new(target.user(), config.get_password());
         let mut authenticated = false;
         loop {
-            let frame = self.receive(deadline).at(|| "start-up".into())?;
+            let frame = self
+                .receive(deadline)
+                .map_err(|error| self.without_a_session(error))
+                .at(|| "start-up".into())?;
             match frame.tag {
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
@@ -126,6 +136,16 @@ impl Connection {
                 b'Z' if authenticated => return Ok(()),
                 tag => return Err(unexpected("start-up", tag)),
             }
+        }
+    }
+
+    /// A message that cannot be one may be the last word of a server out of processes or memory.
+    fn without_a_session(&self, error: Error) -> Error {
+        match self.frames.unframed_error() {
+            Some(text) if error.kind() == Kind::Undeliverable => {
+                Error::unreachable(format!("the server says: {text}"))
+            }
+            _ => error,
         }
     }
 

@@ -70,6 +70,14 @@ impl Frames {
         &self.buffer[frame.body.clone()]
     }
 
+    /// What a postmaster that cannot even start a session sends, because it does not know yet which
+    /// protocol the client speaks: `E`, text, zero byte, without a length.
+    pub fn unframed_error(&self) -> Option<String> {
+        let text = self.buffer[self.start..self.end].strip_prefix(b"E")?;
+        let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        Some(String::from_utf8_lossy(text).trim_end().to_owned())
+    }
+
     /// Whether everything that was read has been taken.
     pub fn is_empty(&self) -> bool {
         self.start == self.end

@@ -194,11 +194,12 @@ impl ReplicationConnection {
 
     /// Starts streaming where the slot was confirmed last.
     pub fn start(mut self, slot: &str, publication: &str) -> Result<ReplicationStream> {
-        let publications = quote_literal(&quote_identifier(publication));
+        // The grammar of these commands has no escapes in strings but the doubled quote.
+        let publications = quote_identifier(publication).replace('\'', "''");
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {})",
+            "START_REPLICATION SLOT {} LOGICAL 0/0 \
+             (proto_version '1', publication_names '{publications}')",
             quote_identifier(slot),
-            publications.trim_start(),
         );
         self.connection.copy_both(&command)?;
         let read_timeout = Duration::from_millis(100);

@@ -72,12 +72,15 @@ impl ServerError {
         if !self.publication_is_too_young() {
             return self.into_error();
         }
-        Error::new(Kind::Gap, format!("the server says: {self}: the slot holds changes of a time without the publication, which cannot be decoded"))
-            .with_hint(
-                "the publication is missing, or was made (again) after the slot; make it if it is \
-                 missing, and give up what cannot be decoded with \"postgres-source accept-gap --config \
-                 FILE --reason TEXT\", which needs the slot dropped first",
-            )
+        let message = format!(
+            "the server says: {self}: the slot holds changes of a time without the publication, which \
+             cannot be decoded"
+        );
+        Error::new(Kind::Gap, message).with_hint(
+            "to make the publication now does not help: give these changes up, SELECT \
+             pg_drop_replication_slot('...'), then \"postgres-source accept-gap --config FILE --reason \
+             TEXT\", and copy the tables anew if consumers need what is missing",
+        )
     }
 }
 
@@ -119,7 +122,7 @@ fn kind(code: &str) -> Kind {
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => Kind::Unreachable,
             "28" => Kind::Permission,
-            "3D" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
+            "3D" | "3F" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
             _ => Kind::Undeliverable,
         },
     }

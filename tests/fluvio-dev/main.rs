@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::fluvio::{FluvioServer, TopicReader, end_offset};
+use crate::fluvio::{FluvioServer, TopicReader, delete_topic, end_offset};
 
 /// A Fluvio for development. It keeps everything in memory only.
 #[derive(FromArgs)]
@@ -36,6 +36,8 @@ struct Arguments {
 #[argh(subcommand)]
 enum Command {
     Consume(Consume),
+    Delete(Delete),
+    Profile(Profile),
 }
 
 /// Prints the records of a topic from its beginning to its end, one a line.
@@ -55,10 +57,30 @@ struct Consume {
     topic: String,
 }
 
+/// Deletes a topic.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "delete")]
+struct Delete {
+    /// the address of the SC, host:port
+    #[argh(option)]
+    sc: String,
+
+    /// the topic
+    #[argh(positional)]
+    topic: String,
+}
+
+/// Prints the address of the SC of the current profile; fails when there is no profile.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "profile")]
+struct Profile {}
+
 fn main() -> ExitCode {
     let arguments: Arguments = argh::from_env();
     let result = match &arguments.command {
         Some(Command::Consume(consume)) => print_records(consume),
+        Some(Command::Delete(delete)) => delete_topic(&delete.sc, &delete.topic),
+        Some(Command::Profile(Profile {})) => print_profile(),
         None => serve(&arguments),
     };
     match result {
@@ -111,4 +133,11 @@ fn print_records(consume: &Consume) -> io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.flush()
+}
+
+fn print_profile() -> io::Result<()> {
+    let file = ::fluvio::config::ConfigFile::load(None).map_err(io::Error::other)?;
+    let cluster = file.config().current_cluster().map_err(io::Error::other)?;
+    println!("{}", cluster.endpoint);
+    Ok(())
 }

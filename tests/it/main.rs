@@ -1,5 +1,6 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `batches`: how records are batched, and which topic and partition they go to
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
@@ -8,17 +9,44 @@
 //! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
+//! - `memory`: what the program holds, and values as large as Fluvio takes and larger
+//! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
+//! - `auth`: who is let in and who is not, by real servers and by scripted ones
+//! - `auth_script`: servers that let nobody in, each in its own way
+//! - `cli`: arguments, outputs, log levels and exit codes of the program
+//! - `config`: what is wrong with a config file, told without its secret
+//! - `config_example`: the example has every key, and its defaults are true
+//! - `config_sources`: where the secret, the names and the cluster come from
+//! - `session_script`: servers that fail in the midst of a session
+//! - `setup`: publication and slot: made, found or missing
+//! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
+//! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
+//! - `stdout`: records on standard output, confirmed when they are written
 #![allow(missing_docs)]
 
 mod support;
 
+mod auth;
+mod auth_script;
+mod batches;
+mod cli;
+mod config;
+mod config_example;
+mod config_sources;
 mod ddl;
 mod decoder;
 mod delivery;
 mod golden;
 mod identity;
 mod layers;
+mod memory;
 mod resume;
+mod session_script;
+mod setup;
+mod setup_foreign;
+mod setup_limits;
+mod slot;
+mod stdout;
 mod stop;
 mod types;

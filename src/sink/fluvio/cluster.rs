@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fluvio::FluvioClusterConfig;
-use fluvio::config::{ConfigFile, TlsPolicy};
+use fluvio::config::{ConfigError, ConfigFile, TlsPolicy};
+use fluvio::{FluvioClusterConfig, FluvioError};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_sc_schema::objects::{
     CommonCreateRequest, CreateRequest, ListRequest, Metadata, ObjectApiCreateRequest,
@@ -48,17 +48,30 @@ pub fn endpoint(options: &Options) -> Result<FluvioClusterConfig> {
 fn profile() -> Result<FluvioClusterConfig> {
     const HINT: &str = "name the cluster in the config, \"fluvio: { endpoint: host:port }\", or set \
         a profile up with \"fluvio profile\"; it is read from FLV_PROFILE_PATH or ~/.fluvio/config";
-    let file = ConfigFile::load(None).map_err(|e| {
-        Error::config("cannot read the Fluvio profile")
-            .with_source(e)
-            .with_hint(HINT)
-    })?;
+    let file = ConfigFile::load(None).map_err(|e| unreadable(e).with_hint(HINT))?;
     let cluster = file.config().current_cluster();
     cluster.cloned().map_err(|e| {
         Error::config("no Fluvio profile")
             .with_source(e)
             .with_hint(HINT)
     })
+}
+
+/// The TOML parser shows the line that it does not understand, which may be that of a TLS key; only
+/// the place is told.
+fn unreadable(error: FluvioError) -> Error {
+    let what = "cannot read the Fluvio profile";
+    match error {
+        FluvioError::ClientConfig(ConfigError::ConfigFileError { msg, source }) => {
+            Error::config(format!("{what} {msg}")).with_source(source)
+        }
+        FluvioError::ClientConfig(ConfigError::TomlError { msg, source }) => {
+            let place = source.to_string();
+            let place = place.lines().next().unwrap_or_default();
+            Error::config(format!("{what} {msg}: {place}"))
+        }
+        other => Error::config(what).with_source(other),
+    }
 }
 
 /// Asks the SC for the leader of the partition, and creates the topic first if that is wanted.

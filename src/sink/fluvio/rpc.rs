@@ -37,14 +37,14 @@ pub struct Rpc {
 pub struct Pending<R> {
     correlation_id: i32,
     version: i16,
-    deadline: Instant,
+    sent: Instant,
     request: PhantomData<R>,
 }
 
 impl<R> Pending<R> {
-    /// Whether its time is over.
-    pub fn is_late(&self) -> bool {
-        Instant::now() >= self.deadline
+    /// How long ago it was sent.
+    pub fn age(&self) -> Duration {
+        self.sent.elapsed()
     }
 }
 
@@ -143,15 +143,16 @@ impl Rpc {
         Ok(Pending {
             correlation_id: self.correlation_id,
             version,
-            deadline,
+            sent: Instant::now(),
             request: PhantomData,
         })
     }
 
-    /// Waits for the response to a request.
+    /// Waits for the response to a request. The time counts from now: it may have come long ago,
+    /// while the caller had other things to do.
     pub fn receive<R: Request>(&mut self, pending: &Pending<R>) -> Result<R::Response> {
-        let response =
-            read_response(&mut self.stream, pending.deadline).map_err(|e| self.error(e))?;
+        let deadline = Instant::now() + self.timeout;
+        let response = read_response(&mut self.stream, deadline).map_err(|e| self.error(e))?;
         let mut cursor = Cursor::new(&response[..]);
         let mut correlation_id = 0i32;
         let mut decoded = R::Response::default();

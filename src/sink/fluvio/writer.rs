@@ -147,16 +147,16 @@ impl Sink for PartitionWriter {
     }
 
     fn in_doubt(&mut self) -> Option<InDoubt> {
-        let late = self.pending.as_ref().is_some_and(Pending::is_late);
+        let timeout = self.options.timeout;
+        let late = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.age() >= timeout);
         self.sent.take().map(|records| InDoubt {
             offset: self.next_offset,
             records,
             // A server that did not answer in time may still be at it.
-            settle: if late {
-                self.options.timeout
-            } else {
-                Duration::ZERO
-            },
+            settle: if late { timeout } else { Duration::ZERO },
         })
     }
 }

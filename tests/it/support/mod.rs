@@ -4,6 +4,7 @@
 pub mod connector;
 pub mod fluvio;
 pub mod load;
+pub mod outcome;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;

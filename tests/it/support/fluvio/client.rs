@@ -11,8 +11,8 @@ use fluvio_protocol::api::{Request, RequestMessage, ResponseMessage};
 use fluvio_protocol::record::ReplicaKey;
 use fluvio_protocol::{Decoder, Encoder};
 use fluvio_sc_schema::objects::{
-    CommonCreateRequest, CreateRequest, ListRequest, ListResponse, Metadata,
-    ObjectApiCreateRequest, ObjectApiListRequest, ObjectApiListResponse,
+    CommonCreateRequest, CreateRequest, DeleteRequest, ListRequest, ListResponse, Metadata,
+    ObjectApiCreateRequest, ObjectApiDeleteRequest, ObjectApiListRequest, ObjectApiListResponse,
 };
 use fluvio_sc_schema::partition::PartitionSpec;
 use fluvio_sc_schema::spu::SpuSpec;
@@ -68,6 +68,17 @@ pub fn create_topic(sc_addr: &str, topic: &str) -> io::Result<()> {
     let version = ObjectApiCreateRequest::DEFAULT_API_VERSION;
     let request =
         ObjectApiCreateRequest::try_encode_from(request, version).map_err(io::Error::other)?;
+    let status = ask(&mut sc, request)?;
+    status.as_result().map_err(io::Error::other)
+}
+
+/// Deletes a topic.
+pub fn delete_topic(sc_addr: &str, topic: &str) -> io::Result<()> {
+    let mut sc = connect(sc_addr)?;
+    let request = DeleteRequest::<TopicSpec>::new(topic.to_owned());
+    let version = ObjectApiDeleteRequest::DEFAULT_API_VERSION;
+    let request =
+        ObjectApiDeleteRequest::try_encode_from(request, version).map_err(io::Error::other)?;
     let status = ask(&mut sc, request)?;
     status.as_result().map_err(io::Error::other)
 }

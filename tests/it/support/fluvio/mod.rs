@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fluvio_protocol::link::ErrorCode;
+use fluvio_protocol::link::versions::ApiVersionKey;
 use fluvio_sc_schema::Status;
 use fluvio_sc_schema::topic::{CompressionAlgorithm, TopicSpec};
 use tokio::runtime::Runtime;
@@ -30,7 +31,7 @@ use tokio::sync::watch;
 
 #[allow(unused_imports)]
 pub use self::{
-    client::{TopicReader, end_offset},
+    client::{TopicReader, delete_topic, end_offset},
     cluster::Cluster,
     faults::{Close, Fault, When},
     log::{BATCH_MAX, BatchInfo},
@@ -50,6 +51,8 @@ struct Shared {
     produce_faults: Mutex<Plan<Fault>>,
     offset_faults: Mutex<Plan<ErrorCode>>,
     not_leader_until: Mutex<Option<Instant>>,
+    /// What is added to all versions of requests that the servers say they have.
+    version_shift: Mutex<i16>,
 }
 
 impl Shared {
@@ -61,6 +64,7 @@ impl Shared {
             produce_faults: Mutex::default(),
             offset_faults: Mutex::default(),
             not_leader_until: Mutex::default(),
+            version_shift: Mutex::default(),
         }
     }
 
@@ -87,6 +91,15 @@ impl Shared {
             .log(topic, partition)
             .map(|log| log.batches().to_vec())
             .unwrap_or_default()
+    }
+
+    fn shifted(&self, mut keys: Vec<ApiVersionKey>) -> Vec<ApiVersionKey> {
+        let shift = *self.version_shift.lock().unwrap();
+        for key in &mut keys {
+            key.min_version += shift;
+            key.max_version += shift;
+        }
+        keys
     }
 
     fn is_not_leader(&self) -> bool {
@@ -147,6 +160,12 @@ impl FluvioServer {
     /// The address of the SPU, which clients learn from the SC.
     pub fn spu_addr(&self) -> String {
         self.spu.address().to_string()
+    }
+
+    /// From now on both servers say that they have other versions of every request: newer ones, or
+    /// older ones when the shift is negative.
+    pub fn shift_versions(&self, shift: i16) {
+        *self.shared.version_shift.lock().unwrap() = shift;
     }
 
     /// From now on clients learn that the SPU is on this port of the loopback interface, where a

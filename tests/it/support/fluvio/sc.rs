@@ -41,7 +41,7 @@ pub(super) async fn serve(connection: &mut Connection, shared: &Arc<Shared>) -> 
     while let Some(mut frame) = connection.frame().await? {
         let header = RequestHeader::decode_from(&mut frame, 0)?;
         match header.api_key() {
-            ApiVersionsRequest::API_KEY => answer(connection, &header, versions()?).await?,
+            ApiVersionsRequest::API_KEY => answer(connection, &header, versions(shared)?).await?,
             ObjectApiCreateRequest::API_KEY => {
                 let status = create(&header, frame, shared)?;
                 tokio::time::sleep(CREATE_PAUSE).await;
@@ -75,18 +75,18 @@ fn unsupported(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, what)
 }
 
-fn versions() -> io::Result<ApiVersionsResponse> {
+fn versions(shared: &Shared) -> io::Result<ApiVersionsResponse> {
     let platform_version = Encoder::as_bytes(&PLATFORM_VERSION.to_owned(), 0)?;
     Ok(ApiVersionsResponse {
         error_code: ErrorCode::None,
-        api_keys: vec![
+        api_keys: shared.shifted(vec![
             version_range::<ObjectApiCreateRequest>(),
             version_range::<ObjectApiDeleteRequest>(),
             version_range::<ObjectApiListRequest>(),
             version_range::<ObjectApiWatchRequest>(),
             version_range::<ObjectMirroringRequest>(),
             version_range::<ObjectApiUpdateRequest>(),
-        ],
+        ]),
         platform_version: PlatformVersion::decode_from(&mut platform_version.as_ref(), 0)?,
     })
 }

@@ -50,7 +50,7 @@ pub(super) async fn serve(connection: &mut Connection, shared: &Arc<Shared>) -> 
         };
         let header = RequestHeader::decode_from(&mut frame, 0)?;
         match header.api_key() {
-            ApiVersionsRequest::API_KEY => answer(connection, &header, versions()).await?,
+            ApiVersionsRequest::API_KEY => answer(connection, &header, versions(shared)).await?,
             Produce::API_KEY => {
                 if let Some(how) = produce(connection, &header, frame, fault, shared).await? {
                     return Ok(how);
@@ -92,15 +92,15 @@ pub(super) async fn answer<P: Encoder + Default>(
     connection.sender().send(frame).await
 }
 
-fn versions() -> ApiVersionsResponse {
+fn versions(shared: &Shared) -> ApiVersionsResponse {
     ApiVersionsResponse {
-        api_keys: vec![
+        api_keys: shared.shifted(vec![
             version_range::<Produce>(),
             version_range::<Fetch>(),
             version_range_from::<FetchOffsetsRequest>(FetchOffsetsRequest::DEFAULT_API_VERSION),
             version_range_from::<StreamFetch>(0),
             version_range::<UpdateOffsetsRequest>(),
-        ],
+        ]),
         ..Default::default()
     }
 }

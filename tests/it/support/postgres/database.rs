@@ -162,15 +162,18 @@ impl Database {
         Some(pid.parse().expect("a process id is a number"))
     }
 
-    /// Waits until somebody reads the slot and returns the walsender's process id.
+    /// Waits until somebody reads the slot and returns the walsender's process id. While the slot is
+    /// being made it belongs to a session that is no walsender, and does not have every change yet.
     #[track_caller]
     pub fn wait_slot_active(&self, slot: &str) -> u32 {
         let mut pid = None;
         wait_until(&format!("slot {slot} is read"), SLOT_DEADLINE, || {
-            pid = self.slot_active_pid(slot);
+            let walsender = "(SELECT pid FROM pg_stat_replication WHERE pid = active_pid)";
+            pid = self.slot_column(slot, walsender);
             pid.is_some()
         });
-        pid.expect("the wait ended with one")
+        let pid = pid.expect("the wait ended with one");
+        pid.parse().expect("a process id is a number")
     }
 
     #[track_caller]

@@ -1,0 +1,300 @@
+//! What is wrong with a config file, and that no error of it shows a secret.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::connector::{Connector, URL_VARIABLE};
+use crate::support::outcome::{FAIL_DEADLINE, assert_end};
+
+/// A URL with a password that nothing may show.
+pub const URL: &str = "postgres://u:hunter2@127.0.0.1:1/db";
+
+/// Seven lines that are a config, with `more` from the eighth on.
+pub fn with(more: &str) -> String {
+    format!(
+        "version: 0.2.0\nname: n\ntype: postgres-source\ntopic: t\nparameters:\n  \
+         publication: p\n  slot: s\n{more}"
+    )
+}
+
+/// A directory for the files of a test.
+pub struct Home(pub TempDir);
+
+impl Home {
+    pub fn new() -> Home {
+        Home(tempfile::tempdir().expect("a temporary directory can be made"))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("it can be made");
+        fs::write(&path, text).expect("a file can be written");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("it is ours");
+        path
+    }
+}
+
+/// Asserts that `run` on the file ends with 78 and says where and what.
+#[track_caller]
+fn assert_refused(path: &Path, variables: &[(&str, &str)], says: &[&str]) -> String {
+    let mut connector = Connector::spawn_with(path, &["--stdout"], variables);
+    assert_not_in_cmdline(&connector);
+    let code = connector.wait_exit(FAIL_DEADLINE);
+    assert_end((code, connector.log(), connector.stdout_lines()), 78, says)
+}
+
+pub fn assert_not_in_cmdline(connector: &Connector) {
+    // It may have ended already; then nobody can look at it any more.
+    let cmdline = fs::read(format!("/proc/{}/cmdline", connector.pid())).unwrap_or_default();
+    assert!(!String::from_utf8_lossy(&cmdline).contains("hunter2"));
+}
+
+#[test]
+fn every_error_names_file_key_line_and_what_was_expected() {
+    let home = Home::new();
+    let cases: [(String, &str); 28] = [
+        (
+            with("frobnicate: 1"),
+            "unknown field `frobnicate`, expected one of `version`, `name`",
+        ),
+        (with("frobnicate: 1"), "`confirm_delay`, `log`"),
+        (with("frobnicate: 1"), " at line 8 "),
+        (
+            with("  slots: s"),
+            "parameters: unknown field `slots`, expected one of `publication`, `slot`",
+        ),
+        (with("  slots: s"), " at line 8 "),
+        (
+            with("producer: { size: 1MB }"),
+            "producer: unknown field `size`, expected one of `linger`",
+        ),
+        (
+            with("partition: first"),
+            "partition: invalid type: a string, expected u32 at line 8 column 12",
+        ),
+        (
+            with("  tables: pets"),
+            "parameters.tables: invalid type: a string, expected a sequence at line 8",
+        ),
+        (
+            with("create-topic: perhaps"),
+            "create-topic: invalid type: a string, expected a boolean at line 8",
+        ),
+        (
+            with("  skip_setup: perhaps"),
+            "parameters.skip_setup: expected true or false at line 8 column 15",
+        ),
+        (
+            with("").replace("  slot: s\n", ""),
+            "parameters: missing field `slot` at line 6",
+        ),
+        (
+            with("").replace("name: n\n", ""),
+            "missing field `name` at line 1",
+        ),
+        (
+            with("").replace("topic: t\n", ""),
+            "missing field `topic`: the topic to write into",
+        ),
+        (
+            with("").replace("slot: s", "slot: My-Slot"),
+            "parameters.slot: expected a slot name: 1 to 63 lower-case letters, digits and \
+             underscores at line 7 column 9",
+        ),
+        (
+            with("").replace("slot: s", &format!("slot: {}", "s".repeat(64))),
+            "parameters.slot: expected a slot name: 1 to 63",
+        ),
+        (
+            with("").replace("postgres-source", "http-source"),
+            "type: expected \"postgres-source\": this program is no other connector at line 3 \
+             column 7",
+        ),
+        (
+            with("transforms:\n  - uses: infinyon/jolt@0.4.1"),
+            "transforms: invalid type: sequence, expected no such key: SmartModules do \
+             not run inside this connector; attach them to the topic's consumers",
+        ),
+        (with("transforms: {}"), " at line 8 "),
+        (
+            with("status_interval: soon"),
+            "status_interval: expected a duration of at least 1ms, such as 500ms, 10s or 1m at line 8 column 18",
+        ),
+        (
+            with("status_interval: 0"),
+            "status_interval: expected a duration of at least 1ms",
+        ),
+        (
+            with("producer: { linger: 10 }"),
+            "producer.linger: expected a duration such as 500ms, 10s or 1m",
+        ),
+        (
+            with("producer: { batch-size: big }"),
+            "producer.batch-size: expected a size such as 16KB or 1MB, at most 32MiB",
+        ),
+        (
+            with("producer: { compression: rar }"),
+            "producer.compression: expected none, gzip, snappy, lz4 or zstd",
+        ),
+        (
+            with("retry: { min: 2s, max: 1s }"),
+            "retry: \"min\" is longer than \"max\"",
+        ),
+        (with("topic: u"), "duplicate field `topic` at line 8"),
+        (
+            with("log: loud"),
+            "log: expected off, error, warn, info, debug or trace at line 8",
+        ),
+        (
+            with("fluvio: { endpoint: localhost }"),
+            "fluvio.endpoint: expected host:port at line 8",
+        ),
+        (
+            with("raw_text: hex"),
+            "raw_text: expected bytes or string at line 8",
+        ),
+    ];
+    for (text, says) in cases {
+        let path = home.write("config.yaml", &text, 0o600);
+        let name = path.display().to_string();
+        assert_refused(&path, &[(URL_VARIABLE, URL)], &[&format!("{name}: "), says]);
+    }
+}
+
+#[test]
+fn what_is_no_config_at_all() {
+    let home = Home::new();
+    let cases: [(&[u8], &str); 6] = [
+        (b"{ [", "at line 1"),
+        (b"name: n\n\tversion: 1\n", "at line 2"),
+        (
+            b"just words",
+            "expected the keys of a connector's config at line 1",
+        ),
+        (
+            b"- a\n- b\n",
+            "expected the keys of a connector's config at line 1",
+        ),
+        (b"", "missing field `version`"),
+        (b"name: \xff\n", "UTF-8"),
+    ];
+    for (text, says) in cases {
+        let path = home.path("config.yaml");
+        fs::write(&path, text).expect("a file can be written");
+        let name = path.display().to_string();
+        assert_refused(&path, &[(URL_VARIABLE, URL)], &[&name, says]);
+    }
+    for (path, says) in [
+        (home.path("missing.yaml"), "No such file or directory"),
+        (home.0.path().to_owned(), "Is a directory"),
+    ] {
+        let name = format!("{}: cannot read the config file", path.display());
+        assert_refused(&path, &[(URL_VARIABLE, URL)], &[&name, says]);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read() {
+    let home = Home::new();
+    let path = home.write("config.yaml", &with(""), 0o000);
+    let is_root = fs::metadata("/proc/self").expect("Linux has it").uid() == 0;
+    let program = env!("CARGO_BIN_EXE_postgres-source");
+    let mut command = Command::new(if is_root { "setpriv" } else { program });
+    if is_root {
+        // Root reads everything, unless that capability is taken away.
+        command.args(["--bounding-set=-dac_override,-dac_read_search", program]);
+    }
+    let output = command
+        .args(["run", "--config"])
+        .arg(&path)
+        .env(URL_VARIABLE, URL)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the program runs");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let name = format!(
+        "{}: cannot read the config file: Permission denied",
+        path.display()
+    );
+    let code = output.status.code().expect("it ended by itself");
+    assert_end((code, log, Vec::new()), 78, &[&name]);
+}
+
+/// The secret in a wrong place is not repeated.
+#[test]
+fn a_secret_in_a_wrong_place_is_not_shown() {
+    let home = Home::new();
+    for text in [
+        with(&format!("secrets: {URL}")),
+        with(&format!("secrets: {{ DATABASE_URL: {URL} }}")),
+        with(&format!("secrets: [ {URL} ]")),
+        with(&format!("secrets: {{ \"{URL}\": 1 }}")),
+        with(&format!(
+            "secrets: {{ FLUVIO_PG_DATABASE_URL: {{ {URL}: 1 }} }}"
+        )),
+        with(&format!("{URL}: 1")),
+        with(&format!("log: {URL}")),
+        with(&format!("partition: {URL}")),
+        with(&format!("fluvio: {{ endpoint: {URL} }}")),
+        with("").replace("slot: s", &format!("slot: {URL}")),
+        with("").replace("postgres-source", URL),
+        with(&format!(
+            "secrets: {{ FLUVIO_PG_DATABASE_URL: '{URL}?sslmode=require' }}"
+        )),
+        with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres:/u:hunter2@h/db' }"),
+        with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u:hunter2@h:port/db' }"),
+        with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u:hunter2@h/db?hunter2=1' }")
+            .replace("hunter2=1", "passfile=hunter2"),
+        with("secrets: { FLUVIO_PG_DATABASE_URL: 'hunter2' }"),
+        with("secrets: { FLUVIO_PG_DATABASE_URL: 'host=h password=hunter2' }"),
+        URL.to_owned(),
+    ] {
+        let path = home.write("config.yaml", &text, 0o600);
+        assert_refused(&path, &[], &[]);
+        let variables = [("RUST_LOG", "trace")];
+        assert_refused(&path, &variables, &[]);
+    }
+}
+
+#[test]
+fn the_environment_is_held_to_the_same_rules() {
+    let home = Home::new();
+    let path = home.write("config.yaml", &with(""), 0o600);
+    let cases = [
+        (
+            "FLUVIO_PG_SLOT",
+            "My-Slot",
+            "FLUVIO_PG_SLOT: expected a slot name: 1 to 63",
+        ),
+        (
+            "FLUVIO_PG_PUBLICATION",
+            "",
+            "FLUVIO_PG_PUBLICATION: expected the name of a publication",
+        ),
+        (
+            "FLUVIO_PG_DATABASE_URL_FILE",
+            "/no/such/file",
+            "cannot read the secret FLUVIO_PG_DATABASE_URL from /no/such/file",
+        ),
+        (
+            "OTHER",
+            "",
+            "no database URL: the secret FLUVIO_PG_DATABASE_URL is missing (hint: set",
+        ),
+    ];
+    for (name, value, says) in cases {
+        let mut variables = vec![(name, value)];
+        if name.starts_with("FLUVIO_PG_SLOT") || name.starts_with("FLUVIO_PG_PUBLICATION") {
+            variables.push((URL_VARIABLE, URL));
+        }
+        assert_refused(&path, &variables, &[says]);
+    }
+}

@@ -1,0 +1,218 @@
+//! Records on standard output: the same as in the topic, confirmed when they are written.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE};
+use crate::support::pipeline::{DEADLINE, Pipeline};
+use crate::support::postgres::{Database, Postgres, unique};
+use crate::support::record::{Record, last_commit_end};
+use crate::support::wait_until;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_postgres-source");
+/// What Linux lets stand in a pipe.
+const PIPE_BYTES: usize = 64 * 1024;
+
+#[test]
+fn standard_output_gets_what_the_topic_gets() {
+    let pipeline = Pipeline::new("same");
+    let database = &pipeline.database;
+    database.execute("CREATE TABLE pets (id int PRIMARY KEY, name text, born date)");
+    let topic = pipeline.start();
+    let config = pipeline.config().parameter("slot", &unique("same_out"));
+    let mut stdout = Connector::spawn_config(&config, &database.url(), &["--stdout"]);
+    stdout.wait_log("to standard output", DEADLINE);
+
+    database
+        .execute("INSERT INTO pets VALUES (1, 'Üli \"the\" cat\n', '2020-01-01'), (2, NULL, NULL)");
+    database.execute("UPDATE pets SET name = 'Tom' WHERE id = 2; DELETE FROM pets WHERE id = 1");
+    database.execute("TRUNCATE pets");
+    let in_topic = pipeline.wait_commits(3);
+    let is_commit = |line: &String| line.contains("\"message\":{\"type\":\"commit\"");
+    let on_stdout = stdout.wait_stdout(DEADLINE, |lines| {
+        lines.iter().filter(|line| is_commit(line)).count() >= 3
+    });
+
+    // Each walsender stamps its messages with the time at which it sends them.
+    let without_time = |records: Vec<Record>| -> Vec<Value> {
+        let remove = |record: Record| {
+            let mut value = record.0;
+            let envelope = value.as_object_mut().expect("an object");
+            envelope.shift_remove("timestamp").expect("a time");
+            value
+        };
+        records.into_iter().map(remove).collect()
+    };
+    let lines: Vec<Vec<u8>> = on_stdout.into_iter().map(String::into_bytes).collect();
+    let end = last_commit_end(&in_topic);
+    let on_stdout = without_time(Record::parse_all(&lines));
+    assert_eq!(on_stdout, without_time(in_topic));
+
+    stdout.sigterm();
+    assert_eq!(stdout.wait_exit(DEADLINE), 0, "{}", stdout.log());
+    let slot = config.yaml();
+    let (_, slot) = slot.split_once("slot: ").expect("the config has it");
+    let slot = slot.lines().next().expect("a name");
+    assert!(database.slot_confirmed_lsn(slot) >= Some(end));
+    drop(topic);
+}
+
+/// A program whose standard output the test reads, or does not.
+struct Writer {
+    child: Child,
+    stdout: Option<ChildStdout>,
+}
+
+impl Writer {
+    fn spawn(config: &Path, url: &str) -> Writer {
+        let mut child = Command::new(PROGRAM)
+            .args(["run", "--stdout", "--config"])
+            .arg(config)
+            .env_clear()
+            .env(URL_VARIABLE, url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let stdout = child.stdout.take();
+        Writer { child, stdout }
+    }
+
+    fn wait_exit(&mut self) -> (Option<i32>, String) {
+        let mut status = None;
+        wait_until("the program ends", DEADLINE, || {
+            status = self.child.try_wait().expect("it is ours");
+            status.is_some()
+        });
+        let mut log = String::new();
+        let stderr = self.child.stderr.as_mut().expect("a pipe");
+        stderr.read_to_string(&mut log).expect("stderr is text");
+        (status.and_then(|status| status.code()), log)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Transactions of a few KB each, more than any pipe holds.
+fn fill(database: &Database) {
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, filler text)");
+    database.execute(
+        "DO $$ BEGIN FOR i IN 1..400 LOOP
+             INSERT INTO t VALUES (i, repeat('x', 2000)); COMMIT;
+         END LOOP; END $$",
+    );
+}
+
+fn plain_config(slot: &str) -> ConfigFile {
+    ConfigFile::new("t", slot, slot).set("status_interval", "50ms")
+}
+
+#[test]
+fn only_what_was_written_is_confirmed() {
+    let database = Postgres::shared().database("blocked");
+    let slot = unique("blocked");
+    let config = plain_config(&slot);
+    let mut writer = Writer::spawn(&config.path(), &database.url());
+    database.wait_slot_active(&slot);
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, filler text)");
+    let insert = |id: usize, bytes: usize| {
+        database.execute(&format!(
+            "INSERT INTO t VALUES ({id}, repeat('x', {bytes}))"
+        ));
+        database.current_wal_lsn()
+    };
+    for id in 1..=3 {
+        let lsn = insert(id, 2000);
+        database.wait_slot_confirmed(&slot, lsn);
+    }
+    // This one fits into a buffer of the program, and not into the pipe behind the others.
+    let target = insert(LAST, PIPE_BYTES - 1500);
+
+    // Everything was sent, and reports came since.
+    let ask = |what: &str| {
+        database.query_one_text(&format!(
+            "SELECT {what} FROM pg_stat_replication
+             WHERE pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{slot}')"
+        ))
+    };
+    wait_until("all is sent", DEADLINE, || {
+        ask(&format!("sent_lsn - '0/0'::pg_lsn >= {target}")) == "t"
+    });
+    for _ in 0..2 {
+        let reply_time = "coalesce(reply_time::text, 'none yet')";
+        let before = ask(reply_time);
+        wait_until("a report comes", DEADLINE, || ask(reply_time) != before);
+    }
+    let confirmed = database.slot_confirmed_lsn(&slot).expect("the slot exists");
+
+    // Now the pipe is read: what stands in it was written, and nothing behind it can have been.
+    let mut stdout = BufReader::new(writer.stdout.take().expect("a pipe"));
+    let mut records = Vec::new();
+    let mut line = Vec::new();
+    let mut written = 0;
+    while !ends_with_row(&records, LAST) {
+        line.clear();
+        stdout.read_until(b'\n', &mut line).expect("it is read");
+        assert_ne!(line.len(), 0, "the program ended: {:?}", writer.wait_exit());
+        written += line.len();
+        line.pop();
+        records.push(Record::parse(&line));
+    }
+    assert!(written > PIPE_BYTES, "{written} bytes fit into the pipe");
+    let last_end = last_commit_end(&records);
+    assert!(
+        confirmed < last_end,
+        "{confirmed} was confirmed, {last_end} was not written"
+    );
+    database.wait_slot_confirmed(&slot, last_end);
+}
+
+/// The last row of a test.
+const LAST: usize = 4;
+
+/// Whether the last transaction, with this row at its end, is complete.
+fn ends_with_row(records: &[Record], id: usize) -> bool {
+    match records {
+        [.., row, commit] if commit.kind() == "commit" && row.kind() == "insert" => {
+            usize::try_from(row.int(0)) == Ok(id)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_closed_standard_output_ends_it_and_loses_nothing() {
+    let database = Postgres::shared().database("closed");
+    let slot = unique("closed");
+    let config = plain_config(&slot);
+    let mut writer = Writer::spawn(&config.path(), &database.url());
+    database.wait_slot_active(&slot);
+    drop(writer.stdout.take());
+    fill(&database);
+    let (code, log) = writer.wait_exit();
+    assert_eq!(code, Some(65), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    for part in [
+        "cannot write to standard output",
+        "Broken pipe",
+        "has not been confirmed and will come again",
+    ] {
+        assert!(last.contains(part), "{log}");
+    }
+
+    let again = Connector::spawn_config(&config, &database.url(), &["--stdout"]);
+    let last = "{\"Int4\":400}";
+    let lines = again.wait_stdout(DEADLINE, |lines| lines.iter().any(|l| l.contains(last)));
+    let records: Vec<Vec<u8>> = lines.into_iter().map(String::into_bytes).collect();
+    let rows = crate::support::record::inserted(&Record::parse_all(&records));
+    assert_eq!(rows, (1..=400).collect::<Vec<_>>());
+}
