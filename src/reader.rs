@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
             catalog: Catalog::default(),
             resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(parts.confirmed.lsn),
+            position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }

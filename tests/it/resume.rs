@@ -258,7 +258,10 @@ fn confirmed_before(messages: &[(u64, Vec<u8>)]) -> Lsn {
 /// What a session writes after a topic that ends with `tail`.
 fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
     let confirmed = confirmed_before(messages);
-    let (mut position, mut catalog) = (Position::starting_at(confirmed), Catalog::default());
+    let (mut position, mut catalog) = (
+        Position::starting_at(confirmed, confirmed),
+        Catalog::default(),
+    );
     let (mut resume, mut batch) = (Resume::after(tail, confirmed), Batch::default());
     for (lsn, bytes) in messages {
         let envelope = Envelope {

@@ -7,19 +7,19 @@ mod lines;
 pub mod process;
 
 pub use config_file::ConfigFile;
+pub use leash::temp_dir;
 
 use super::{POLL_INTERVAL, lock};
 use leash::Leash;
 use lines::Lines;
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_postgres-source");
 /// The variable that carries the URL of the database.
 pub const URL_VARIABLE: &str = "FLUVIO_PG_DATABASE_URL";
 /// The pipes of a program that has ended close at once.
@@ -70,7 +70,8 @@ impl Connector {
     #[track_caller]
     pub fn spawn_command(args: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Connector {
         let home = leash::temp_dir("home-");
-        let mut command = Command::new(PROGRAM);
+        let program = program();
+        let mut command = Command::new(&program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let is_hidden = HIDDEN.contains(&&*text);
@@ -91,7 +92,7 @@ impl Connector {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{PROGRAM} cannot be run: {error}"));
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", program.display()));
         let pid = child.id();
         Connector {
             pid,
@@ -188,6 +189,11 @@ impl Connector {
         self.try_status().is_none()
     }
 
+    /// How it ended, if it has.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.try_status().map(code_of)
+    }
+
     /// Waits for the end and returns the exit code, or 128 and the signal as a shell has it.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> i32 {
@@ -226,7 +232,8 @@ impl Connector {
         lock(&self.child).try_wait().expect("it is our child")
     }
 
-    fn end(&mut self) {
+    /// Kills the program if it still runs, and waits for its end.
+    pub fn end(&mut self) {
         let mut child = lock(&self.child);
         // An error means that it has ended and was waited for.
         let _ = child.kill();
@@ -279,6 +286,18 @@ pub fn run_command(
 fn outputs(mut connector: Connector, deadline: Duration) -> (i32, String, Vec<String>) {
     let code = connector.wait_exit(deadline);
     (code, connector.log(), connector.stdout_lines())
+}
+
+/// Cargo tells the tests where it is. An example stands in a directory beside it.
+fn program() -> PathBuf {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_postgres-source") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("Linux knows what runs");
+    let profile = own.parent().and_then(Path::parent);
+    profile
+        .expect("target/PROFILE/examples")
+        .join("postgres-source")
 }
 
 fn code_of(status: ExitStatus) -> i32 {

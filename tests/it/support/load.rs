@@ -7,6 +7,7 @@ use std::time::Duration;
 use postgres::Client;
 
 use super::pipeline::{DEADLINE, Pipeline};
+use super::random::Random;
 use super::record::{Record, first_appearances, inserted};
 use super::wait_until;
 
@@ -150,7 +151,7 @@ fn assert_never_ahead(samples: &[Sample], records: &[Record]) {
 /// One writer, so that the order of the numbers is the order of the commits. A number whose fate is
 /// unknown is never used again: the table tells at the end.
 fn write(pipeline: &Pipeline, seed: u64, load: &Load) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut next = 1;
     while load.writing.load(Ordering::SeqCst) {
         let Ok(mut client) = pipeline.database.try_client() else {
@@ -218,16 +219,4 @@ fn watch(pipeline: &Pipeline, load: &Load) -> Vec<Sample> {
         }
     }
     samples
-}
-
-/// xorshift64*, so that a run can be repeated.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
-    }
 }
