@@ -52,7 +52,7 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
     program.accept(&source, stored, accepted)?;
     log::warn!(
         "accepted: the next run continues with the changes after {} at offset {end} of {}; what the \
-         topic has before is not looked at any more",
+         topic has before is not looked at any more, so what it has of them comes twice",
         stored.lsn,
         config.fluvio.place()
     );

@@ -1,6 +1,10 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `accept`: the only way past a gap, and what it leaves on record
 //! - `batches`: how records are batched, and which topic and partition they go to
+//! - `continuity`: what was done to the slot or the publication behind the program's back
+//! - `continuity_cluster`: a database that is not the one that the topic was filled from
+//! - `continuity_topic`: what was done to the topic, and others that write to it
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
@@ -27,6 +31,7 @@
 
 mod support;
 
+mod accept;
 mod auth;
 mod auth_script;
 mod batches;
@@ -34,6 +39,9 @@ mod cli;
 mod config;
 mod config_example;
 mod config_sources;
+mod continuity;
+mod continuity_cluster;
+mod continuity_topic;
 mod ddl;
 mod decoder;
 mod delivery;

@@ -7,6 +7,7 @@ mod lines;
 pub mod process;
 
 pub use config_file::ConfigFile;
+pub use leash::temp_dir;
 
 use super::{POLL_INTERVAL, lock};
 use leash::Leash;

@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod record;
 pub mod script;
+pub mod stopped;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
