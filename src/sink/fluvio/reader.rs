@@ -2,7 +2,7 @@
 
 use fluvio_protocol::bytes::Bytes;
 use fluvio_protocol::link::ErrorCode;
-use fluvio_protocol::record::{Batch, RawRecords, RecordSet};
+use fluvio_protocol::record::{BATCH_PREAMBLE_SIZE, Batch, RawRecords, RecordSet};
 use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
@@ -13,9 +13,12 @@ use crate::error::{Context, Error, Result};
 /// A fetch returns whole batches up to this size; most are no larger than this.
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;
 
-/// A fetch returns no whole batch when the first is larger than it may be. This is above the
-/// largest that a server stores.
+/// A fetch returns no whole batch when the first is larger than it may be, and may not even say how
+/// large that is. This is above the largest that a server stores.
 const LARGEST_FETCH_BYTES: i32 = 40 * 1024 * 1024;
+
+/// A batch's length does not count the part in front of it, offset and length.
+const PREAMBLE_BYTES: i32 = BATCH_PREAMBLE_SIZE as i32;
 
 /// The offsets that a partition holds: from `start` up to and not including `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,13 @@ impl Bounds {
     pub fn is_empty(&self) -> bool {
         self.start >= self.end
     }
+}
+
+/// What one fetch returned.
+struct Fetched {
+    records: Vec<StoredRecord>,
+    /// How large the first batch says it is, in part or whole.
+    first_batch_bytes: Option<i32>,
 }
 
 /// A connection that reads one partition.
@@ -87,10 +97,13 @@ impl PartitionReader {
     /// The records from `offset` on, as many as one answer holds: at least one. There must be a
     /// record at `offset`.
     pub fn fetch(&mut self, offset: i64) -> Result<Vec<StoredRecord>> {
-        let mut records = self.fetch_up_to(offset, FETCH_BYTES)?;
-        if records.is_empty() {
-            records = self.fetch_up_to(offset, LARGEST_FETCH_BYTES)?;
+        let mut fetched = self.fetch_up_to(offset, FETCH_BYTES)?;
+        if fetched.records.is_empty() {
+            // Not more than this batch: what comes after it would take as much memory again.
+            let bytes = fetched.first_batch_bytes.unwrap_or(LARGEST_FETCH_BYTES);
+            fetched = self.fetch_up_to(offset, bytes.min(LARGEST_FETCH_BYTES))?;
         }
+        let records = fetched.records;
         match records.first() {
             Some(first) if first.offset == offset => Ok(records),
             Some(first) => Err(self.error(Error::undeliverable(format!(
@@ -102,7 +115,7 @@ impl PartitionReader {
         }
     }
 
-    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Vec<StoredRecord>> {
+    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Fetched> {
         let partition = FetchPartition {
             partition_index: self.options.partition,
             fetch_offset: offset,
@@ -134,7 +147,12 @@ impl PartitionReader {
                 .map_err(|error| self.error(error))
                 .at(|| format!("batch at offset {}", batch.base_offset))?;
         }
-        Ok(records)
+        let first = found.records.batches.first();
+        let first_batch_bytes = first.map(|first| PREAMBLE_BYTES.saturating_add(first.batch_len));
+        Ok(Fetched {
+            records,
+            first_batch_bytes,
+        })
     }
 
     /// Adds the records of a batch from `offset` on. Each must follow the one before it: whatever
