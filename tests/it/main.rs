@@ -2,6 +2,7 @@
 //!
 //! - `accept`: the only way past a gap, and what it leaves on record
 //! - `batches`: how records are batched, and which topic and partition they go to
+//! - `confirm_delay`: a slot that stays behind, and a topic that loses its last seconds
 //! - `continuity`: what was done to the slot or the publication behind the program's back
 //! - `continuity_cluster`: a database that is not the one that the topic was filled from
 //! - `continuity_topic`: what was done to the topic, and others that write to it
@@ -13,6 +14,7 @@
 //! - `identity`: what updates and deletes carry of the old row
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
+//! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
 //! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
@@ -39,6 +41,7 @@ mod cli;
 mod config;
 mod config_example;
 mod config_sources;
+mod confirm_delay;
 mod continuity;
 mod continuity_cluster;
 mod continuity_topic;
@@ -50,6 +53,7 @@ mod identity;
 mod layers;
 mod memory;
 mod resume;
+mod resume_e2e;
 mod session_script;
 mod setup;
 mod setup_foreign;
