@@ -50,7 +50,10 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
     program.accept(&source, stored, before, accepted.clone())?;
     // What the topic ends with may be of use still: then what it has does not come twice.
     if let Some(gap) = find_gap(&mut program)? {
-        log::warn!("what the topic has is not looked at any more: {gap}");
+        log::warn!(
+            "what the topic has is not looked at any more, so what it has of the changes to come comes \
+             twice: {gap}"
+        );
         program.accept(&source, stored, end, accepted)?;
     }
     log::warn!(

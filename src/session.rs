@@ -184,7 +184,7 @@ impl<'a> Program<'a> {
         let sink = Box::new(Lines::on_stdout()?);
         let (connection, source) = self.connect(false)?;
         let confirmed = source.slot.confirmed();
-        let (stream, status_interval) = self.start(connection, confirmed)?;
+        let (stream, status_interval) = self.start(connection)?;
         let stored = Stored {
             lsn: confirmed,
             offset: 0,
@@ -204,13 +204,8 @@ impl<'a> Program<'a> {
         let partition = Partition::open(self.config.fluvio.clone())?;
         let has_history = partition.bounds().end > self.memory.first_offset();
         let (connection, mut source) = self.connect(has_history)?;
-        // A server that crashed has forgotten its last confirmations; they are stored all the same.
-        let known = self
-            .memory
-            .known()
-            .map_or(Lsn::ZERO, |known| known.confirmed);
-        let confirmed = source.slot.confirmed().max(known);
-        let (mut stream, status_interval) = self.start(connection, confirmed)?;
+        let confirmed = source.slot.confirmed();
+        let (mut stream, status_interval) = self.start(connection)?;
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
@@ -323,7 +318,7 @@ impl<'a> Program<'a> {
     /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
     /// must not be compared with anything.
     fn in_use(&self, connection: ReplicationConnection) -> Error {
-        match self.start(connection, Lsn::ZERO) {
+        match self.start(connection) {
             Ok(_) => Error::unreachable(format!(
                 "replication slot {}: it was in use until now",
                 self.config.slot
@@ -337,13 +332,12 @@ impl<'a> Program<'a> {
     fn start(
         &self,
         mut connection: ReplicationConnection,
-        confirmed: Lsn,
     ) -> Result<(ReplicationStream, Duration)> {
         let Config {
             publication, slot, ..
         } = self.config;
         let timeout = connection.wal_sender_timeout()?;
-        let stream = connection.start(slot, publication, confirmed);
+        let stream = connection.start(slot, publication);
         let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
         let stream = stream.at(|| format!("replication slot {slot}"))?;
         Ok((stream, self.config.status_interval.min(limit)))

@@ -197,17 +197,12 @@ impl ReplicationConnection {
         }))
     }
 
-    /// Starts streaming after `confirmed`, or where the slot was confirmed if that is later.
-    pub fn start(
-        mut self,
-        slot: &str,
-        publication: &str,
-        confirmed: Lsn,
-    ) -> Result<ReplicationStream> {
+    /// Starts streaming where the slot was confirmed last.
+    pub fn start(mut self, slot: &str, publication: &str) -> Result<ReplicationStream> {
         // The grammar of these commands has no escapes in strings but the doubled quote.
         let publications = quote_identifier(publication).replace('\'', "''");
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {confirmed} \
+            "START_REPLICATION SLOT {} LOGICAL 0/0 \
              (proto_version '1', publication_names '{publications}')",
             quote_identifier(slot),
         );

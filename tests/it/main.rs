@@ -1,6 +1,11 @@
 //! The tests: the program as a child process between real servers, and its parts.
 //!
+//! - `accept`: the only way past a gap, and what it leaves on record
 //! - `batches`: how records are batched, and which topic and partition they go to
+//! - `confirm_delay`: a slot that stays behind, and a topic that loses its last seconds
+//! - `continuity`: what was done to the slot or the publication behind the program's back
+//! - `continuity_cluster`: a database that is not the one that the topic was filled from
+//! - `continuity_topic`: what was done to the topic, and others that write to it
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
@@ -10,6 +15,7 @@
 //! - `torture`: faults drawn at random, one after the other
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
+//! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
 //! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
@@ -24,10 +30,12 @@
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
 //! - `stdout`: records on standard output, confirmed when they are written
+//! - `verify`: a topic as the program writes it, and each thing that it would never write
 #![allow(missing_docs)]
 
 mod support;
 
+mod accept;
 mod auth;
 mod auth_script;
 mod batches;
@@ -35,6 +43,10 @@ mod cli;
 mod config;
 mod config_example;
 mod config_sources;
+mod confirm_delay;
+mod continuity;
+mod continuity_cluster;
+mod continuity_topic;
 mod ddl;
 mod decoder;
 mod delivery;
@@ -43,6 +55,7 @@ mod identity;
 mod layers;
 mod memory;
 mod resume;
+mod resume_e2e;
 mod session_script;
 mod setup;
 mod setup_foreign;
@@ -52,3 +65,4 @@ mod stdout;
 mod stop;
 mod torture;
 mod types;
+mod verify;

@@ -2,7 +2,7 @@
 
 use fluvio_protocol::bytes::Bytes;
 use fluvio_protocol::link::ErrorCode;
-use fluvio_protocol::record::{Batch, RawRecords, RecordSet};
+use fluvio_protocol::record::{BATCH_PREAMBLE_SIZE, Batch, RawRecords, RecordSet};
 use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
@@ -13,9 +13,12 @@ use crate::error::{Context, Error, Result};
 /// A fetch returns whole batches up to this size; most are no larger than this.
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;
 
-/// A fetch returns no whole batch when the first is larger than it may be. This is above the
-/// largest that a server stores.
+/// A fetch returns no whole batch when the first is larger than it may be, and may not even say how
+/// large that is. This is above the largest that a server stores.
 const LARGEST_FETCH_BYTES: i32 = 40 * 1024 * 1024;
+
+/// A batch's length does not count the part in front of it, offset and length.
+const PREAMBLE_BYTES: i32 = BATCH_PREAMBLE_SIZE as i32;
 
 /// The offsets that a partition holds: from `start` up to and not including `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +38,17 @@ impl Bounds {
     }
 }
 
+/// What one fetch returned.
+struct Fetched {
+    records: Vec<StoredRecord>,
+    /// How large the first batch says it is, in part or whole.
+    first_batch_bytes: Option<i32>,
+}
+
 /// A connection that reads one partition.
 pub struct PartitionReader {
     spu: Rpc,
     options: Options,
-}
-
-/// Whether the last batch of an answer is there only in part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    Yes,
-    No,
 }
 
 /// A record as it is stored.
@@ -119,15 +122,19 @@ impl PartitionReader {
 
     /// The same; nothing at the end of the log.
     fn fetch_some(&mut self, offset: i64) -> Result<Vec<StoredRecord>> {
-        match self.fetch_up_to(offset, FETCH_BYTES)? {
-            (records, Cut::Yes) if records.is_empty() => self
-                .fetch_up_to(offset, LARGEST_FETCH_BYTES)
-                .map(|(records, _)| records),
-            (records, _) => Ok(records),
+        let fetched = self.fetch_up_to(offset, FETCH_BYTES)?;
+        match fetched.first_batch_bytes {
+            // Not more than this batch: what comes after it would take as much memory again.
+            Some(bytes) if fetched.records.is_empty() => {
+                let bytes = bytes.min(LARGEST_FETCH_BYTES);
+                self.fetch_up_to(offset, bytes)
+                    .map(|fetched| fetched.records)
+            }
+            _ => Ok(fetched.records),
         }
     }
 
-    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<(Vec<StoredRecord>, Cut)> {
+    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Fetched> {
         let partition = FetchPartition {
             partition_index: self.options.partition,
             fetch_offset: offset,
@@ -153,17 +160,18 @@ impl PartitionReader {
         }
         let mut records = Vec::new();
         // The server cuts an answer at `max_bytes`, in the middle of a batch if need be.
-        let mut cut = Cut::No;
-        for batch in &found.records.batches {
-            if !batch.validate_decoding() {
-                cut = Cut::Yes;
-                break;
-            }
+        let whole = |batch: &&Batch<RawRecords>| batch.validate_decoding();
+        for batch in found.records.batches.iter().take_while(whole) {
             self.unpack(batch, offset, &mut records)
                 .map_err(|error| self.error(error))
                 .at(|| format!("batch at offset {}", batch.base_offset))?;
         }
-        Ok((records, cut))
+        let first = found.records.batches.first();
+        let first_batch_bytes = first.map(|first| PREAMBLE_BYTES.saturating_add(first.batch_len));
+        Ok(Fetched {
+            records,
+            first_batch_bytes,
+        })
     }
 
     /// Adds the records of a batch from `offset` on. Each must follow the one before it: whatever

@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod random;
 pub mod record;
 pub mod script;
+pub mod stopped;
 pub mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

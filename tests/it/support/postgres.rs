@@ -227,6 +227,46 @@ impl Postgres {
         lock(&self.guardian).runs()
     }
 
+    /// Keeps a copy of the data of the stopped server, as a backup of its files does.
+    pub fn save_data(&self) {
+        let saved = self.home.join("saved");
+        let _ = fs::remove_dir_all(&saved);
+        self.copy(&self.data_dir(), &saved);
+    }
+
+    /// Puts the copy in the place of the data of the stopped server.
+    pub fn restore_data(&self) {
+        fs::remove_dir_all(self.data_dir()).expect("the data can be removed");
+        self.copy(&self.home.join("saved"), &self.data_dir());
+    }
+
+    fn copy(&self, from: &Path, to: &Path) {
+        assert!(!self.is_running(), "the files of a running server change");
+        let mut copy = Command::new("cp");
+        let status = copy.arg("-a").arg(from).arg(to).status();
+        assert!(status.expect("cp runs").success(), "{}", from.display());
+    }
+
+    /// The next start recovers to the end of the WAL that there is, and begins a new timeline
+    /// there, as a standby does that is promoted.
+    pub fn promote_at_next_start(&self) {
+        if self.major >= 12 {
+            self.write_data_file("recovery.signal", "");
+            self.add_settings(&[
+                ("restore_command", "false"),
+                ("recovery_target_timeline", "current"),
+            ]);
+        } else {
+            self.write_data_file("recovery.conf", "restore_command = 'false'\n");
+        }
+    }
+
+    /// The next timeline is not this one, but one after it.
+    pub fn reserve_timeline(&self, timeline: u32) {
+        let name = format!("pg_wal/{timeline:08X}.history");
+        self.write_data_file(&name, "1\t0/1\ta standby of another name\n");
+    }
+
     /// Appends to the configuration; [`Self::reload`] or [`Self::restart`] makes it valid.
     pub fn add_settings(&self, settings: &[(&str, &str)]) {
         let path = self.data_dir().join("postgresql.conf");

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use ::fluvio::consumer::ConsumerConfigExt;
-use ::fluvio::{Fluvio, FluvioClusterConfig, Offset};
+use ::fluvio::{Fluvio, FluvioClusterConfig, Offset, RecordKey};
 use fluvio_protocol::api::{Request, RequestMessage, ResponseMessage};
 use fluvio_protocol::record::ReplicaKey;
 use fluvio_protocol::{Decoder, Encoder};
@@ -81,6 +81,37 @@ pub fn delete_topic(sc_addr: &str, topic: &str) -> io::Result<()> {
         ObjectApiDeleteRequest::try_encode_from(request, version).map_err(io::Error::other)?;
     let status = ask(&mut sc, request)?;
     status.as_result().map_err(io::Error::other)
+}
+
+/// Writes records with the ordinary client, as anybody may, and waits until they are stored.
+pub fn produce(sc_addr: &str, topic: &str, values: &[Vec<u8>]) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(produce_all(sc_addr, topic, values))
+        });
+        writing.join().expect("the producer does not panic")
+    })
+}
+
+async fn produce_all(sc_addr: &str, topic: &str, values: &[Vec<u8>]) -> io::Result<()> {
+    let config = FluvioClusterConfig::new(sc_addr);
+    let client = in_time(Fluvio::connect_with_config(&config)).await?;
+    let client = client.map_err(io::Error::other)?;
+    let producer = in_time(client.topic_producer(topic)).await?;
+    let producer = producer.map_err(io::Error::other)?;
+    let mut outputs = Vec::new();
+    for value in values {
+        let output = in_time(producer.send(RecordKey::NULL, value.clone())).await?;
+        outputs.push(output.map_err(io::Error::other)?);
+    }
+    in_time(producer.flush()).await?.map_err(io::Error::other)?;
+    for output in outputs {
+        in_time(output.wait()).await?.map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 fn connect(addr: &str) -> io::Result<TcpStream> {

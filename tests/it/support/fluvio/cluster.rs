@@ -55,6 +55,12 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("cannot create {name}: {error}"));
     }
 
+    /// Appends records to partition 0 with the ordinary client.
+    pub fn produce(&self, topic: &str, values: &[Vec<u8>]) {
+        client::produce(&self.sc_addr(), topic, values)
+            .unwrap_or_else(|error| panic!("cannot write to {topic}: {error}"));
+    }
+
     /// The values of all records of partition 0, in order; none if there is no such topic.
     pub fn records(&self, topic: &str) -> Vec<Vec<u8>> {
         match self {

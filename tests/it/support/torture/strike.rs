@@ -240,7 +240,7 @@ fn take_slot(stage: &Stage) -> Option<ReplicationStream> {
     while Instant::now() < until {
         // Nobody tells when the slot is free; the one who asks is told.
         let stream = ReplicationConnection::connect(&target)
-            .and_then(|connection| connection.start(&stage.slot, &stage.publication, Lsn(0)));
+            .and_then(|connection| connection.start(&stage.slot, &stage.publication));
         if let Ok(stream) = stream {
             return Some(stream);
         }
