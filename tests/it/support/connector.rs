@@ -2,8 +2,8 @@
 #![allow(dead_code)]
 
 mod config_file;
-mod leash;
-mod lines;
+pub mod leash;
+pub mod lines;
 pub mod process;
 
 pub use config_file::ConfigFile;
@@ -13,13 +13,12 @@ use leash::Leash;
 use lines::Lines;
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_postgres-source");
 /// The variable that carries the URL of the database.
 pub const URL_VARIABLE: &str = "FLUVIO_PG_DATABASE_URL";
 /// The pipes of a program that has ended close at once.
@@ -33,6 +32,19 @@ const HIDDEN: [&str; 4] = [
     "INVOCATION_ID",
     "JOURNAL_STREAM",
 ];
+
+/// Where the program is. Cargo tells the tests; examples, which it does not tell, are in a directory
+/// beside it.
+pub fn program() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_postgres-source") {
+        Some(program) => program.into(),
+        None => {
+            let example = std::env::current_exe().expect("a program has a path");
+            let directory = example.ancestors().nth(2).expect("examples/ is in it");
+            directory.join("postgres-source")
+        }
+    }
+}
 
 /// A running program. It is killed on drop and also when the test process dies.
 pub struct Connector {
@@ -70,7 +82,7 @@ impl Connector {
     #[track_caller]
     pub fn spawn_command(args: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Connector {
         let home = leash::temp_dir("home-");
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let is_hidden = HIDDEN.contains(&&*text);
@@ -91,7 +103,7 @@ impl Connector {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{PROGRAM} cannot be run: {error}"));
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", program().display()));
         let pid = child.id();
         Connector {
             pid,
