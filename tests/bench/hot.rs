@@ -238,7 +238,7 @@ fn row(i: usize) -> [Option<String>; 10] {
         Some(i.to_string()),
         Some(format!("{mixed:020}")[..20].to_owned()),
         Some(format!("{}.{:02}", mixed % 100_000, i % 100)),
-        Some(if i % 2 == 0 { "t" } else { "f" }.to_owned()),
+        Some(["t", "f"][i % 2].to_owned()),
         Some(format!(
             "2024-01-{:02} {:02}:{:02}:{:02}.250000+00",
             i % 28 + 1,

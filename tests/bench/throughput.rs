@@ -121,10 +121,12 @@ fn run(
             };
             let sample = one_run(*contender, &source, fluvio, written, &mut watch)?;
             progress(&format!(
-                "{} {}: {:.0} rows/s",
+                "{} {}: {:.0} rows/s, CPU {} and {} µs/row",
                 workload.name,
                 contender.title(),
-                rows_per_s(written.rows, &sample)
+                rows_per_s(written.rows, &sample),
+                us_per_row(sample.reader_cpu, written.rows),
+                us_per_row(sample.walsender_cpu, written.rows),
             ));
             samples.push(sample);
         }
@@ -212,6 +214,10 @@ fn rows_per_s(rows: u64, sample: &Sample) -> f64 {
     rows as f64 / sample.elapsed.as_secs_f64()
 }
 
+fn us_per_row(cpu: Duration, rows: u64) -> String {
+    format!("{:.2}", cpu.as_secs_f64() * 1e6 / rows as f64)
+}
+
 /// By speed; of an even number the slower one of the middle.
 fn median(mut samples: Vec<Sample>, rows: u64) -> Outcome {
     samples.sort_by_key(|sample| sample.elapsed);
@@ -237,8 +243,6 @@ fn middle_of<T: Ord>(samples: &[Sample], value: impl Fn(&Sample) -> T) -> T {
 }
 
 fn cells(workload: &Workload, contender: Contender, outcome: &Outcome, ratio: f64) -> Vec<String> {
-    let per_row =
-        |cpu: Duration| format!("{:.2}", cpu.as_secs_f64() * 1e6 / workload.rows() as f64);
     vec![
         workload.name.to_owned(),
         contender.title().to_owned(),
@@ -249,8 +253,8 @@ fn cells(workload: &Workload, contender: Contender, outcome: &Outcome, ratio: f6
             thousands(outcome.fastest)
         ),
         format!("{ratio:.2}"),
-        per_row(outcome.sample.reader_cpu),
-        per_row(outcome.sample.walsender_cpu),
+        us_per_row(outcome.sample.reader_cpu, workload.rows()),
+        us_per_row(outcome.sample.walsender_cpu, workload.rows()),
         format!("{:.1}", outcome.sample.peak_rss_kb as f64 / 1024.0),
     ]
 }
