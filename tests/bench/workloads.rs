@@ -110,8 +110,8 @@ impl Workload {
         ]
     }
 
-    /// One row: what it takes to start, and to see that the end is reached. Small workloads consist
-    /// of that.
+    /// One row: what is left is the start, and seeing that the end is reached. A small workload takes
+    /// little more.
     pub fn start() -> Workload {
         Workload {
             name: "start",
