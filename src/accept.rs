@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
 use crate::progress::Stored;
-use crate::session::{Output, Program};
+use crate::session::{Opened, Output, Program};
 use crate::sink::fluvio::Partition;
 use crate::state::Accepted;
 
@@ -24,9 +24,8 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
         ));
     }
     let mut program = Program::new(config, Output::Topic)?;
-    let gap = match program.open() {
-        Ok(opened) => {
-            opened.end()?;
+    let gap = match program.open().and_then(Opened::prove) {
+        Ok(()) => {
             log::info!("slot and topic meet: there is no gap to accept");
             return Ok(());
         }
@@ -36,7 +35,7 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
     log::warn!("giving up what is missing: {gap}; reason: {reason}");
     let end = Partition::open(config.fluvio.clone())?.bounds().end;
     let mut connection = program.connect_anew()?;
-    remove_useless_slot(&mut connection, config)?;
+    remove_useless_slot(&mut connection, config, program.target().database())?;
     program.set_up(&connection)?;
     let source = program.find(&mut connection)?;
     continuity::check_slot(&source.slot, program.target().database())?;
@@ -61,11 +60,16 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
 }
 
 /// A slot that the server has invalidated holds nothing but its name.
-fn remove_useless_slot(connection: &mut ReplicationConnection, config: &Config) -> Result<()> {
+fn remove_useless_slot(
+    connection: &mut ReplicationConnection,
+    config: &Config,
+    database: &str,
+) -> Result<()> {
     let slot = &config.slot;
     let Some(found) = connection.slot(slot)? else {
         return Ok(());
     };
+    continuity::check_own(&found, database)?;
     if found.invalidated().is_none() {
         return Ok(());
     }

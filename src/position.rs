@@ -22,12 +22,13 @@ pub struct Position {
 }
 
 impl Position {
-    /// At the position that the slot was confirmed at.
-    pub fn starting_at(confirmed: Lsn) -> Self {
+    /// At the position that the slot was confirmed at. The topic may have more than that: it is
+    /// confirmed in its turn, like everything that is stored later.
+    pub fn starting_at(confirmed: Lsn, stored: Lsn) -> Self {
         Position {
             transaction: None,
-            last_commit: confirmed,
-            sent_up_to: confirmed,
+            last_commit: stored,
+            sent_up_to: stored,
             in_hand: false,
             confirmed,
         }
@@ -85,9 +86,8 @@ impl Position {
     }
 
     /// So much is confirmed now, and stays confirmed.
-    pub fn confirm(&mut self, confirmed: Lsn) -> Lsn {
+    pub fn confirm(&mut self, confirmed: Lsn) {
         self.confirmed = self.confirmed.max(confirmed);
-        self.confirmed
     }
 
     /// What was confirmed last.
@@ -177,12 +177,13 @@ mod tests {
             offset: 0,
         };
         let confirmable = position.confirmable(stored).lsn;
-        position.confirm(confirmable)
+        position.confirm(confirmable);
+        position.confirmed()
     }
 
     #[test]
     fn a_keepalive_is_confirmed_only_when_everything_is_stored() {
-        let mut position = Position::starting_at(Lsn(100));
+        let mut position = Position::starting_at(Lsn(100), Lsn(100));
         position.sent_up_to(Lsn(150));
         assert_eq!(confirm(&mut position, 100), Lsn(150));
 
@@ -204,15 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_topic_has_more_than_the_slot_is_not_confirmed_by_itself() {
+        let mut position = Position::starting_at(Lsn(100), Lsn(500));
+        assert_eq!(position.confirmed(), Lsn(100));
+        position.confirm(Lsn(100));
+        assert_eq!(position.confirmed(), Lsn(100), "it is held back");
+        assert_eq!(confirm(&mut position, 500), Lsn(500));
+    }
+
+    #[test]
     fn never_backwards() {
-        let mut position = Position::starting_at(Lsn(100));
+        let mut position = Position::starting_at(Lsn(100), Lsn(100));
         position.sent_up_to(Lsn(50));
         assert_eq!(confirm(&mut position, 0), Lsn(100));
     }
 
     #[test]
     fn a_transaction_that_comes_again_takes_nothing_back() {
-        let mut position = Position::starting_at(Lsn(500));
+        let mut position = Position::starting_at(Lsn(500), Lsn(500));
         position.follow(&begin(200)).unwrap();
         position.follow(&commit(200)).unwrap();
         position.sent_up_to(Lsn(600));
@@ -239,7 +249,7 @@ mod tests {
 
     #[test]
     fn transactions_come_in_turn() {
-        let mut position = Position::starting_at(Lsn(0));
+        let mut position = Position::starting_at(Lsn(0), Lsn(0));
         assert!(position.follow(&commit(5)).is_err());
         position.follow(&begin(10)).unwrap();
         assert!(position.follow(&begin(20)).is_err());

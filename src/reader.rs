@@ -5,6 +5,7 @@
 //! the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
 //! a slow sink costs neither memory nor the connection.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
@@ -23,6 +24,15 @@ use crate::summary::Summary;
 
 /// How long one read waits: how soon a signal, or a producer that ended, is noticed.
 const POLL: Duration = Duration::from_millis(100);
+
+/// A walsender tries to send each row by itself, and a reader that is always there makes it pay for
+/// a packet each time. While data keeps coming, reads are this far apart: more than half of the
+/// server's work goes away, and a row is late by less than a millisecond.
+const BREATH: Duration = Duration::from_micros(200);
+
+/// So many reads in a row that found data waiting mean that it keeps coming. A transaction of a
+/// few rows comes in fewer.
+const BUSY_READS: u32 = 8;
 
 /// How long a clean stop waits for the end of an open transaction and for room in the channel, and
 /// after that for the producer. With the end of the stream itself it stays well under 10 s, where
@@ -58,6 +68,7 @@ pub struct Reader<'a> {
     status_interval: Duration,
     status_sent: Instant,
     stopping_since: Option<Instant>,
+    busy_reads: u32,
     catalog: Catalog,
     resume: Resume,
     batch: Batch,
@@ -91,7 +102,6 @@ pub struct Parts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: Parts<'a>) -> Self {
-        let stored = parts.progress.stored();
         Reader {
             stream: parts.stream,
             batches: Some(parts.batches),
@@ -101,10 +111,11 @@ impl<'a> Reader<'a> {
             status_interval: parts.status_interval,
             status_sent: Instant::now(),
             stopping_since: None,
+            busy_reads: 0,
             catalog: Catalog::default(),
             resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(stored.lsn),
+            position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }
@@ -122,8 +133,23 @@ impl<'a> Reader<'a> {
             if self.may_stop(signals) {
                 return Ok(Ending::Stopped);
             }
-            self.stream.wait()?;
+            self.wait()?;
         }
+    }
+
+    /// Reads once. An idle stream is waited for, so that what comes is read at once.
+    fn wait(&mut self) -> Result<()> {
+        if self.busy_reads >= BUSY_READS {
+            thread::sleep(BREATH);
+        }
+        let begun = Instant::now();
+        let found_waiting = self.stream.wait()? && begun.elapsed() < BREATH;
+        self.busy_reads = if found_waiting {
+            self.busy_reads.saturating_add(1)
+        } else {
+            0
+        };
+        Ok(())
     }
 
     /// Works through what has been read, and hands it over.
@@ -161,6 +187,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Message::Keepalive { wal_end, reply } => {
+                    self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {
                         self.report()?;
@@ -236,10 +263,14 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&mut self) -> Result<()> {
-        let confirmable = self.position.confirmable(self.progress.stored());
-        let confirmed = self.delay.pass(confirmable, Instant::now());
-        self.memory.confirm(confirmed)?;
-        let confirmed = self.position.confirm(confirmed.lsn);
+        // What the topic holds counts only once the stream is known to be the one it holds.
+        if !self.resume.is_awaiting() {
+            let confirmable = self.position.confirmable(self.progress.stored());
+            let confirmed = self.delay.pass(confirmable, Instant::now());
+            self.memory.confirm(confirmed)?;
+            self.position.confirm(confirmed.lsn);
+        }
+        let confirmed = self.position.confirmed();
         self.stream.send_status(confirmed, Reply::NotNeeded)?;
         self.status_sent = Instant::now();
         Ok(())

@@ -12,13 +12,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Kind, Result};
-use crate::event::Batch;
+use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
-use crate::pg::replication::{ReplicationConnection, ReplicationStream, Reply};
+use crate::pg::pgoutput;
+use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Reply};
 use crate::pg::target::Target;
 use crate::producer::Producer;
 use crate::progress::{Progress, Stored};
 use crate::reader::{Drained, Ending, Parts, Reader};
+use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
 use crate::setup::{self, Plan};
 use crate::signals::Signals;
@@ -26,7 +28,7 @@ use crate::sink::fluvio::Partition;
 use crate::sink::stdout::Lines;
 use crate::sink::{InDoubt, Sink};
 use crate::state::{Accepted, Identity, Memory};
-use crate::tail;
+use crate::tail::TailReader;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
 const CHANNEL_BATCHES: usize = 2;
@@ -72,8 +74,36 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Gives the slot back without having streamed.
-    pub fn end(self) -> Result<()> {
+    /// Reads until what the topic ends with has come again, writes and confirms nothing, and gives
+    /// the slot back.
+    pub fn prove(mut self) -> Result<()> {
+        let (mut catalog, mut reported) = (Catalog::default(), Instant::now());
+        while self.resume.is_resuming() {
+            while let Some(message) = self.stream.message()? {
+                match message {
+                    Message::XLogData {
+                        wal_start,
+                        wal_end,
+                        timestamp,
+                        data,
+                    } => {
+                        let envelope = Envelope {
+                            wal_start,
+                            wal_end,
+                            timestamp,
+                        };
+                        let message = pgoutput::Message::decode(data)?;
+                        self.resume.judge(envelope, &message, &mut catalog)?;
+                    }
+                    Message::Keepalive { wal_end, .. } => self.resume.sent_up_to(wal_end)?,
+                }
+            }
+            if reported.elapsed() >= SETTLE {
+                self.stream.send_status(self.confirmed, Reply::NotNeeded)?;
+                reported = Instant::now();
+            }
+            self.stream.wait()?;
+        }
         self.stream.end()
     }
 }
@@ -180,10 +210,12 @@ impl<'a> Program<'a> {
             lsn,
             offset: topic.bounds.end,
         };
-        self.memory
-            .begin(self.identity(&source), at_least(stored, topic.tail))?;
+        self.memory.begin(
+            self.identity(&source),
+            confirmed_in(confirmed, topic.tail, topic.bounds.end),
+        )?;
         let sink = Box::new(partition.writer(topic.bounds.end)?);
-        let resume = Resume::after(topic.tail);
+        let resume = Resume::after(topic.tail, confirmed);
         Ok(Opened {
             sink,
             stream,
@@ -215,9 +247,11 @@ impl<'a> Program<'a> {
             self.is_set_up = true;
         }
         let source = self.find(&mut connection)?;
-        continuity::check_slot(&source.slot, self.target.database())
-            .and_then(|()| continuity::check_source(self.memory.known(), &source))
-            .at(place)?;
+        continuity::check_slot(&source.slot, self.target.database()).at(place)?;
+        if source.slot.active {
+            return Err(self.in_use(connection));
+        }
+        continuity::check_source(self.memory.known(), &source).at(place)?;
         log::debug!(
             "publication {publication} has the OID {}",
             source.publication_oid
@@ -244,17 +278,20 @@ impl<'a> Program<'a> {
     }
 
     /// What there is on the side of PostgreSQL.
-    pub fn find(&self, connection: &mut ReplicationConnection) -> Result<Source> {
+    pub fn find(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let system = connection.identify_system()?;
         let missing = |what: &str| Error::config(format!("{what} does not exist"));
         let found = connection.slot(slot)?;
+        // A process that had the slot until now has written down what it confirmed.
+        self.memory.refresh()?;
+        let system = connection.identify_system()?;
         let publication_oid = connection.publication(publication)?;
         let left_timeline_at = match self.memory.known() {
             Some(known) if known.timeline < system.timeline => {
-                connection.left_timeline_at(known.timeline, system.timeline)?
+                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
+                Some(left.unwrap_or_default())
             }
             _ => None,
         };
@@ -265,6 +302,18 @@ impl<'a> Program<'a> {
             system,
             left_timeline_at,
         })
+    }
+
+    /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
+    /// must not be compared with anything.
+    fn in_use(&self, connection: ReplicationConnection) -> Error {
+        match self.start(connection) {
+            Ok(_) => Error::unreachable(format!(
+                "replication slot {}: it was in use until now",
+                self.config.slot
+            )),
+            Err(error) => error,
+        }
     }
 
     /// Takes the slot; and how often to report: as configured, but always well before the server
@@ -297,16 +346,20 @@ impl<'a> Program<'a> {
             .max(patience)
             .clamp(SETTLE, self.config.fluvio.timeout.max(SETTLE));
         let mut reported = Instant::now();
-        let mut reader = partition.reader()?;
-        let bounds = tail::settled(&mut reader, settle, || {
+        let meanwhile = || {
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed, Reply::NotNeeded)?;
                 reported = Instant::now();
             }
             Ok(())
-        })?;
+        };
+        let mut tail = TailReader {
+            reader: partition.reader()?,
+            meanwhile,
+        };
+        let bounds = tail.settled(settle, None)?;
         if let Some(in_doubt) = in_doubt {
-            let missing = tail::compare(&mut reader, bounds, in_doubt)?;
+            let missing = tail.compare(bounds, in_doubt)?;
             let sent = in_doubt.records.count();
             log::info!(
                 "{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
@@ -314,12 +367,13 @@ impl<'a> Program<'a> {
                 sent - missing
             );
         }
+        let found = tail.read(bounds, self.memory.first_offset())?;
         self.in_doubt = None;
-        let tail = tail::read(&mut reader, bounds, self.memory.first_offset())?;
         Ok(Topic {
             name: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
             bounds,
-            tail,
+            tail: found,
         })
     }
 
@@ -385,6 +439,7 @@ impl<'a> Program<'a> {
                 Err(Error::new(Kind::Bug, "the producer ended without an error"))
             }
             Err(error) => {
+                let error = continuity::with_ways_out(error);
                 let error = error.at(format!("replication slot {}", self.config.slot));
                 // The producer stores what it has; no session may begin before it is done.
                 drop(reader);
@@ -434,14 +489,16 @@ impl<'a> Program<'a> {
 
 type ProducerThread = JoinHandle<Result<(), (Error, Option<InDoubt>)>>;
 
-/// Inside a transaction the topic has more than what is confirmed: that much may go missing again
-/// without a loss.
-fn at_least(stored: Stored, tail: Tail) -> Stored {
-    match tail {
-        Tail::Open { .. } => Stored {
-            offset: 0,
-            ..stored
-        },
-        Tail::Empty | Tail::Complete { .. } => stored,
+/// What the topic must keep of what is confirmed. What it has beyond that may go missing again
+/// without a loss, and where that begins is not known.
+fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> Stored {
+    let offset = match tail {
+        Tail::Empty => end,
+        Tail::Complete { end_lsn, .. } if end_lsn <= confirmed => end,
+        Tail::Complete { .. } | Tail::Open { .. } => 0,
+    };
+    Stored {
+        lsn: confirmed,
+        offset,
     }
 }

@@ -83,32 +83,34 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Reads the file of this slot in `state_dir`, if there is one; makes sure that it can be
-    /// written.
+    /// Reads the file of this slot in `state_dir`, if there is one; makes sure that one can be
+    /// written there.
     pub fn load(state_dir: Option<&Path>, slot: &str) -> Result<Memory> {
         let Some(directory) = state_dir else {
             return Ok(Memory::default());
         };
         let file = directory.join(format!("{slot}.json"));
-        let cannot = |what: &str| format!("cannot {what} the state file {}", file.display());
         fs::create_dir_all(directory)
-            .map_err(|e| Error::config(cannot("make the directory of")).with_source(e))?;
-        let known = match fs::read(&file) {
-            Ok(json) => Some(parse(&json).map_err(|e| {
-                Error::config(cannot("read")).with_source(e).with_hint(
-                    "it was written by another program or version, or damaged; remove it if nothing \
-                     of what it guards against has happened",
-                )
-            })?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::config(cannot("read")).with_source(e)),
-        };
-        let memory = Memory {
+            .map_err(|e| cannot("make the directory of", &file).with_source(e))?;
+        // Not the file itself: another process may be at it until we have the slot.
+        let probe = file.with_extension("json.probe");
+        File::create(&probe).map_err(|e| cannot("write", &file).with_source(e))?;
+        let _ = fs::remove_file(&probe);
+        let known = read(&file)?;
+        Ok(Memory {
             known,
             file: Some(file),
-        };
-        memory.save()?;
-        Ok(memory)
+        })
+    }
+
+    /// Reads the file again, if there is one: another process may have had the slot until now.
+    pub fn refresh(&mut self) -> Result<()> {
+        if let Some(file) = &self.file
+            && let Some(known) = read(file)?
+        {
+            self.known = Some(known);
+        }
+        Ok(())
     }
 
     /// What is known, if anything.
@@ -191,6 +193,24 @@ impl Known {
     }
 }
 
+/// The file, if there is one.
+fn read(file: &Path) -> Result<Option<Known>> {
+    match fs::read(file) {
+        Ok(json) => parse(&json).map(Some).map_err(|e| {
+            cannot("read", file).with_source(e).with_hint(
+                "it was written by another program or version, or damaged; remove it if nothing of \
+                 what it guards against has happened",
+            )
+        }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(cannot("read", file).with_source(e)),
+    }
+}
+
+fn cannot(what: &str, file: &Path) -> Error {
+    Error::config(format!("cannot {what} the state file {}", file.display()))
+}
+
 fn parse(json: &[u8]) -> Result<Known> {
     let known: Known = serde_json::from_slice(json)
         .map_err(|e| Error::config("not a state file").with_source(e))?;
@@ -265,6 +285,28 @@ mod tests {
         let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
         assert_eq!((known.confirmed, known.offset), (Lsn(20), 6));
         assert!(Memory::load(path, "other").unwrap().known().is_none());
+    }
+
+    #[test]
+    fn another_process_may_write_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Some(directory.path());
+        let mut waits = Memory::load(path, "s").unwrap();
+        let mut streams = Memory::load(path, "s").unwrap();
+        streams.begin(identity(), stored(10, 3)).unwrap();
+        waits.refresh().unwrap();
+        assert_eq!(waits.known(), streams.known());
+        // Nothing else is left in the directory.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("s.json.probe")).unwrap();
+        let error = Memory::load(Some(directory.path()), "s").unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Config);
+        assert!(error.to_string().contains("cannot write the state file"));
     }
 
     #[test]

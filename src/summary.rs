@@ -73,7 +73,7 @@ mod tests {
         let mut summary = Summary::default();
         summary.count(1000, false);
         summary.count(24, true);
-        let position = Position::starting_at(Lsn(0x16_0000_0010));
+        let position = Position::starting_at(Lsn(0x16_0000_0010), Lsn(0x16_0000_0010));
         assert_eq!(
             summary.line(Duration::from_secs(2), &position),
             "2 events, 1 transactions, 1.0 KiB in 2 s: 1 events/s; confirmed 16/10, lag 0 B"

@@ -6,131 +6,135 @@ use std::time::{Duration, Instant};
 use crate::continuity;
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::resume::{NoBegin, Tail, WalkBack};
+use crate::resume::{NoTail, Tail, WalkBack};
 use crate::sink::InDoubt;
-use crate::sink::fluvio::reader::{Bounds, PartitionReader, StoredRecord};
+use crate::sink::fluvio::reader::{Bounds, PartitionReader};
 
 /// How often the end of a partition is looked at while it must be still.
 const POLL: Duration = Duration::from_millis(20);
 
-/// So many records are read at a time on the way back to a begin.
+/// A partition that moves for this long, while we do not write, has another writer.
+const RESTLESS: Duration = Duration::from_secs(60);
+
+/// So many records are read at a time on the way back to a begin, at the least.
 const STEP: i64 = 2_000;
 
 /// A walk back that takes longer than this says so.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// Waits until the end of the partition has been still for `settle`, calling `meanwhile` all the
-/// time; returns what it holds.
-///
-/// Bytes that a former connection left in the server's socket may still be stored by a server that
-/// was frozen. A partition that is never still has another writer.
-pub fn settled(
-    reader: &mut PartitionReader,
-    settle: Duration,
-    mut meanwhile: impl FnMut() -> Result<()>,
-) -> Result<Bounds> {
-    let begun = Instant::now();
-    let mut bounds = reader.bounds()?;
-    let mut since = Instant::now();
-    while since.elapsed() < settle {
-        thread::sleep(POLL.min(settle));
-        meanwhile()?;
-        let now = reader.bounds()?;
-        if now != bounds {
-            (bounds, since) = (now, Instant::now());
+/// Reads the end of a partition, and lets its caller do something else all the time: the
+/// walsender, whose stream is open, must hear from us however long this takes.
+pub struct TailReader<F: FnMut() -> Result<()>> {
+    /// The partition.
+    pub reader: PartitionReader,
+    /// What else has to be done.
+    pub meanwhile: F,
+}
+
+impl<F: FnMut() -> Result<()>> TailReader<F> {
+    /// Waits until the end of the partition has been still for `settle`, or has reached `all`;
+    /// returns what it holds.
+    ///
+    /// Bytes that a former connection left in the server's socket may still be stored by a server
+    /// that was frozen. Once all that was sent is there, nothing more can come.
+    pub fn settled(&mut self, settle: Duration, all: Option<i64>) -> Result<Bounds> {
+        let begun = Instant::now();
+        let mut bounds = self.reader.bounds()?;
+        let mut since = Instant::now();
+        while since.elapsed() < settle && all != Some(bounds.end) {
+            thread::sleep(POLL.min(settle));
+            (self.meanwhile)()?;
+            let now = self.reader.bounds()?;
+            if now.end != bounds.end {
+                if begun.elapsed() > settle + RESTLESS {
+                    return Err(self.gap("it does not come to rest: something else writes to it"));
+                }
+                since = Instant::now();
+            }
+            bounds = now;
         }
-        if begun.elapsed() > settle * 10 {
-            return Err(gap(
-                "the topic does not come to rest: something else writes to it",
-                reader,
-            ));
+        Ok(bounds)
+    }
+
+    /// Compares what was in doubt with what is there now; returns how many of its records are not.
+    pub fn compare(&mut self, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
+        let mut found = Vec::new();
+        let mut offset = in_doubt.offset.max(bounds.start);
+        while offset < bounds.end && found.len() as u64 <= in_doubt.records.count() {
+            let records = self.reader.fetch(offset)?;
+            (self.meanwhile)()?;
+            offset += records.len() as i64;
+            found.extend(records.into_iter().map(|record| record.value));
         }
+        if !in_doubt
+            .records
+            .start_with(found.iter().map(|value| &value[..]))
+        {
+            let at = in_doubt.offset;
+            return Err(self.gap(&format!(
+                "the records from offset {at} on are not those that were sent"
+            )));
+        }
+        Ok(in_doubt.records.count() - found.len() as u64)
     }
-    Ok(bounds)
-}
 
-/// Compares what was in doubt with what is there now; returns how many of its records are not.
-pub fn compare(reader: &mut PartitionReader, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
-    let mut found = Vec::new();
-    let mut offset = in_doubt.offset.max(bounds.start);
-    while offset < bounds.end && found.len() as u64 <= in_doubt.records.count() {
-        let records = reader.fetch(offset)?;
-        offset += records.len() as i64;
-        found.extend(records.into_iter().map(|record| record.value));
-    }
-    if !in_doubt
-        .records
-        .start_with(found.iter().map(|value| &value[..]))?
-    {
-        let at = in_doubt.offset;
-        let message = format!("the records from offset {at} on are not those that were sent");
-        return Err(gap(&message, reader));
-    }
-    Ok(in_doubt.records.count() - found.len() as u64)
-}
-
-/// Reads how the partition ends. Records before `first` do not matter.
-pub fn read(reader: &mut PartitionReader, bounds: Bounds, first: i64) -> Result<Tail> {
-    let first = first.max(bounds.start);
-    if bounds.end <= first {
-        return Ok(Tail::Empty);
-    }
-    walk_back(reader, first, bounds.end)
-}
-
-/// Walks from the end back to the begin of its transaction: one record, if that is a commit.
-fn walk_back(reader: &mut PartitionReader, first: i64, end: i64) -> Result<Tail> {
-    let mut walk = WalkBack::default();
-    let mut reported = Instant::now();
-    let (mut high, mut step) = (end, 1);
-    while high > first {
-        let low = first.max(high - step);
-        for record in between(reader, low, high)?.iter().rev() {
-            let parsed =
-                Record::parse(&record.value).ok_or_else(|| foreign(reader, record.offset))?;
-            match walk.step(parsed) {
-                Ok(None) => {}
+    /// Reads how the partition ends: one record, if that is a commit, else back to the begin of its
+    /// transaction. Records before `first` do not matter.
+    pub fn read(&mut self, bounds: Bounds, first: i64) -> Result<Tail> {
+        let first = first.max(bounds.start);
+        if bounds.end <= first {
+            return Ok(Tail::Empty);
+        }
+        let mut walk = WalkBack::default();
+        let (mut high, mut step) = (bounds.end, 1);
+        while high > first {
+            let low = first.max(high - step);
+            self.read_part(&mut walk, low, high)?;
+            let at = |after: u64| high - 1 - after as i64;
+            match walk.end_part() {
                 Ok(Some(tail)) => return Ok(tail),
-                Err(NoBegin) => {
-                    let message = format!("no begin after the commit at offset {}", record.offset);
-                    return Err(gap(&message, reader));
+                Ok(None) => {}
+                Err(NoTail::Foreign { after }) => {
+                    return Err(self.gap(&format!(
+                        "the record at offset {} was not written by this program: it cannot be told \
+                         what the topic holds",
+                        at(after)
+                    )));
+                }
+                Err(NoTail::NoBegin { after }) => {
+                    let at = at(after);
+                    return Err(self.gap(&format!("no begin after the commit at offset {at}")));
                 }
             }
+            (high, step) = (low, STEP.max(bounds.end - low));
         }
-        (high, step) = (low, STEP);
-        if reported.elapsed() >= REPORT {
-            log::info!(
-                "reading the open transaction back: {} rows, at offset {high}",
-                walk.rows()
-            );
-            reported = Instant::now();
+        Err(self.gap(&format!(
+            "the begin of the transaction at its end is not there; it starts at offset {first}"
+        )))
+    }
+
+    /// Takes the records from `low` up to and not including `high`. None of them is kept.
+    fn read_part(&mut self, walk: &mut WalkBack, low: i64, high: i64) -> Result<()> {
+        let mut reported = Instant::now();
+        let mut offset = low;
+        while offset < high {
+            for record in self.reader.fetch(offset)? {
+                if record.offset < high {
+                    walk.take(Record::parse(&record.value));
+                    offset = record.offset + 1;
+                }
+            }
+            (self.meanwhile)()?;
+            if reported.elapsed() >= REPORT {
+                let rows = walk.rows();
+                log::info!("reading the open transaction back: {rows} rows, at offset {offset}");
+                reported = Instant::now();
+            }
         }
+        Ok(())
     }
-    let message = format!(
-        "the begin of the transaction at its end is not there; it starts at offset {first}"
-    );
-    Err(gap(&message, reader))
-}
 
-/// The records from `low` up to and not including `high`.
-fn between(reader: &mut PartitionReader, low: i64, high: i64) -> Result<Vec<StoredRecord>> {
-    let mut records = reader.fetch(low)?;
-    while let Some(last) = records.last()
-        && last.offset + 1 < high
-    {
-        records.extend(reader.fetch(last.offset + 1)?);
+    fn gap(&self, message: &str) -> Error {
+        self.reader.error(continuity::gap(message))
     }
-    records.retain(|record| record.offset < high);
-    Ok(records)
-}
-
-fn foreign(reader: &PartitionReader, offset: i64) -> Error {
-    let message = format!(
-        "the record at offset {offset} was not written by this program: it cannot be told what the topic holds"
-    );
-    gap(&message, reader)
-}
-
-fn gap(message: &str, reader: &PartitionReader) -> Error {
-    reader.error(continuity::gap(message))
 }

@@ -161,7 +161,7 @@ fn render_all(batches: &[Batch], raw_text: RawText, mut each: impl FnMut(&[u8]))
 fn encode(records: &[Vec<u8>]) -> Result<()> {
     let (mut batch, mut spare, mut out) = (BatchBuilder::default(), Vec::new(), Vec::new());
     for (index, record) in records.iter().enumerate() {
-        batch.push(record)?;
+        batch.push(record);
         if batch.len() >= BATCH_BYTES || index + 1 == records.len() {
             let (finished, sent) = batch.finish(Compression::None, std::mem::take(&mut spare))?;
             out.clear();

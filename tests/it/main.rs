@@ -7,6 +7,7 @@
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `layers`: the layers of the source, which import in one direction
 //! - `identity`: what updates and deletes carry of the old row
+//! - `torture`: faults drawn at random, one after the other
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
@@ -49,4 +50,5 @@ mod setup_limits;
 mod slot;
 mod stdout;
 mod stop;
+mod torture;
 mod types;

@@ -128,7 +128,7 @@ impl Sink for PartitionWriter {
         if !self.batch.is_empty() && self.batch.len_with(record.len()) > self.options.batch_bytes {
             self.send_batch()?;
         }
-        self.batch.push(record)?;
+        self.batch.push(record);
         if self.batch.len() >= self.options.batch_bytes {
             self.send_batch()?;
         }

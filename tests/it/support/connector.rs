@@ -7,6 +7,7 @@ pub mod lines;
 pub mod process;
 
 pub use config_file::ConfigFile;
+pub use leash::temp_dir;
 
 use super::{POLL_INTERVAL, lock};
 use leash::Leash;
@@ -32,19 +33,6 @@ const HIDDEN: [&str; 4] = [
     "INVOCATION_ID",
     "JOURNAL_STREAM",
 ];
-
-/// Where the program is. Cargo tells the tests; examples, which it does not tell, are in a directory
-/// beside it.
-pub fn program() -> PathBuf {
-    match option_env!("CARGO_BIN_EXE_postgres-source") {
-        Some(program) => program.into(),
-        None => {
-            let example = std::env::current_exe().expect("a program has a path");
-            let directory = example.ancestors().nth(2).expect("examples/ is in it");
-            directory.join("postgres-source")
-        }
-    }
-}
 
 /// A running program. It is killed on drop and also when the test process dies.
 pub struct Connector {
@@ -82,7 +70,8 @@ impl Connector {
     #[track_caller]
     pub fn spawn_command(args: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Connector {
         let home = leash::temp_dir("home-");
-        let mut command = Command::new(program());
+        let program = program();
+        let mut command = Command::new(&program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let is_hidden = HIDDEN.contains(&&*text);
@@ -103,7 +92,7 @@ impl Connector {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", program().display()));
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", program.display()));
         let pid = child.id();
         Connector {
             pid,
@@ -200,6 +189,11 @@ impl Connector {
         self.try_status().is_none()
     }
 
+    /// How it ended, if it has.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.try_status().map(code_of)
+    }
+
     /// Waits for the end and returns the exit code, or 128 and the signal as a shell has it.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> i32 {
@@ -238,7 +232,8 @@ impl Connector {
         lock(&self.child).try_wait().expect("it is our child")
     }
 
-    fn end(&mut self) {
+    /// Kills the program if it still runs, and waits for its end.
+    pub fn end(&mut self) {
         let mut child = lock(&self.child);
         // An error means that it has ended and was waited for.
         let _ = child.kill();
@@ -291,6 +286,18 @@ pub fn run_command(
 fn outputs(mut connector: Connector, deadline: Duration) -> (i32, String, Vec<String>) {
     let code = connector.wait_exit(deadline);
     (code, connector.log(), connector.stdout_lines())
+}
+
+/// Cargo tells the tests where it is. An example stands in a directory beside it.
+pub fn program() -> PathBuf {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_postgres-source") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("Linux knows what runs");
+    let profile = own.parent().and_then(Path::parent);
+    profile
+        .expect("target/PROFILE/examples")
+        .join("postgres-source")
 }
 
 fn code_of(status: ExitStatus) -> i32 {

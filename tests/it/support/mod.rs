@@ -1,4 +1,5 @@
-//! What the tests stand on: real servers, a network with faults, a scripted server and the program.
+//! What the tests stand on: real servers, a network with faults, a scripted server, the program, and
+//! a torture of them all.
 #![allow(dead_code)]
 
 pub mod connector;
@@ -9,8 +10,10 @@ pub mod pipeline;
 pub mod ports;
 pub mod postgres;
 pub mod proxy;
+pub mod random;
 pub mod record;
 pub mod script;
+pub mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -98,6 +98,11 @@ impl<T: Clone> Plan<T> {
         }
     }
 
+    /// How many wait for their request.
+    pub(super) fn len(&self) -> usize {
+        self.armed.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.armed.clear();
     }

@@ -259,6 +259,12 @@ impl FluvioServer {
         self.shared.offset_faults.lock().unwrap().arm(code, when);
     }
 
+    /// How many faults still wait for the request that they are for.
+    pub fn armed_faults(&self) -> usize {
+        self.shared.produce_faults.lock().unwrap().len()
+            + self.shared.offset_faults.lock().unwrap().len()
+    }
+
     /// Forgets every fault that still waits, thaws, and leads and accepts as usual. A connection
     /// that a fault has silenced stays silent.
     pub fn clear_faults(&self) {

@@ -1,0 +1,32 @@
+//! Fault after fault, drawn at random from fixed seeds; and the topic equals the journal.
+
+use crate::support::torture::{Round, round};
+
+/// Ten faults; the changes are fewer than a program without optimization can take.
+fn ten_faults(seed: u64) {
+    let result = round(Round {
+        seed,
+        faults: 10,
+        until: None,
+        rate: 1000,
+    });
+    match result {
+        Ok(tally) => println!("{tally}"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[test]
+fn ten_faults_of_seed_1() {
+    ten_faults(1);
+}
+
+#[test]
+fn ten_faults_of_seed_2() {
+    ten_faults(2);
+}
+
+#[test]
+fn ten_faults_of_seed_3() {
+    ten_faults(3);
+}

@@ -1,0 +1,81 @@
+//! The torture by hand: rounds of faults until there were enough of them.
+//!
+//! It ends with 0 when everything was delivered exactly once, and with 1 when not.
+#![allow(missing_docs)]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use argh::FromArgs;
+
+use crate::support::torture::{Round, Tally, round};
+
+/// A round has servers of its own. Its topic is kept in memory, so it is not to be endless.
+const FAULTS_A_ROUND: usize = 50;
+
+const DEFAULT_FAULTS: usize = 100;
+
+/// Breaks everything around the program while it runs, and checks that every committed change is in
+/// the topic exactly once.
+#[derive(FromArgs)]
+struct Arguments {
+    /// no fault begins after so many seconds
+    #[argh(option)]
+    seconds: Option<u64>,
+
+    /// how many faults; 100 if nothing is said
+    #[argh(option)]
+    faults: Option<usize>,
+
+    /// what the faults are drawn from; each round after the first adds 1
+    #[argh(option)]
+    seed: Option<u64>,
+
+    /// about how many changes are written in a second
+    #[argh(option, default = "3000")]
+    rate: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = argh::from_env();
+    let seed = arguments.seed.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        // Rounds count up from it: the next run is to have other ones.
+        now.map_or(1, |now| now.as_secs() * 1000)
+    });
+    let until = arguments
+        .seconds
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let faults = match (arguments.faults, until) {
+        (Some(faults), _) => faults,
+        (None, Some(_)) => usize::MAX,
+        (None, None) => DEFAULT_FAULTS,
+    };
+    println!("the seed is {seed}");
+    let mut total = Tally::default();
+    for number in 0.. {
+        let left = faults - total.faults();
+        if left == 0 || until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        let result = round(Round {
+            seed: seed + number,
+            faults: left.min(FAULTS_A_ROUND),
+            until,
+            rate: arguments.rate,
+        });
+        match result {
+            Ok(tally) => total.add(tally),
+            Err(failure) => {
+                println!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{total}");
+    println!("every committed change is in its topic exactly once");
+    ExitCode::SUCCESS
+}
