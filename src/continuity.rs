@@ -12,9 +12,9 @@ use crate::sink::fluvio::reader::Bounds;
 use crate::state::Known;
 
 /// The ways out of every gap.
-const WAYS_OUT: &str = "if it was a mistake, undo it and start again: nothing was confirmed; else \
-    accept what is lost with \"postgres-source accept-gap --config FILE --reason TEXT\", and copy \
-    the tables anew if consumers need what is missing";
+const WAYS_OUT: &str = "if it was a mistake, undo it and start again; else accept what is lost with \
+    \"postgres-source accept-gap --config FILE --reason TEXT\", and copy the tables anew if consumers \
+    need what is missing";
 
 /// An error of this kind, with the ways out.
 pub fn gap(message: impl Into<String>) -> Error {
@@ -98,6 +98,11 @@ pub fn check_own(slot: &Slot, database: &str) -> Result<()> {
 /// The slot and what is known of it from before.
 pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
     let Some(known) = known else { return Ok(()) };
+    if let Some(found) = &known.gap {
+        return Err(gap(format!(
+            "a gap was found before and not accepted since: {found}"
+        )));
+    }
     let (system, confirmed) = (&source.system, source.slot.confirmed());
     if known.system_identifier != system.identifier {
         return Err(gap(format!(
@@ -247,7 +252,11 @@ mod tests {
         Topic {
             name: "t",
             partition: 0,
-            bounds: Bounds { start: 0, end },
+            bounds: Bounds {
+                start: 0,
+                end,
+                stable: end,
+            },
             tail,
         }
     }
@@ -342,7 +351,11 @@ mod tests {
         };
         assert!(error(Some(&known), moved).contains("into partition 0 of the topic t"));
         let evicted = Topic {
-            bounds: Bounds { start: 9, end: 9 },
+            bounds: Bounds {
+                start: 9,
+                end: 9,
+                stable: 9,
+            },
             ..topic(9, Tail::Empty)
         };
         assert!(error(None, evicted).contains("retention"));

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 use crate::error::{Context, Result};
 use crate::event::{Batch, Envelope};
 use crate::pg::pgoutput;
-use crate::pg::replication::{Message, ReplicationStream, Reply};
+use crate::pg::replication::{Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
 use crate::progress::{Progress, Stored};
 use crate::relation::Catalog;
@@ -21,9 +21,6 @@ use crate::resume::{Dropped, Resume, Verdict};
 use crate::signals::Signals;
 use crate::state::Memory;
 use crate::summary::Summary;
-
-/// How long one read waits: how soon a signal, or a producer that ended, is noticed.
-const POLL: Duration = Duration::from_millis(100);
 
 /// A walsender tries to send each row by itself, and a reader that is always there makes it pay for
 /// a packet each time. While data keeps coming, reads are this far apart: more than half of the
@@ -48,12 +45,12 @@ pub enum Ending {
     ProducerEnded,
 }
 
-/// How far a stop got.
-#[derive(Debug, PartialEq, Eq)]
+/// Whether the producer has ended with the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
     /// The producer has ended: everything is stored, or it knows why not.
     Whole,
-    /// It is still waiting for its sink.
+    /// It is still waiting for its sink; only a stop leaves it at that.
     InPart,
 }
 
@@ -121,9 +118,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads until something ends it.
-    pub fn run(&mut self, signals: &Signals) -> Result<Ending> {
-        self.stream.set_read_timeout(POLL)?;
+    /// Reads until something ends it, waits for the producer to store what it has, confirms that and
+    /// ends the stream, which gives the slot back at once.
+    pub fn run(mut self, signals: &Signals) -> (Result<Ending>, Drained) {
+        let mut read = self.read(signals);
+        self.batches = None;
+        let drained = self.drain(signals, &mut read);
+        let ended = read.and_then(|ending| {
+            self.report()?;
+            self.stream.end()?;
+            Ok(ending)
+        });
+        if let Ok(Ending::Stopped) = ended {
+            log::info!("stopped; confirmed up to {}", self.position.confirmed());
+        }
+        (ended, drained)
+    }
+
+    fn read(&mut self, signals: &Signals) -> Result<Ending> {
         loop {
             let ending = self.take_what_arrived(signals)?;
             if let Some(ending) = ending.or_else(|| self.producer_ended()) {
@@ -271,39 +283,32 @@ impl<'a> Reader<'a> {
             self.position.confirm(confirmed.lsn);
         }
         let confirmed = self.position.confirmed();
-        self.stream.send_status(confirmed, Reply::NotNeeded)?;
+        self.stream.send_status(confirmed)?;
         self.status_sent = Instant::now();
         Ok(())
     }
 
-    /// After a stop: waits for the producer to store what it has, confirms it and ends the stream.
-    /// What is not stored in time is not confirmed, and comes again.
-    pub fn finish(mut self) -> Result<Drained> {
-        self.batches = None;
-        let deadline = Instant::now() + STOP_GRACE;
-        let mut drained = Drained::Whole;
+    /// Waits for the producer to store what it has, reporting as long as the stream is there. After
+    /// a stop it waits no longer than the grace allows: what is not stored then is not confirmed,
+    /// and comes again.
+    fn drain(&mut self, signals: &Signals, read: &mut Result<Ending>) -> Drained {
+        let mut stopping_since = None;
         while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
-            if Instant::now() >= deadline {
+            if read.is_ok()
+                && let Err(error) = self.report_if_due()
+            {
+                *read = Err(error);
+            }
+            if signals.stop_requested()
+                && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE
+            {
                 log::warn!(
                     "stopping although the sink has not stored everything: the rest will be sent again"
                 );
-                drained = Drained::InPart;
-                break;
+                return Drained::InPart;
             }
-            self.report_if_due()?;
         }
-        self.report()?;
-        self.stream.end()?;
-        log::info!("stopped; confirmed up to {}", self.position.confirmed());
-        Ok(drained)
-    }
-
-    /// After the producer failed: confirms what it had stored, so that it need not come again, and
-    /// ends the stream. The producer's error is the one that counts.
-    pub fn abandon(mut self) {
-        if let Err(error) = self.report().and_then(|()| self.stream.end()) {
-            log::debug!("{error}");
-        }
+        Drained::Whole
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Known {
     pub confirmed: Lsn,
     /// The topic's end when everything up to there was stored.
     pub offset: i64,
+    /// A gap that was found while streaming: it stays until it is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
     /// Gaps that an operator accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
@@ -118,11 +121,6 @@ impl Memory {
         self.known.as_ref()
     }
 
-    /// Whether it outlives this process.
-    pub fn is_durable(&self) -> bool {
-        self.file.is_some()
-    }
-
     /// Records before this offset do not matter.
     pub fn first_offset(&self) -> i64 {
         self.known.as_ref().map_or(0, |known| known.first_offset)
@@ -143,11 +141,26 @@ impl Memory {
         self.save()
     }
 
-    /// An operator gives up what was before.
-    pub fn accept(&mut self, identity: Identity, stored: Stored, accepted: Accepted) -> Result<()> {
+    /// An operator gives up what was before: slot and topic meet at `stored` from now on, and the
+    /// topic's records count from `first_offset` on.
+    pub fn accept(
+        &mut self,
+        identity: Identity,
+        stored: Stored,
+        first_offset: i64,
+        accepted: Accepted,
+    ) -> Result<()> {
         let mut all = self.known.take().map_or(Vec::new(), |known| known.accepted);
         all.push(accepted);
-        self.known = Some(Known::new(identity, stored, stored.offset, all));
+        self.known = Some(Known::new(identity, stored, first_offset, all));
+        self.save()
+    }
+
+    /// A gap that starting again would not find.
+    pub fn note_gap(&mut self, gap: &str) -> Result<()> {
+        if let Some(known) = &mut self.known {
+            known.gap = Some(gap.to_owned());
+        }
         self.save()
     }
 
@@ -188,6 +201,7 @@ impl Known {
             first_offset,
             confirmed: stored.lsn,
             offset: stored.offset,
+            gap: None,
             accepted,
         }
     }
@@ -278,7 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = Some(directory.path());
         let mut memory = Memory::load(path, "s").unwrap();
-        assert!(memory.known().is_none() && memory.is_durable());
+        assert!(memory.known().is_none());
         memory.begin(identity(), stored(10, 3)).unwrap();
         memory.confirm(stored(20, 6)).unwrap();
         memory.confirm(stored(15, 5)).unwrap();
@@ -318,7 +332,7 @@ mod tests {
             gap: "g".into(),
         };
         memory
-            .accept(identity(), stored(9, 4), accepted.clone())
+            .accept(identity(), stored(9, 4), 4, accepted.clone())
             .unwrap();
         memory.begin(identity(), stored(10, 8)).unwrap();
         assert_eq!(memory.first_offset(), 4);

@@ -6,10 +6,11 @@ use fluvio_protocol::link::ErrorCode;
 
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::fluvio::{Close, Fault, When};
-use crate::support::load::{Load, Random, under_load};
+use crate::support::load::{Load, under_load};
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Postgres, Stop};
 use crate::support::proxy::{Direction, End, Proxy};
+use crate::support::random::Random;
 
 const STREAMS: &str = "streaming from";
 const TRIES_AGAIN: &str = "trying again in";
@@ -230,7 +231,7 @@ fn faults_in_any_order() {
     let mut connector = spawn();
     connector.wait_log(STREAMS, DEADLINE);
     under_load(&pipeline, 10, |load| {
-        let mut random = Random(10);
+        let mut random = Random::new(10);
         for _ in 0..60 {
             let bytes = random.below(5000);
             match random.below(8) {
