@@ -2,8 +2,8 @@
 #![allow(dead_code)]
 
 mod config_file;
-mod leash;
-mod lines;
+pub mod leash;
+pub mod lines;
 pub mod process;
 
 pub use config_file::ConfigFile;
@@ -289,7 +289,7 @@ fn outputs(mut connector: Connector, deadline: Duration) -> (i32, String, Vec<St
 }
 
 /// Cargo tells the tests where it is. An example stands in a directory beside it.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(path) = option_env!("CARGO_BIN_EXE_postgres-source") {
         return path.into();
     }

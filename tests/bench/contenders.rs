@@ -1,0 +1,207 @@
+//! Who reads the WAL, and where to.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use postgres_source::lsn::Lsn;
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::fluvio::Fluvio;
+use crate::support::connector::leash::{Leash, temp_dir};
+use crate::support::connector::{ConfigFile, URL_VARIABLE, program};
+use crate::support::postgres::{Database, PASSWORD, Postgres};
+
+/// The publication of all tables, in each database.
+pub const PUBLICATION: &str = "bench";
+
+/// A reader of a replication slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// PostgreSQL's own client, which writes the messages of pgoutput as they come.
+    RecvLogical,
+    /// The same with the plugin that makes JSON within the server.
+    Wal2json,
+    /// This program, to standard output.
+    Stdout,
+    /// This program, into a topic.
+    Topic,
+}
+
+/// What it reads.
+pub struct Source<'a> {
+    pub database: &'a Database,
+    pub slot: &'a str,
+    /// Where pg_recvlogical ends; it goes on without.
+    pub end: Option<u64>,
+}
+
+/// Where its records go.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// Standard output goes here.
+    pub stdout: Output,
+    pub fluvio: Option<&'a Fluvio>,
+    pub topic: &'a str,
+    /// How often the stored position is reported.
+    pub status_interval: &'a str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    Null,
+    Pipe,
+}
+
+/// A contender that runs. It is killed on drop and also when this process dies.
+pub struct Running {
+    pub child: Child,
+    dir: TempDir,
+    _config: ConfigFile,
+    _leash: Leash,
+}
+
+impl Contender {
+    pub const ALL: [Contender; 4] = [
+        Contender::RecvLogical,
+        Contender::Wal2json,
+        Contender::Stdout,
+        Contender::Topic,
+    ];
+
+    /// Its name on the command line and in the names of slots.
+    pub fn name(self) -> &'static str {
+        match self {
+            Contender::RecvLogical => "pg_recvlogical",
+            Contender::Wal2json => "wal2json",
+            Contender::Stdout => "stdout",
+            Contender::Topic => "topic",
+        }
+    }
+
+    /// Its name in the results.
+    pub fn title(self) -> &'static str {
+        match self {
+            Contender::RecvLogical => "pg_recvlogical, pgoutput raw",
+            Contender::Wal2json => "pg_recvlogical, wal2json format 2",
+            Contender::Stdout => "postgres-source to standard output",
+            Contender::Topic => "postgres-source into Fluvio",
+        }
+    }
+
+    /// The plugin of its slot.
+    pub fn plugin(self) -> &'static str {
+        match self {
+            Contender::Wal2json => "wal2json",
+            Contender::RecvLogical | Contender::Stdout | Contender::Topic => "pgoutput",
+        }
+    }
+
+    /// Whether it is this program, which has read everything when the slot says so and then waits
+    /// for more. The others end when they have.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Contender::Stdout | Contender::Topic)
+    }
+
+    /// Starts it. All come over TCP on the loopback interface, with the same password.
+    pub fn start(self, source: &Source<'_>, destination: &Destination<'_>) -> Result<Running> {
+        let dir = temp_dir("contender-");
+        let mut config = ConfigFile::new(destination.topic, PUBLICATION, source.slot)
+            .set("status_interval", destination.status_interval);
+        if let Some(fluvio) = destination.fluvio {
+            config = config.fluvio("endpoint", &fluvio.sc_addr);
+        }
+        let mut command = match self {
+            Contender::RecvLogical | Contender::Wal2json => self.recvlogical(source),
+            Contender::Stdout | Contender::Topic => self.postgres_source(source, &config),
+        };
+        let log = log_file(&dir);
+        let log = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let child = command
+            .env("HOME", dir.path())
+            .stdin(Stdio::null())
+            .stdout(match destination.stdout {
+                Output::Null => Stdio::null(),
+                Output::Pipe => Stdio::piped(),
+            })
+            .stderr(log)
+            .spawn()
+            .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+        let leash = Leash::hold(child.id());
+        Ok(Running {
+            child,
+            dir,
+            _config: config,
+            _leash: leash,
+        })
+    }
+
+    fn recvlogical(self, source: &Source<'_>) -> Command {
+        let mut command = without_settings(Postgres::bin_dir().join("pg_recvlogical"));
+        command
+            .env("PGPASSWORD", PASSWORD)
+            .args(["--start", "--no-loop", "--file=-"])
+            .args(["--host=127.0.0.1", "--username=postgres"])
+            .arg(format!("--port={}", source.database.port()))
+            .arg(format!("--dbname={}", source.database.name()))
+            .arg(format!("--slot={}", source.slot));
+        match self {
+            Contender::Wal2json => command.arg("--option=format-version=2"),
+            _ => command
+                .arg("--option=proto_version=1")
+                .arg(format!("--option=publication_names={PUBLICATION}")),
+        };
+        if let Some(end) = source.end {
+            command.arg(format!("--endpos={}", Lsn(end)));
+        }
+        command
+    }
+
+    fn postgres_source(self, source: &Source<'_>, config: &ConfigFile) -> Command {
+        let mut command = without_settings(program());
+        command
+            .env(URL_VARIABLE, source.database.url())
+            .args(["run", "--once", "--config"])
+            .arg(config.path());
+        if self == Contender::Stdout {
+            command.arg("--stdout");
+        }
+        command
+    }
+}
+
+impl Running {
+    /// What it wrote to standard error.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(log_file(&self.dir)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error means that it has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn log_file(dir: &TempDir) -> PathBuf {
+    dir.path().join("log")
+}
+
+/// A command that the settings of whoever measures do not reach.
+fn without_settings(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_setting = ["PG", "FLUVIO", "FLV", "RUST_LOG"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
+        if is_setting {
+            command.env_remove(&name);
+        }
+    }
+    command
+}

@@ -1,0 +1,107 @@
+//! The cluster that records go to: the tests' server in a process of its own, or a real one.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::support::connector::leash::Leash;
+use crate::support::connector::lines::Lines;
+use crate::support::fluvio::{Cluster, delete_topic, end_offset};
+
+/// The server is up at once, or never.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// It ends at once, or is killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+
+/// What stands before and after the address in the server's first line.
+const BEFORE_ADDRESS: &str = "for development on ";
+const AFTER_ADDRESS: &str = ",";
+
+/// A cluster.
+pub struct Fluvio {
+    pub sc_addr: String,
+    /// None for a real cluster.
+    server: Option<Server>,
+}
+
+/// The server, in a process of its own so that its work is not taken for that of this one. It ends
+/// with its standard input.
+struct Server {
+    child: Child,
+    _leash: Leash,
+}
+
+impl Fluvio {
+    /// The real cluster that `FLUVIO_TEST_SC` names, else a new server.
+    pub fn start() -> Result<Fluvio> {
+        if let Ok(sc_addr) = std::env::var("FLUVIO_TEST_SC")
+            && !sc_addr.is_empty()
+        {
+            let server = None;
+            return Ok(Fluvio { sc_addr, server });
+        }
+        // Cargo puts the examples into one directory.
+        let program = std::env::current_exe()
+            .map_err(|e| format!("this program: {e}"))?
+            .with_file_name("fluvio-dev");
+        let mut child = Command::new(&program)
+            .args(["--sc-port", "0", "--spu-port", "0", "--until-stdin-closes"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("{}: {e}", program.display()))?;
+        let leash = Leash::hold(child.id());
+        let lines = Lines::read(child.stdout.take().expect("stdout is a pipe"));
+        let server = Server {
+            child,
+            _leash: leash,
+        };
+        let sc_addr = lines
+            .wait(START_DEADLINE, |lines| {
+                let (_, rest) = lines.first()?.split_once(BEFORE_ADDRESS)?;
+                Some(rest.split_once(AFTER_ADDRESS)?.0.to_owned())
+            })
+            .ok_or("the Fluvio for development did not start")?;
+        Ok(Fluvio {
+            sc_addr,
+            server: Some(server),
+        })
+    }
+
+    /// What it is, for the report.
+    pub fn describe(&self) -> String {
+        match self.server {
+            Some(_) => "the tests' server, in memory, in a process of its own".to_owned(),
+            None => format!("the cluster at {}", self.sc_addr),
+        }
+    }
+
+    pub fn create_topic(&self, topic: &str) {
+        Cluster::Real(self.sc_addr.clone()).create_topic(topic);
+    }
+
+    /// How many records a topic has.
+    pub fn records(&self, topic: &str) -> Result<u64> {
+        let end = end_offset(&self.sc_addr, topic).map_err(|e| format!("{topic}: {e}"))?;
+        Ok(end.unwrap_or_default().unsigned_abs())
+    }
+
+    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        delete_topic(&self.sc_addr, topic).map_err(|e| format!("{topic}: {e}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let end = Instant::now() + STOP_DEADLINE;
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(POLL);
+        }
+        // An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

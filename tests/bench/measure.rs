@@ -1,0 +1,189 @@
+//! One contender drains one slot, and what that takes.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use postgres::{Client, Statement};
+
+use crate::Result;
+use crate::contenders::{Contender, Destination, Running, Source};
+use crate::support::connector::process::signal;
+
+/// How often is looked at all processes and at the slot: often enough for a run of a second, rarely
+/// enough to take nothing from it.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Draining takes minutes where the machine is slow.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1800);
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
+/// What proc(5) calls a clock tick; Linux has a hundred a second towards programs, on every machine.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What draining a slot took.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// From the start of the process.
+    pub elapsed: Duration,
+    /// On a CPU, until its end.
+    pub reader_cpu: Duration,
+    /// The same of the server's side.
+    pub walsender_cpu: Duration,
+    pub peak_rss_kb: u64,
+}
+
+/// Looks at a slot without making a session each time.
+pub struct SlotWatch {
+    client: Client,
+    statement: Statement,
+}
+
+/// Who reads a slot, and what it has confirmed.
+struct SlotState {
+    walsender: Option<u32>,
+    confirmed: u64,
+}
+
+impl SlotWatch {
+    pub fn new(mut client: Client) -> Result<SlotWatch> {
+        // A session that makes a slot is no walsender.
+        let statement = client
+            .prepare(
+                "SELECT (SELECT pid FROM pg_stat_replication WHERE pid = active_pid), \
+                 (confirmed_flush_lsn - '0/0')::int8 \
+                 FROM pg_replication_slots WHERE slot_name = $1::text",
+            )
+            .map_err(|error| format!("{error:?}"))?;
+        Ok(SlotWatch { client, statement })
+    }
+
+    /// Whether somebody streams from the slot.
+    pub fn is_active(&mut self, slot: &str) -> Result<bool> {
+        Ok(self.look(slot)?.walsender.is_some())
+    }
+
+    fn look(&mut self, slot: &str) -> Result<SlotState> {
+        let row = self.client.query_one(&self.statement, &[&slot]);
+        let row = row.map_err(|error| format!("slot {slot}: {error:?}"))?;
+        Ok(SlotState {
+            walsender: row.get::<_, Option<i32>>(0).map(i32::unsigned_abs),
+            confirmed: row.get::<_, i64>(1).unsigned_abs(),
+        })
+    }
+}
+
+/// Runs a contender until it has read everything up to the end of `source`.
+pub fn drain(
+    contender: Contender,
+    source: &Source<'_>,
+    destination: &Destination<'_>,
+    watch: &mut SlotWatch,
+) -> Result<Sample> {
+    let end = source.end.ok_or("nothing to drain")?;
+    let started = Instant::now();
+    let mut running = contender.start(source, destination)?;
+    let pid = running.child.id();
+    let (mut walsender, mut walsender_cpu, mut peak_rss_kb) = (None, Duration::ZERO, 0);
+    let elapsed = loop {
+        let slot = watch.look(source.slot)?;
+        walsender = walsender.or(slot.walsender);
+        // It is gone soon after its reader, and its last moment counts for little.
+        walsender_cpu = walsender
+            .and_then(Process::look)
+            .map_or(walsender_cpu, |found| found.cpu.max(walsender_cpu));
+        peak_rss_kb = self::peak_rss_kb(pid).unwrap_or(peak_rss_kb);
+        let has_ended = Process::look(pid).is_none_or(|found| found.has_ended);
+        if contender.is_ours() && slot.confirmed >= end || has_ended {
+            break started.elapsed();
+        }
+        if started.elapsed() > DRAIN_DEADLINE {
+            return Err(format!(
+                "{} did not drain {} in {DRAIN_DEADLINE:?}: {}",
+                contender.name(),
+                source.slot,
+                running.log()
+            ));
+        }
+        std::thread::sleep(POLL);
+    };
+    let confirmed = watch.look(source.slot)?.confirmed;
+    let reader_cpu = stop(contender, &mut running)?;
+    if confirmed < end {
+        return Err(format!(
+            "{} ended before it had read everything: {}",
+            contender.name(),
+            running.log()
+        ));
+    }
+    Ok(Sample {
+        elapsed,
+        reader_cpu,
+        walsender_cpu,
+        peak_rss_kb,
+    })
+}
+
+/// Ends a contender that has not ended by itself, in order; the CPU time of its whole life.
+pub fn stop(contender: Contender, running: &mut Running) -> Result<Duration> {
+    let pid = running.child.id();
+    let end = Instant::now() + STOP_DEADLINE;
+    let mut is_told = false;
+    // An ended process can be looked at until somebody waits for it.
+    let cpu = loop {
+        let found = Process::look(pid).ok_or("a child is not waited for elsewhere")?;
+        if found.has_ended {
+            break found.cpu;
+        }
+        if !is_told {
+            // Of older versions pg_recvlogical knows only this one.
+            signal(pid, "INT");
+            is_told = true;
+        }
+        if Instant::now() >= end {
+            return Err(format!(
+                "{} did not stop: {}",
+                contender.name(),
+                running.log()
+            ));
+        }
+        std::thread::sleep(POLL);
+    };
+    let status = running.child.wait().map_err(|e| e.to_string())?;
+    match status.success() {
+        true => Ok(cpu),
+        false => Err(format!("{}, {status}: {}", contender.name(), running.log())),
+    }
+}
+
+/// What /proc/PID/stat says.
+struct Process {
+    has_ended: bool,
+    /// User and system.
+    cpu: Duration,
+}
+
+impl Process {
+    /// None when it is gone.
+    fn look(pid: u32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name of the program, field 2, may contain anything; the last parenthesis ends it.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let mut fields = fields.split(' ');
+        let state = fields.next()?;
+        let user: u32 = fields.nth(10)?.parse().ok()?;
+        let system: u32 = fields.next()?.parse().ok()?;
+        Some(Process {
+            has_ended: matches!(state, "Z" | "X"),
+            cpu: TICK * (user + system),
+        })
+    }
+}
+
+/// None when the process has ended.
+fn peak_rss_kb(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
