@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Two threads and one direction. Each owns its socket; nothing is shared but the channel and one
-//! number, the position up to which everything is stored. Only that is confirmed to PostgreSQL, so
-//! whatever dies, what was not stored comes again. A session that fails is thrown away whole and
-//! opened anew; the only memory is the slot and the topic.
+//! position, up to which everything is stored. Only that is confirmed to PostgreSQL, so whatever
+//! dies, what was not stored comes again; and what the topic has of it already is dropped. A session
+//! that fails is thrown away whole and opened anew. The memory is the slot and the end of the topic;
+//! a small file, if there is a place for one, only notices what was changed behind their backs.
 //!
 //! What the program does not do: copy the rows that are there when it starts, transform records,
 //! or decode a transaction before it is committed.
@@ -28,15 +29,18 @@
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
 //! | [`pg`] | the blocking replication client, of use by itself |
 //! | [`relation`], [`event`] | tables as the server described them; batches of events |
-//! | [`json`] | the record of an event |
+//! | [`json`], [`record`] | the record of an event, and its place in the stream read back |
 //! | [`sink`] | where records go: a topic, or standard output |
-//! | [`progress`] | the one number that goes back |
+//! | [`progress`] | what goes back: how far the stream is stored |
 //! | [`config`] | the YAML file → a valid, typed configuration |
-//! | [`setup`] | making the publication and the slot |
-//! | [`signals`] | SIGTERM and SIGINT |
+//! | [`setup`], [`signals`] | making publication and slot; SIGTERM and SIGINT |
 //! | [`position`], [`summary`] | where the reader is and what it may confirm; its log line |
+//! | [`resume`] | what comes again and is dropped, to the row |
+//! | [`state`], [`continuity`] | what is known of slot and topic, and whether they meet |
+//! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
-//! | [`run`] | one session, and the only retry loop |
+//! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
+//! | [`accept`], [`verify`] | the other verbs |
 
 pub mod accept;
 pub mod config;

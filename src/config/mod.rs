@@ -1,6 +1,6 @@
 //! The YAML file as written → a valid, typed [`Config`].
 //!
-//! [`file`] is what the file may say, [`value`] how a value is read, [`secret`] where the database
+//! [`mod@file`] is what the file may say, [`value`] how a value is read, [`secret`] where the database
 //! URL comes from. This module resolves them and the environment into what the program runs with.
 
 pub mod file;

@@ -1,37 +1,25 @@
-//! One session: both sides opened and found to meet, and the two threads between them.
+//! Opening both sides, and finding that they meet.
 //!
 //! Fluvio is opened first, so that a dead one does not hold the slot. Then START_REPLICATION takes
 //! the slot: from that moment nobody else can stream from it, and only then the topic's end is read.
 
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
+use super::{Opened, Output, Program};
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
-use crate::error::{Context, Error, Kind, Result};
-use crate::event::{Batch, Envelope};
+use crate::error::{Context, Error, Result};
+use crate::event::Envelope;
 use crate::lsn::Lsn;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream};
-use crate::pg::target::Target;
-use crate::producer::Producer;
-use crate::progress::{Progress, Stored};
-use crate::reader::{Drained, Ending, Parts, Reader};
+use crate::progress::Stored;
 use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
 use crate::setup::{self, Plan};
-use crate::signals::Signals;
 use crate::sink::fluvio::Partition;
 use crate::sink::stdout::Lines;
-use crate::sink::{InDoubt, Sink};
-use crate::state::{Accepted, Identity, Memory};
 use crate::tail::TailReader;
-
-/// Batches that may wait between the threads. One is being filled and one worked on besides.
-const CHANNEL_BATCHES: usize = 2;
 
 /// How long a topic must be still, at the least, before its end counts: a former process may have
 /// sent something that its server has not taken yet.
@@ -39,45 +27,10 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 /// The same when the process has just started: one before it may have been killed a moment ago, with
 /// more on its way.
-const FIRST_SETTLE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_SETTLE: Duration = Duration::from_secs(1);
 
 /// A server that was so slow to answer may be just as slow to store what it was sent before.
 const SETTLE_FACTOR: u32 = 10;
-
-/// Where the records go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// The configured topic.
-    Topic,
-    /// Standard output.
-    Stdout,
-}
-
-/// What lives longer than a session.
-pub struct Program<'a> {
-    config: &'a Config,
-    output: Output,
-    target: Target,
-    memory: Memory,
-    /// Records that the last session sent and that may be stored or not.
-    in_doubt: Option<InDoubt>,
-    /// How long the topic must be still although nothing of this process is in doubt.
-    least_settle: Duration,
-    /// Only the first session makes what is missing.
-    is_set_up: bool,
-}
-
-/// Both sides, ready to stream.
-pub struct Opened {
-    sink: Box<dyn Sink>,
-    stream: ReplicationStream,
-    resume: Resume,
-    /// What the slot was confirmed at.
-    confirmed: Lsn,
-    /// What is stored already.
-    stored: Stored,
-    status_interval: Duration,
-}
 
 impl Opened {
     /// Reads until what the topic ends with has come again, writes and confirms nothing, and gives
@@ -115,63 +68,6 @@ impl Opened {
 }
 
 impl<'a> Program<'a> {
-    /// Checks what can be checked without connecting.
-    pub fn new(config: &'a Config, output: Output) -> Result<Self> {
-        let application = format!("postgres-source/{}", config.name);
-        let target = Target::parse(config.database_url.expose(), &application)?;
-        // The file is about the topic; standard output has no end that could be known.
-        let state_dir = config
-            .state_dir
-            .as_deref()
-            .filter(|_| output == Output::Topic);
-        let memory = Memory::load(state_dir, &config.slot)?;
-        Ok(Program {
-            config,
-            output,
-            target,
-            memory,
-            in_doubt: None,
-            least_settle: FIRST_SETTLE,
-            is_set_up: false,
-        })
-    }
-
-    /// One session; and whether it proved to work: it stored something, or lived for long.
-    pub fn session(&mut self, signals: &Signals) -> (Result<()>, bool) {
-        let opened = match self.open() {
-            Ok(opened) => opened,
-            Err(error) => return (Err(error), false),
-        };
-        let _under_way = signals.under_way();
-        self.announce(&opened);
-        let (before, begun) = (opened.stored, Instant::now());
-        let progress = Arc::new(Progress::starting_at(before));
-        let result = self.stream(opened, &progress, signals);
-        let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
-        (result, proved)
-    }
-
-    fn announce(&self, opened: &Opened) {
-        let Config {
-            publication, slot, ..
-        } = self.config;
-        let to = match self.output {
-            Output::Topic => {
-                let (topic, partition) = (&self.config.fluvio.topic, self.config.fluvio.partition);
-                format!(
-                    "topic {topic}, partition {partition}, offset {}",
-                    opened.stored.offset
-                )
-            }
-            Output::Stdout => "standard output".to_owned(),
-        };
-        log::info!(
-            "streaming from {}, slot {slot}, publication {publication}, from {} to {to}",
-            opened.stream.endpoint(),
-            opened.confirmed,
-        );
-    }
-
     /// Opens both sides and finds that they meet.
     pub fn open(&mut self) -> Result<Opened> {
         match self.output {
@@ -352,7 +248,12 @@ impl<'a> Program<'a> {
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
         let in_doubt = self.in_doubt.as_ref();
-        let patience = in_doubt.map_or(self.least_settle, |in_doubt| in_doubt.settle);
+        let least = if partition.bounds().end > 0 {
+            self.least_settle
+        } else {
+            SETTLE
+        };
+        let patience = in_doubt.map_or(least, |in_doubt| in_doubt.settle);
         let longest = self.config.fluvio.timeout.max(SETTLE);
         let settle = (partition.slowest() * SETTLE_FACTOR)
             .max(patience)
@@ -390,145 +291,7 @@ impl<'a> Program<'a> {
             tail: found,
         })
     }
-
-    /// Whom this program connects to.
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// A new connection in replication mode.
-    pub fn connect_anew(&self) -> Result<ReplicationConnection> {
-        ReplicationConnection::connect(&self.target)
-    }
-
-    /// Writes down that slot and topic meet at `stored` from now on.
-    pub fn accept(
-        &mut self,
-        source: &Source,
-        stored: Stored,
-        first_offset: i64,
-        accepted: Accepted,
-    ) -> Result<()> {
-        let identity = self.identity(source);
-        self.memory.accept(identity, stored, first_offset, accepted)
-    }
-
-    /// Records of the topic before this offset do not matter.
-    pub fn first_offset(&self) -> i64 {
-        self.memory.first_offset()
-    }
-
-    fn identity(&self, source: &Source) -> Identity {
-        Identity {
-            system_identifier: source.system.identifier.clone(),
-            timeline: source.system.timeline,
-            publication_oid: source.publication_oid,
-            slot: self.config.slot.clone(),
-            topic: self.config.fluvio.topic.clone(),
-            partition: self.config.fluvio.partition,
-        }
-    }
-
-    /// Runs the two threads until one of them ends.
-    fn stream(
-        &mut self,
-        opened: Opened,
-        progress: &Arc<Progress>,
-        signals: &Signals,
-    ) -> Result<()> {
-        let (batches, inbox) = bounded(CHANNEL_BATCHES);
-        let (running, ended) = bounded(0);
-        let producer = self.spawn_producer(opened.sink, Arc::clone(progress), inbox, running)?;
-        let reader = Reader::new(Parts {
-            stream: opened.stream,
-            batches,
-            producer: ended,
-            progress,
-            memory: &mut self.memory,
-            resume: opened.resume,
-            confirmed: Stored {
-                lsn: opened.confirmed,
-                offset: 0,
-            },
-            status_interval: opened.status_interval,
-            confirm_delay: self.config.confirm_delay,
-        });
-        let (read, drained) = reader.run(signals);
-        let read = read.map_err(|error| {
-            continuity::with_ways_out(error).at(format!("replication slot {}", self.config.slot))
-        });
-        // No session may begin before the producer has ended. What it still waits for after a stop
-        // ends with the process.
-        let stored = match drained {
-            Drained::Whole => self.join(producer),
-            Drained::InPart => Ok(()),
-        };
-        let result = outcome(read, stored);
-        self.remember(result)
-    }
-
-    /// A gap that was found while streaming does not go away by starting again.
-    fn remember(&mut self, result: Result<()>) -> Result<()> {
-        if let Err(error) = &result
-            && error.kind() == Kind::Gap
-        {
-            self.memory.note_gap(&error.message())?;
-        }
-        result
-    }
-
-    fn spawn_producer(
-        &self,
-        sink: Box<dyn Sink>,
-        progress: Arc<Progress>,
-        inbox: Receiver<Batch>,
-        running: Sender<()>,
-    ) -> Result<ProducerThread> {
-        let (raw_text, linger) = (self.config.raw_text, self.config.linger);
-        let producer = move || {
-            let _running = running;
-            Producer {
-                sink,
-                raw_text,
-                linger,
-                progress: &progress,
-            }
-            .run(&inbox)
-        };
-        let thread = thread::Builder::new().name("producer".to_owned());
-        thread
-            .spawn(producer)
-            .map_err(|e| Error::unreachable("cannot start a thread").with_source(e))
-    }
-
-    fn join(&mut self, producer: ProducerThread) -> Result<()> {
-        match producer.join() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err((error, in_doubt))) => {
-                self.in_doubt = in_doubt;
-                Err(error)
-            }
-            Err(_) => Err(Error::new(Kind::Bug, "the producer panicked")),
-        }
-    }
 }
-
-/// Of two errors, the one that trying again does not mend is the one that counts.
-fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<()> {
-    let (error, also) = match (read, stored) {
-        (Ok(Ending::Stopped), Ok(())) => return Ok(()),
-        (Ok(Ending::ProducerEnded), Ok(())) => {
-            return Err(Error::new(Kind::Bug, "the producer ended without an error"));
-        }
-        (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
-        (Err(read), Err(stored)) if stored.kind().is_transient() => (read, stored),
-        (Err(read), Err(stored)) => (stored, read),
-    };
-    log::warn!("{also}");
-    Err(error)
-}
-
-type ProducerThread = JoinHandle<Result<(), (Error, Option<InDoubt>)>>;
 
 /// What the topic must keep of what is confirmed. What it has beyond that may go missing again
 /// without a loss, and where that begins is not known.
