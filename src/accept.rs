@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
 use crate::progress::Stored;
-use crate::session::{Output, Program};
+use crate::session::{Opened, Output, Program};
 use crate::sink::fluvio::Partition;
 use crate::state::Accepted;
 
@@ -24,48 +24,63 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
         ));
     }
     let mut program = Program::new(config, Output::Topic)?;
-    let gap = match program.open() {
-        Ok(opened) => {
-            opened.end()?;
-            log::info!("slot and topic meet: there is no gap to accept");
-            return Ok(());
-        }
-        Err(error) if error.kind() == Kind::Gap => error.without_hint().to_string(),
-        Err(error) => return Err(error),
+    let Some(gap) = find_gap(&mut program)? else {
+        log::info!("slot and topic meet: there is no gap to accept");
+        return Ok(());
     };
     log::warn!("giving up what is missing: {gap}; reason: {reason}");
-    let end = Partition::open(config.fluvio.clone())?.bounds().end;
-    let mut connection = program.connect_anew()?;
-    remove_useless_slot(&mut connection, config)?;
-    program.set_up(&connection)?;
-    let source = program.find(&mut connection)?;
-    continuity::check_slot(&source.slot, program.target().database())?;
-    let stored = Stored {
-        lsn: source.slot.confirmed(),
-        offset: end,
-    };
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let accepted = Accepted {
         at,
         reason: reason.to_owned(),
         gap,
     };
-    program.accept(&source, stored, accepted)?;
+    let end = Partition::open(config.fluvio.clone())?.bounds().end;
+    let mut connection = program.connect_anew()?;
+    remove_useless_slot(&mut connection, config, program.target().database())?;
+    program.set_up(&connection)?;
+    let source = program.find(&mut connection)?;
+    continuity::check_slot(&source.slot, program.target().database())?;
+    drop(connection);
+    let stored = Stored {
+        lsn: source.slot.confirmed(),
+        offset: end,
+    };
+    let before = program.first_offset();
+    program.accept(&source, stored, before, accepted.clone())?;
+    // What the topic ends with may be of use still: then what it has does not come twice.
+    if let Some(gap) = find_gap(&mut program)? {
+        log::warn!("what the topic has is not looked at any more: {gap}");
+        program.accept(&source, stored, end, accepted)?;
+    }
     log::warn!(
-        "accepted: the next run continues with the changes after {} at offset {end} of {}; what the \
-         topic has before is not looked at any more",
+        "accepted: the next run continues with the changes after {} at offset {end} of {}",
         stored.lsn,
         config.fluvio.place()
     );
     Ok(())
 }
 
+/// Opens both sides as a session does, and gives the slot back.
+fn find_gap(program: &mut Program<'_>) -> Result<Option<String>> {
+    match program.open().and_then(Opened::prove) {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == Kind::Gap => Ok(Some(error.message())),
+        Err(error) => Err(error),
+    }
+}
+
 /// A slot that the server has invalidated holds nothing but its name.
-fn remove_useless_slot(connection: &mut ReplicationConnection, config: &Config) -> Result<()> {
+fn remove_useless_slot(
+    connection: &mut ReplicationConnection,
+    config: &Config,
+    database: &str,
+) -> Result<()> {
     let slot = &config.slot;
     let Some(found) = connection.slot(slot)? else {
         return Ok(());
     };
+    continuity::check_own(&found, database)?;
     if found.invalidated().is_none() {
         return Ok(());
     }

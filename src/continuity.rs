@@ -12,13 +12,21 @@ use crate::sink::fluvio::reader::Bounds;
 use crate::state::Known;
 
 /// The ways out of every gap.
-const WAYS_OUT: &str = "if it was a mistake, undo it and start again: nothing was confirmed; else \
-    accept what is lost with \"postgres-source accept-gap --config FILE --reason TEXT\", and copy \
-    the tables anew if consumers need what is missing";
+const WAYS_OUT: &str = "if it was a mistake, undo it and start again; else accept what is lost with \
+    \"postgres-source accept-gap --config FILE --reason TEXT\", and copy the tables anew if consumers \
+    need what is missing";
 
 /// An error of this kind, with the ways out.
 pub fn gap(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message).with_hint(WAYS_OUT)
+}
+
+/// A gap that was found while streaming has the same ways out.
+pub fn with_ways_out(error: Error) -> Error {
+    match (error.kind(), error.hint()) {
+        (Kind::Gap, None) => error.with_hint(WAYS_OUT),
+        _ => error,
+    }
 }
 
 /// A slot that no acceptance makes this program's own.
@@ -36,7 +44,8 @@ pub struct Source {
     pub slot: Slot,
     /// The publication's OID.
     pub publication_oid: u32,
-    /// Where the cluster left the timeline that is known, if it has left it.
+    /// Where the cluster left the timeline that is known, if it is on a later one; at zero when it
+    /// never was on it.
     pub left_timeline_at: Option<Lsn>,
 }
 
@@ -45,6 +54,8 @@ pub struct Source {
 pub struct Topic<'a> {
     /// Its name.
     pub name: &'a str,
+    /// The partition.
+    pub partition: u32,
     /// What it holds.
     pub bounds: Bounds,
     /// How it ends.
@@ -53,13 +64,19 @@ pub struct Topic<'a> {
 
 /// The slot by itself: whether this program can stream from it.
 pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
-    if let Some(reason) = slot.invalidated() {
-        return Err(gap(format!(
+    check_own(slot, database)?;
+    match slot.invalidated() {
+        Some(reason) => Err(gap(format!(
             "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \
              this): the changes since {} are lost to it",
             slot.confirmed()
-        )));
+        ))),
+        None => Ok(()),
     }
+}
+
+/// Whether it is of a kind that this program makes, in its database.
+pub fn check_own(slot: &Slot, database: &str) -> Result<()> {
     if slot.temporary {
         return Err(foreign("is another session's temporary slot"));
     }
@@ -81,6 +98,11 @@ pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
 /// The slot and what is known of it from before.
 pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
     let Some(known) = known else { return Ok(()) };
+    if let Some(found) = &known.gap {
+        return Err(gap(format!(
+            "a gap was found before and not accepted since: {found}"
+        )));
+    }
     let (system, confirmed) = (&source.system, source.slot.confirmed());
     if known.system_identifier != system.identifier {
         return Err(gap(format!(
@@ -101,10 +123,15 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
     if let Some(left) = source.left_timeline_at
         && left < known.confirmed
     {
+        let parted = if left == Lsn::ZERO {
+            format!("the cluster never was on timeline {}", known.timeline)
+        } else {
+            format!("the cluster left timeline {} at {left}", known.timeline)
+        };
         return Err(gap(format!(
-            "the cluster left timeline {} at {left}, before {}, which was confirmed: what the topic \
-             has of the time in between never happened here",
-            known.timeline, known.confirmed
+            "{parted}, of which {} was confirmed: what the topic has of it from there on never \
+             happened here",
+            known.confirmed
         )));
     }
     if source.publication_oid != known.publication_oid {
@@ -126,11 +153,12 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
 pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) -> Result<()> {
     let end = topic.bounds.end;
     if let Some(known) = known
-        && known.topic != topic.name
+        && (&*known.topic, known.partition) != (topic.name, topic.partition)
     {
         return Err(gap(format!(
-            "the slot has been streaming into the topic {} up to {}: this one begins later",
-            known.topic, known.confirmed
+            "the slot has been streaming into partition {} of the topic {} up to {}: this one begins \
+             later",
+            known.partition, known.topic, known.confirmed
         )));
     }
     if let Some(known) = known
@@ -223,7 +251,12 @@ mod tests {
     fn topic(end: i64, tail: Tail) -> Topic<'static> {
         Topic {
             name: "t",
-            bounds: Bounds { start: 0, end },
+            partition: 0,
+            bounds: Bounds {
+                start: 0,
+                end,
+                stable: end,
+            },
             tail,
         }
     }
@@ -268,6 +301,10 @@ mod tests {
                 changed(|source| source.left_timeline_at = Some(Lsn(99))),
                 "left timeline 2",
             ),
+            (
+                changed(|source| source.left_timeline_at = Some(Lsn::ZERO)),
+                "never was on timeline 2",
+            ),
             (changed(|source| source.publication_oid = 4), "made again"),
             (
                 changed(|s| {
@@ -307,11 +344,19 @@ mod tests {
             name: "u",
             ..topic(10, Tail::Empty)
         };
-        assert!(error(Some(&known), moved).contains("into the topic t"));
+        assert!(error(Some(&known), moved).contains("into partition 0 of the topic t"));
+        let moved = Topic {
+            partition: 1,
+            ..topic(10, Tail::Empty)
+        };
+        assert!(error(Some(&known), moved).contains("into partition 0 of the topic t"));
         let evicted = Topic {
-            name: "t",
-            bounds: Bounds { start: 9, end: 9 },
-            tail: Tail::Empty,
+            bounds: Bounds {
+                start: 9,
+                end: 9,
+                stable: 9,
+            },
+            ..topic(9, Tail::Empty)
         };
         assert!(error(None, evicted).contains("retention"));
     }
@@ -333,5 +378,7 @@ mod tests {
         );
         let lost = r#"{"plugin":"pgoutput","database":"d","temporary":false,"wal_status":"lost"}"#;
         assert!(with(lost).contains("invalidated"));
+        // One that is invalidated may be somebody else's all the same.
+        assert!(with(&lost.replace(r#""d""#, r#""e""#)).contains("database e"));
     }
 }

@@ -104,10 +104,9 @@ impl Error {
         self
     }
 
-    /// The same, of use where nobody is to be advised.
-    pub fn without_hint(mut self) -> Self {
-        self.0.hint = None;
-        self
+    /// What is displayed, without the hint.
+    pub fn message(&self) -> String {
+        Headline(&self.0).to_string()
     }
 
     /// Where it happened: displayed in front of what is there already.
@@ -127,22 +126,31 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+/// Contexts, message and sources.
+struct Headline<'a>(&'a Inner);
+
+impl fmt::Display for Headline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &*self.0;
-        for context in inner.context.iter().rev() {
+        for context in self.0.context.iter().rev() {
             write!(f, "{context}: ")?;
         }
-        f.write_str(&inner.message)?;
-        let mut source = inner.source.as_deref().map(|s| s as &dyn StdError);
+        f.write_str(&self.0.message)?;
+        let mut source = self.0.source.as_deref().map(|s| s as &dyn StdError);
         while let Some(cause) = source {
             write!(f, ": {cause}")?;
             source = cause.source();
         }
-        if let Some(hint) = &inner.hint {
-            write!(f, " (hint: {hint})")?;
-        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Headline(&self.0).fmt(f)?;
+        match &self.0.hint {
+            Some(hint) => write!(f, " (hint: {hint})"),
+            None => Ok(()),
+        }
     }
 }
 

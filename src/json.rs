@@ -200,15 +200,17 @@ impl Writer<'_> {
 
     /// The digits as they came, once they are known to be the one way to write such a number.
     fn digits(&mut self, tag: &[u8], text: &[u8], min: i64, max: i64) -> bool {
-        let canonical = match text {
-            [b'0'] => true,
-            [b'-', b'1'..=b'9', rest @ ..] | [b'1'..=b'9', rest @ ..] => {
-                rest.iter().all(u8::is_ascii_digit)
-            }
-            _ => false,
+        let digits = match text {
+            [b'-', b'1'..=b'9', ..] => &text[1..],
+            [b'1'..=b'9', ..] | [b'0'] => text,
+            _ => return false,
         };
         let number = || std::str::from_utf8(text).ok()?.parse::<i64>().ok();
-        if !canonical || !number().is_some_and(|n| (min..=max).contains(&n)) {
+        // Fewer digits than the largest has are in range.
+        let short = digits.len() < max.ilog10() as usize + 1 && (min < 0 || text[0] != b'-');
+        if !digits.iter().all(u8::is_ascii_digit)
+            || !(short || number().is_some_and(|n| (min..=max).contains(&n)))
+        {
             return false;
         }
         self.raw(tag);
@@ -263,9 +265,16 @@ impl Writer<'_> {
     }
 
     fn bytes(&mut self, text: &[u8]) {
-        self.raw(b"{\"RawText\":");
-        self.array(text.iter(), |w, byte| w.integer(*byte));
-        self.raw(b"}");
+        self.raw(b"{\"RawText\":[");
+        self.out.reserve(4 * text.len());
+        for (i, &byte) in text.iter().enumerate() {
+            if i > 0 {
+                self.out.push(b',');
+            }
+            let (digits, len) = &DECIMAL[usize::from(byte)];
+            self.raw(&digits[..usize::from(*len)]);
+        }
+        self.raw(b"]}");
     }
 
     fn array<T>(&mut self, items: impl Iterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
@@ -282,26 +291,31 @@ impl Writer<'_> {
     /// A string as serde_json escapes it: what JSON demands and nothing else.
     fn string(&mut self, text: &str) {
         self.raw(b"\"");
-        let bytes = text.as_bytes();
-        let mut plain = 0;
-        for (i, &byte) in bytes.iter().enumerate() {
-            let escape: &[u8] = match byte {
-                b'"' => b"\\\"",
-                b'\\' => b"\\\\",
-                b'\n' => b"\\n",
-                b'\r' => b"\\r",
-                b'\t' => b"\\t",
-                0x08 => b"\\b",
-                0x0C => b"\\f",
-                0..0x20 => &control(byte),
-                _ => continue,
-            };
-            self.raw(&bytes[plain..i]);
-            self.raw(escape);
-            plain = i + 1;
+        let mut rest = text.as_bytes();
+        while let Some(at) = rest.iter().position(|&byte| ESCAPED[usize::from(byte)]) {
+            let (plain, escaped) = rest.split_at(at);
+            self.raw(plain);
+            self.escape(escaped[0]);
+            rest = &escaped[1..];
         }
-        self.raw(&bytes[plain..]);
+        self.raw(rest);
         self.raw(b"\"");
+    }
+
+    fn escape(&mut self, byte: u8) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        match byte {
+            b'\n' => self.raw(b"\\n"),
+            b'\r' => self.raw(b"\\r"),
+            b'\t' => self.raw(b"\\t"),
+            0x08 => self.raw(b"\\b"),
+            0x0C => self.raw(b"\\f"),
+            b'"' | b'\\' => self.raw(&[b'\\', byte]),
+            _ => {
+                self.raw(b"\\u00");
+                self.raw(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
     }
 
     fn integer(&mut self, number: impl itoa::Integer) {
@@ -313,18 +327,37 @@ impl Writer<'_> {
     }
 }
 
-/// `\u00XX` for a control character without a short form.
-fn control(byte: u8) -> [u8; 6] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    [
-        b'\\',
-        b'u',
-        b'0',
-        b'0',
-        HEX[usize::from(byte >> 4)],
-        HEX[usize::from(byte & 15)],
-    ]
-}
+/// The bytes that cannot stand in a JSON string.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        escaped[byte] = true;
+        byte += 1;
+    }
+    escaped[b'"' as usize] = true;
+    escaped[b'\\' as usize] = true;
+    escaped
+};
+
+/// Each byte as a decimal number: its digits, and how many there are.
+const DECIMAL: [([u8; 3], u8); 256] = {
+    let mut table = [([0; 3], 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (hundreds, tens, ones) = (byte / 100, byte / 10 % 10, byte % 10);
+        table[byte] = match byte {
+            0..10 => ([b'0' + ones as u8, 0, 0], 1),
+            10..100 => ([b'0' + tens as u8, b'0' + ones as u8, 0], 2),
+            _ => (
+                [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8],
+                3,
+            ),
+        };
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Change, Event};
 use crate::json::{RawText, render};
 use crate::lsn::Lsn;
@@ -51,7 +51,9 @@ impl Producer<'_> {
             for event in batch.events() {
                 record.clear();
                 render(&event, self.raw_text, &mut record);
-                self.sink.write(&record).at(|| describe(&event))?;
+                self.sink
+                    .write(&record)
+                    .map_err(|error| place(error, &event))?;
                 commits.written(&event);
             }
             record.shrink_to(KEEP_RECORD_BYTES);
@@ -123,6 +125,14 @@ impl Commits {
             });
             self.pending.pop_front();
         }
+    }
+}
+
+/// An error of the record itself gets its event; a connection that is lost has nothing to do with it.
+fn place(error: Error, event: &Event<'_>) -> Error {
+    match error.kind() {
+        Kind::Undeliverable => error.at(describe(event)),
+        _ => error,
     }
 }
 

@@ -5,6 +5,7 @@
 //! the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
 //! a slow sink costs neither memory nor the connection.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
@@ -12,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 use crate::error::{Context, Result};
 use crate::event::{Batch, Envelope};
 use crate::pg::pgoutput;
-use crate::pg::replication::{Message, ReplicationStream, Reply};
+use crate::pg::replication::{Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
 use crate::progress::{Progress, Stored};
 use crate::relation::Catalog;
@@ -21,8 +22,14 @@ use crate::signals::Signals;
 use crate::state::Memory;
 use crate::summary::Summary;
 
-/// How long one read waits: how soon a signal, or a producer that ended, is noticed.
-const POLL: Duration = Duration::from_millis(100);
+/// A walsender tries to send each row by itself, and a reader that is always there makes it pay for
+/// a packet each time. While data keeps coming, reads are this far apart: more than half of the
+/// server's work goes away, and a row is late by less than a millisecond.
+const BREATH: Duration = Duration::from_micros(200);
+
+/// So many reads in a row that found data waiting mean that it keeps coming. A transaction of a
+/// few rows comes in fewer.
+const BUSY_READS: u32 = 8;
 
 /// How long a clean stop waits for the end of an open transaction and for room in the channel, and
 /// after that for the producer. With the end of the stream itself it stays well under 10 s, where
@@ -38,12 +45,12 @@ pub enum Ending {
     ProducerEnded,
 }
 
-/// How far a stop got.
-#[derive(Debug, PartialEq, Eq)]
+/// Whether the producer has ended with the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
     /// The producer has ended: everything is stored, or it knows why not.
     Whole,
-    /// It is still waiting for its sink.
+    /// It is still waiting for its sink; only a stop leaves it at that.
     InPart,
 }
 
@@ -58,6 +65,7 @@ pub struct Reader<'a> {
     status_interval: Duration,
     status_sent: Instant,
     stopping_since: Option<Instant>,
+    busy_reads: u32,
     catalog: Catalog,
     resume: Resume,
     batch: Batch,
@@ -91,7 +99,6 @@ pub struct Parts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: Parts<'a>) -> Self {
-        let stored = parts.progress.stored();
         Reader {
             stream: parts.stream,
             batches: Some(parts.batches),
@@ -101,18 +108,34 @@ impl<'a> Reader<'a> {
             status_interval: parts.status_interval,
             status_sent: Instant::now(),
             stopping_since: None,
+            busy_reads: 0,
             catalog: Catalog::default(),
             resume: parts.resume,
             batch: Batch::default(),
-            position: Position::starting_at(parts.confirmed.lsn, stored.lsn),
+            position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: Summary::default(),
         }
     }
 
-    /// Reads until something ends it.
-    pub fn run(&mut self, signals: &Signals) -> Result<Ending> {
-        self.stream.set_read_timeout(POLL)?;
+    /// Reads until something ends it, waits for the producer to store what it has, confirms that and
+    /// ends the stream, which gives the slot back at once.
+    pub fn run(mut self, signals: &Signals) -> (Result<Ending>, Drained) {
+        let mut read = self.read(signals);
+        self.batches = None;
+        let drained = self.drain(signals, &mut read);
+        let ended = read.and_then(|ending| {
+            self.report()?;
+            self.stream.end()?;
+            Ok(ending)
+        });
+        if let Ok(Ending::Stopped) = ended {
+            log::info!("stopped; confirmed up to {}", self.position.confirmed());
+        }
+        (ended, drained)
+    }
+
+    fn read(&mut self, signals: &Signals) -> Result<Ending> {
         loop {
             let ending = self.take_what_arrived(signals)?;
             if let Some(ending) = ending.or_else(|| self.producer_ended()) {
@@ -122,8 +145,23 @@ impl<'a> Reader<'a> {
             if self.may_stop(signals) {
                 return Ok(Ending::Stopped);
             }
-            self.stream.wait()?;
+            self.wait()?;
         }
+    }
+
+    /// Reads once. An idle stream is waited for, so that what comes is read at once.
+    fn wait(&mut self) -> Result<()> {
+        if self.busy_reads >= BUSY_READS {
+            thread::sleep(BREATH);
+        }
+        let begun = Instant::now();
+        let found_waiting = self.stream.wait()? && begun.elapsed() < BREATH;
+        self.busy_reads = if found_waiting {
+            self.busy_reads.saturating_add(1)
+        } else {
+            0
+        };
+        Ok(())
     }
 
     /// Works through what has been read, and hands it over.
@@ -161,6 +199,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Message::Keepalive { wal_end, reply } => {
+                    self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {
                         self.report()?;
@@ -236,43 +275,40 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&mut self) -> Result<()> {
-        let confirmable = self.position.confirmable(self.progress.stored());
-        let confirmed = self.delay.pass(confirmable, Instant::now());
-        self.memory.confirm(confirmed)?;
-        let confirmed = self.position.confirm(confirmed.lsn);
-        self.stream.send_status(confirmed, Reply::NotNeeded)?;
+        // What the topic holds counts only once the stream is known to be the one it holds.
+        if !self.resume.is_awaiting() {
+            let confirmable = self.position.confirmable(self.progress.stored());
+            let confirmed = self.delay.pass(confirmable, Instant::now());
+            self.memory.confirm(confirmed)?;
+            self.position.confirm(confirmed.lsn);
+        }
+        let confirmed = self.position.confirmed();
+        self.stream.send_status(confirmed)?;
         self.status_sent = Instant::now();
         Ok(())
     }
 
-    /// After a stop: waits for the producer to store what it has, confirms it and ends the stream.
-    /// What is not stored in time is not confirmed, and comes again.
-    pub fn finish(mut self) -> Result<Drained> {
-        self.batches = None;
-        let deadline = Instant::now() + STOP_GRACE;
-        let mut drained = Drained::Whole;
+    /// Waits for the producer to store what it has, reporting as long as the stream is there. After
+    /// a stop it waits no longer than the grace allows: what is not stored then is not confirmed,
+    /// and comes again.
+    fn drain(&mut self, signals: &Signals, read: &mut Result<Ending>) -> Drained {
+        let mut stopping_since = None;
         while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
-            if Instant::now() >= deadline {
+            if read.is_ok()
+                && let Err(error) = self.report_if_due()
+            {
+                *read = Err(error);
+            }
+            if signals.stop_requested()
+                && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE
+            {
                 log::warn!(
                     "stopping although the sink has not stored everything: the rest will be sent again"
                 );
-                drained = Drained::InPart;
-                break;
+                return Drained::InPart;
             }
-            self.report_if_due()?;
         }
-        self.report()?;
-        self.stream.end()?;
-        log::info!("stopped; confirmed up to {}", self.position.confirmed());
-        Ok(drained)
-    }
-
-    /// After the producer failed: confirms what it had stored, so that it need not come again, and
-    /// ends the stream. The producer's error is the one that counts.
-    pub fn abandon(mut self) {
-        if let Err(error) = self.report().and_then(|()| self.stream.end()) {
-            log::debug!("{error}");
-        }
+        Drained::Whole
     }
 }
 

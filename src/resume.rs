@@ -61,44 +61,102 @@ impl Tail {
     }
 }
 
-/// Finds how a topic ends, from its last record backwards.
+/// Finds how a topic ends, from parts of it: the last part first, but each from its first record
+/// on, so that none has to be held.
 #[derive(Debug, Default)]
 pub struct WalkBack {
-    begun: bool,
+    /// Rows in the parts that are done.
     rows: u64,
+    /// Whether a part is done.
+    begun: bool,
+    part: Part,
+}
+
+/// What is known of a part so far: the last of its brackets, and what came after that.
+#[derive(Debug, Default)]
+struct Part {
+    bracket: Option<Bracket>,
+    after: u64,
+    rows: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Bracket {
+    Begin { final_lsn: Lsn },
+    Commit { commit_lsn: Lsn, end_lsn: Lsn },
+    Foreign,
 }
 
 /// The records cannot be the end of what this program wrote.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NoBegin;
+pub enum NoTail {
+    /// One that this program did not write.
+    Foreign {
+        /// How many records come after it in its part.
+        after: u64,
+    },
+    /// A commit, and no begin before what comes after it.
+    NoBegin {
+        /// How many records come after it in its part.
+        after: u64,
+    },
+}
 
 impl WalkBack {
-    /// Takes the record before those taken so far; `None` until it is known how the topic ends.
-    pub fn step(&mut self, record: Record) -> Result<Option<Tail>, NoBegin> {
+    /// Takes the next record of this part; `None` for one that this program did not write.
+    pub fn take(&mut self, record: Option<Record>) {
+        let bracket = match record {
+            Some(Record::Begin { final_lsn, .. }) => Bracket::Begin { final_lsn },
+            Some(Record::Commit {
+                commit_lsn,
+                end_lsn,
+            }) => Bracket::Commit {
+                commit_lsn,
+                end_lsn,
+            },
+            None => Bracket::Foreign,
+            Some(record) => {
+                self.part.after += 1;
+                self.part.rows += u64::from(record.counts());
+                return;
+            }
+        };
+        self.part = Part {
+            bracket: Some(bracket),
+            ..Part::default()
+        };
+    }
+
+    /// The part is over: how the topic ends, if that is known; else the part before it is next.
+    pub fn end_part(&mut self) -> Result<Option<Tail>, NoTail> {
         let is_last = !std::mem::replace(&mut self.begun, true);
-        match record {
-            Record::Begin { final_lsn, .. } => Ok(Some(Tail::Open {
+        let Part {
+            bracket,
+            after,
+            rows,
+        } = std::mem::take(&mut self.part);
+        self.rows += rows;
+        match bracket {
+            None => Ok(None),
+            Some(Bracket::Begin { final_lsn }) => Ok(Some(Tail::Open {
                 final_lsn,
                 rows: self.rows,
             })),
-            Record::Commit {
+            Some(Bracket::Commit {
                 commit_lsn,
                 end_lsn,
-            } if is_last => Ok(Some(Tail::Complete {
+            }) if is_last && after == 0 => Ok(Some(Tail::Complete {
                 commit_lsn,
                 end_lsn,
             })),
-            Record::Commit { .. } => Err(NoBegin),
-            record => {
-                self.rows += u64::from(record.counts());
-                Ok(None)
-            }
+            Some(Bracket::Commit { .. }) => Err(NoTail::NoBegin { after }),
+            Some(Bracket::Foreign) => Err(NoTail::Foreign { after }),
         }
     }
 
     /// How many rows were counted so far.
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.rows + self.part.rows
     }
 }
 
@@ -124,6 +182,8 @@ pub struct Dropped {
 #[derive(Default)]
 pub struct Resume {
     tail: Tail,
+    /// The transaction that the topic ends with, until it comes again.
+    awaited: Option<Lsn>,
     mode: Mode,
     dropped: Dropped,
     held: Held,
@@ -141,11 +201,37 @@ enum Mode {
 }
 
 impl Resume {
-    /// After a topic that ends with `tail`.
-    pub fn after(tail: Tail) -> Self {
+    /// After a topic that ends with `tail`, on a slot that was confirmed at `confirmed`: what is not
+    /// confirmed comes again, or topic and slot are not of the same history.
+    pub fn after(tail: Tail, confirmed: Lsn) -> Self {
+        let awaited = match tail {
+            Tail::Empty => None,
+            Tail::Complete { commit_lsn, .. } => (confirmed <= commit_lsn).then_some(commit_lsn),
+            Tail::Open { final_lsn, .. } => Some(final_lsn),
+        };
         Resume {
             tail,
+            awaited,
             ..Resume::default()
+        }
+    }
+
+    /// Whether the stream has yet to show that it is the one that the topic has. Until then nothing
+    /// may be confirmed.
+    pub fn is_awaiting(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// Whether the last of what the topic has is still to come.
+    pub fn is_resuming(&self) -> bool {
+        self.is_awaiting() || matches!(self.mode, Mode::Part(1..))
+    }
+
+    /// Everything before `wal_end` was sent.
+    pub fn sent_up_to(&self, wal_end: Lsn) -> Result<()> {
+        match self.awaited {
+            Some(last) if wal_end > last => Err(another_history(last)),
+            _ => Ok(()),
         }
     }
 
@@ -207,15 +293,17 @@ impl Resume {
 
     fn begin(&mut self, final_lsn: Lsn) -> Result<Verdict> {
         let last = self.tail.final_lsn().unwrap_or_default();
+        match self.awaited {
+            Some(awaited) if final_lsn == awaited => self.awaited = None,
+            Some(awaited) if final_lsn > awaited => return Err(another_history(awaited)),
+            _ => {}
+        }
         match self.tail {
             Tail::Open { rows, .. } if final_lsn == last => {
                 self.tail = Tail::Empty;
                 self.mode = Mode::Part(rows);
                 Ok(Verdict::Drop)
             }
-            Tail::Open { .. } if final_lsn > last => Err(gap(format!(
-                "the topic ends inside the transaction at {last}, the slot goes on at {final_lsn}"
-            ))),
             Tail::Complete { .. } | Tail::Open { .. } if final_lsn <= last => {
                 self.mode = Mode::Whole;
                 Ok(Verdict::Drop)
@@ -312,6 +400,13 @@ impl Held {
         batch.push_relation(envelope, Arc::clone(relation));
         Ok(())
     }
+}
+
+fn another_history(last: Lsn) -> Error {
+    gap(format!(
+        "the topic ends with the transaction at {last}, which the slot has not confirmed and does not \
+         send: the database was restored to an earlier point, or is another one"
+    ))
 }
 
 fn gap(message: String) -> Error {

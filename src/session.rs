@@ -12,13 +12,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Kind, Result};
-use crate::event::Batch;
+use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
-use crate::pg::replication::{ReplicationConnection, ReplicationStream, Reply};
+use crate::pg::pgoutput;
+use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream};
 use crate::pg::target::Target;
 use crate::producer::Producer;
 use crate::progress::{Progress, Stored};
 use crate::reader::{Drained, Ending, Parts, Reader};
+use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
 use crate::setup::{self, Plan};
 use crate::signals::Signals;
@@ -34,6 +36,10 @@ const CHANNEL_BATCHES: usize = 2;
 /// How long a topic must be still, at the least, before its end counts: a former process may have
 /// sent something that its server has not taken yet.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// The same when the process has just started: one before it may have been killed a moment ago, with
+/// more on its way.
+const FIRST_SETTLE: Duration = Duration::from_secs(1);
 
 /// A server that was so slow to answer may be just as slow to store what it was sent before.
 const SETTLE_FACTOR: u32 = 10;
@@ -55,6 +61,8 @@ pub struct Program<'a> {
     memory: Memory,
     /// Records that the last session sent and that may be stored or not.
     in_doubt: Option<InDoubt>,
+    /// How long the topic must be still although nothing of this process is in doubt.
+    least_settle: Duration,
     /// Only the first session makes what is missing.
     is_set_up: bool,
 }
@@ -72,8 +80,36 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Gives the slot back without having streamed.
-    pub fn end(self) -> Result<()> {
+    /// Reads until what the topic ends with has come again, writes and confirms nothing, and gives
+    /// the slot back.
+    pub fn prove(mut self) -> Result<()> {
+        let (mut catalog, mut reported) = (Catalog::default(), Instant::now());
+        while self.resume.is_resuming() {
+            while let Some(message) = self.stream.message()? {
+                match message {
+                    Message::XLogData {
+                        wal_start,
+                        wal_end,
+                        timestamp,
+                        data,
+                    } => {
+                        let envelope = Envelope {
+                            wal_start,
+                            wal_end,
+                            timestamp,
+                        };
+                        let message = pgoutput::Message::decode(data)?;
+                        self.resume.judge(envelope, &message, &mut catalog)?;
+                    }
+                    Message::Keepalive { wal_end, .. } => self.resume.sent_up_to(wal_end)?,
+                }
+            }
+            if reported.elapsed() >= SETTLE {
+                self.stream.send_status(self.confirmed)?;
+                reported = Instant::now();
+            }
+            self.stream.wait()?;
+        }
         self.stream.end()
     }
 }
@@ -95,11 +131,12 @@ impl<'a> Program<'a> {
             target,
             memory,
             in_doubt: None,
+            least_settle: FIRST_SETTLE,
             is_set_up: false,
         })
     }
 
-    /// One session; and whether it stored anything.
+    /// One session; and whether it proved to work: it stored something, or lived for long.
     pub fn session(&mut self, signals: &Signals) -> (Result<()>, bool) {
         let opened = match self.open() {
             Ok(opened) => opened,
@@ -107,10 +144,11 @@ impl<'a> Program<'a> {
         };
         let _under_way = signals.under_way();
         self.announce(&opened);
-        let before = opened.stored;
+        let (before, begun) = (opened.stored, Instant::now());
         let progress = Arc::new(Progress::starting_at(before));
         let result = self.stream(opened, &progress, signals);
-        (result, progress.stored() != before)
+        let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
+        (result, proved)
     }
 
     fn announce(&self, opened: &Opened) {
@@ -146,7 +184,7 @@ impl<'a> Program<'a> {
         let sink = Box::new(Lines::on_stdout()?);
         let (connection, source) = self.connect(false)?;
         let confirmed = source.slot.confirmed();
-        let (stream, status_interval) = self.start(connection)?;
+        let (stream, status_interval) = self.start(connection, confirmed)?;
         let stored = Stored {
             lsn: confirmed,
             offset: 0,
@@ -166,8 +204,13 @@ impl<'a> Program<'a> {
         let partition = Partition::open(self.config.fluvio.clone())?;
         let has_history = partition.bounds().end > self.memory.first_offset();
         let (connection, mut source) = self.connect(has_history)?;
-        let confirmed = source.slot.confirmed();
-        let (mut stream, status_interval) = self.start(connection)?;
+        // A server that crashed has forgotten its last confirmations; they are stored all the same.
+        let known = self
+            .memory
+            .known()
+            .map_or(Lsn::ZERO, |known| known.confirmed);
+        let confirmed = source.slot.confirmed().max(known);
+        let (mut stream, status_interval) = self.start(connection, confirmed)?;
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
@@ -175,15 +218,20 @@ impl<'a> Program<'a> {
         }
         continuity::check_topic(self.memory.known(), &source, &topic)
             .at(|| format!("topic {}", topic.name))?;
-        let lsn = topic.tail.stored().unwrap_or_default().max(confirmed);
+        // What not all replicas have may go missing still: a later acknowledgement will cover it.
+        let is_stable = topic.bounds.stable >= topic.bounds.end;
+        let stored = topic.tail.stored().filter(|_| is_stable);
+        let lsn = stored.unwrap_or_default().max(confirmed);
         let stored = Stored {
             lsn,
             offset: topic.bounds.end,
         };
-        self.memory
-            .begin(self.identity(&source), at_least(stored, topic.tail))?;
+        self.memory.begin(
+            self.identity(&source),
+            confirmed_in(confirmed, topic.tail, topic.bounds.end),
+        )?;
         let sink = Box::new(partition.writer(topic.bounds.end)?);
-        let resume = Resume::after(topic.tail);
+        let resume = Resume::after(topic.tail, confirmed);
         Ok(Opened {
             sink,
             stream,
@@ -215,9 +263,11 @@ impl<'a> Program<'a> {
             self.is_set_up = true;
         }
         let source = self.find(&mut connection)?;
-        continuity::check_slot(&source.slot, self.target.database())
-            .and_then(|()| continuity::check_source(self.memory.known(), &source))
-            .at(place)?;
+        continuity::check_slot(&source.slot, self.target.database()).at(place)?;
+        if source.slot.active {
+            return Err(self.in_use(connection));
+        }
+        continuity::check_source(self.memory.known(), &source).at(place)?;
         log::debug!(
             "publication {publication} has the OID {}",
             source.publication_oid
@@ -244,17 +294,20 @@ impl<'a> Program<'a> {
     }
 
     /// What there is on the side of PostgreSQL.
-    pub fn find(&self, connection: &mut ReplicationConnection) -> Result<Source> {
+    pub fn find(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let system = connection.identify_system()?;
         let missing = |what: &str| Error::config(format!("{what} does not exist"));
         let found = connection.slot(slot)?;
+        // A process that had the slot until now has written down what it confirmed.
+        self.memory.refresh()?;
+        let system = connection.identify_system()?;
         let publication_oid = connection.publication(publication)?;
         let left_timeline_at = match self.memory.known() {
             Some(known) if known.timeline < system.timeline => {
-                connection.left_timeline_at(known.timeline, system.timeline)?
+                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
+                Some(left.unwrap_or_default())
             }
             _ => None,
         };
@@ -267,17 +320,30 @@ impl<'a> Program<'a> {
         })
     }
 
+    /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
+    /// must not be compared with anything.
+    fn in_use(&self, connection: ReplicationConnection) -> Error {
+        match self.start(connection, Lsn::ZERO) {
+            Ok(_) => Error::unreachable(format!(
+                "replication slot {}: it was in use until now",
+                self.config.slot
+            )),
+            Err(error) => error,
+        }
+    }
+
     /// Takes the slot; and how often to report: as configured, but always well before the server
     /// would give us up.
     fn start(
         &self,
         mut connection: ReplicationConnection,
+        confirmed: Lsn,
     ) -> Result<(ReplicationStream, Duration)> {
         let Config {
             publication, slot, ..
         } = self.config;
         let timeout = connection.wal_sender_timeout()?;
-        let stream = connection.start(slot, publication);
+        let stream = connection.start(slot, publication, confirmed);
         let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
         let stream = stream.at(|| format!("replication slot {slot}"))?;
         Ok((stream, self.config.status_interval.min(limit)))
@@ -292,14 +358,16 @@ impl<'a> Program<'a> {
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
         let in_doubt = self.in_doubt.as_ref();
-        let patience = in_doubt.map_or(Duration::ZERO, |in_doubt| in_doubt.settle);
+        let patience = in_doubt.map_or(self.least_settle, |in_doubt| in_doubt.settle);
+        let longest = self.config.fluvio.timeout.max(SETTLE);
         let settle = (partition.slowest() * SETTLE_FACTOR)
             .max(patience)
-            .clamp(SETTLE, self.config.fluvio.timeout.max(SETTLE));
+            .clamp(SETTLE, longest);
+        let all = in_doubt.map(|in_doubt| in_doubt.offset + in_doubt.records.count() as i64);
         let mut reported = Instant::now();
         let meanwhile = || {
             if reported.elapsed() >= SETTLE {
-                stream.send_status(confirmed, Reply::NotNeeded)?;
+                stream.send_status(confirmed)?;
                 reported = Instant::now();
             }
             Ok(())
@@ -308,7 +376,7 @@ impl<'a> Program<'a> {
             reader: partition.reader()?,
             meanwhile,
         };
-        let bounds = tail.settled(settle)?;
+        let bounds = tail.settled(settle, all)?;
         if let Some(in_doubt) = in_doubt {
             let missing = tail.compare(bounds, in_doubt)?;
             let sent = in_doubt.records.count();
@@ -320,8 +388,10 @@ impl<'a> Program<'a> {
         }
         let found = tail.read(bounds, self.memory.first_offset())?;
         self.in_doubt = None;
+        self.least_settle = SETTLE;
         Ok(Topic {
             name: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
             bounds,
             tail: found,
         })
@@ -338,8 +408,20 @@ impl<'a> Program<'a> {
     }
 
     /// Writes down that slot and topic meet at `stored` from now on.
-    pub fn accept(&mut self, source: &Source, stored: Stored, accepted: Accepted) -> Result<()> {
-        self.memory.accept(self.identity(source), stored, accepted)
+    pub fn accept(
+        &mut self,
+        source: &Source,
+        stored: Stored,
+        first_offset: i64,
+        accepted: Accepted,
+    ) -> Result<()> {
+        let identity = self.identity(source);
+        self.memory.accept(identity, stored, first_offset, accepted)
+    }
+
+    /// Records of the topic before this offset do not matter.
+    pub fn first_offset(&self) -> i64 {
+        self.memory.first_offset()
     }
 
     fn identity(&self, source: &Source) -> Identity {
@@ -363,7 +445,7 @@ impl<'a> Program<'a> {
         let (batches, inbox) = bounded(CHANNEL_BATCHES);
         let (running, ended) = bounded(0);
         let producer = self.spawn_producer(opened.sink, Arc::clone(progress), inbox, running)?;
-        let mut reader = Reader::new(Parts {
+        let reader = Reader::new(Parts {
             stream: opened.stream,
             batches,
             producer: ended,
@@ -377,27 +459,28 @@ impl<'a> Program<'a> {
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
         });
-        match reader.run(signals) {
-            Ok(Ending::Stopped) => match reader.finish()? {
-                Drained::Whole => self.join(producer),
-                // Whatever the producer still waits for ends with the process.
-                Drained::InPart => Ok(()),
-            },
-            Ok(Ending::ProducerEnded) => {
-                reader.abandon();
-                self.join(producer)?;
-                Err(Error::new(Kind::Bug, "the producer ended without an error"))
-            }
-            Err(error) => {
-                let error = error.at(format!("replication slot {}", self.config.slot));
-                // The producer stores what it has; no session may begin before it is done.
-                drop(reader);
-                if let Err(also) = self.join(producer) {
-                    log::warn!("{also}");
-                }
-                Err(error)
-            }
+        let (read, drained) = reader.run(signals);
+        let read = read.map_err(|error| {
+            continuity::with_ways_out(error).at(format!("replication slot {}", self.config.slot))
+        });
+        // No session may begin before the producer has ended. What it still waits for after a stop
+        // ends with the process.
+        let stored = match drained {
+            Drained::Whole => self.join(producer),
+            Drained::InPart => Ok(()),
+        };
+        let result = outcome(read, stored);
+        self.remember(result)
+    }
+
+    /// A gap that was found while streaming does not go away by starting again.
+    fn remember(&mut self, result: Result<()>) -> Result<()> {
+        if let Err(error) = &result
+            && error.kind() == Kind::Gap
+        {
+            self.memory.note_gap(&error.message())?;
         }
+        result
     }
 
     fn spawn_producer(
@@ -436,16 +519,33 @@ impl<'a> Program<'a> {
     }
 }
 
+/// Of two errors, the one that trying again does not mend is the one that counts.
+fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<()> {
+    let (error, also) = match (read, stored) {
+        (Ok(Ending::Stopped), Ok(())) => return Ok(()),
+        (Ok(Ending::ProducerEnded), Ok(())) => {
+            return Err(Error::new(Kind::Bug, "the producer ended without an error"));
+        }
+        (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
+        (Err(read), Err(stored)) if stored.kind().is_transient() => (read, stored),
+        (Err(read), Err(stored)) => (stored, read),
+    };
+    log::warn!("{also}");
+    Err(error)
+}
+
 type ProducerThread = JoinHandle<Result<(), (Error, Option<InDoubt>)>>;
 
-/// Inside a transaction the topic has more than what is confirmed: that much may go missing again
-/// without a loss.
-fn at_least(stored: Stored, tail: Tail) -> Stored {
-    match tail {
-        Tail::Open { .. } => Stored {
-            offset: 0,
-            ..stored
-        },
-        Tail::Empty | Tail::Complete { .. } => stored,
+/// What the topic must keep of what is confirmed. What it has beyond that may go missing again
+/// without a loss, and where that begins is not known.
+fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> Stored {
+    let offset = match tail {
+        Tail::Empty => end,
+        Tail::Complete { end_lsn, .. } if end_lsn <= confirmed => end,
+        Tail::Complete { .. } | Tail::Open { .. } => 0,
+    };
+    Stored {
+        lsn: confirmed,
+        offset,
     }
 }

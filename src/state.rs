@@ -41,6 +41,9 @@ pub struct Known {
     pub confirmed: Lsn,
     /// The topic's end when everything up to there was stored.
     pub offset: i64,
+    /// A gap that was found while streaming: it stays until it is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
     /// Gaps that an operator accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
@@ -83,42 +86,39 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Reads the file of this slot in `state_dir`, if there is one; makes sure that it can be
-    /// written.
+    /// Reads the file of this slot in `state_dir`, if there is one; makes sure that one can be
+    /// written there.
     pub fn load(state_dir: Option<&Path>, slot: &str) -> Result<Memory> {
         let Some(directory) = state_dir else {
             return Ok(Memory::default());
         };
         let file = directory.join(format!("{slot}.json"));
-        let cannot = |what: &str| format!("cannot {what} the state file {}", file.display());
         fs::create_dir_all(directory)
-            .map_err(|e| Error::config(cannot("make the directory of")).with_source(e))?;
-        let known = match fs::read(&file) {
-            Ok(json) => Some(parse(&json).map_err(|e| {
-                Error::config(cannot("read")).with_source(e).with_hint(
-                    "it was written by another program or version, or damaged; remove it if nothing \
-                     of what it guards against has happened",
-                )
-            })?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::config(cannot("read")).with_source(e)),
-        };
-        let memory = Memory {
+            .map_err(|e| cannot("make the directory of", &file).with_source(e))?;
+        // Not the file itself: another process may be at it until we have the slot.
+        let probe = file.with_extension("json.probe");
+        File::create(&probe).map_err(|e| cannot("write", &file).with_source(e))?;
+        let _ = fs::remove_file(&probe);
+        let known = read(&file)?;
+        Ok(Memory {
             known,
             file: Some(file),
-        };
-        memory.save()?;
-        Ok(memory)
+        })
+    }
+
+    /// Reads the file again, if there is one: another process may have had the slot until now.
+    pub fn refresh(&mut self) -> Result<()> {
+        if let Some(file) = &self.file
+            && let Some(known) = read(file)?
+        {
+            self.known = Some(known);
+        }
+        Ok(())
     }
 
     /// What is known, if anything.
     pub fn known(&self) -> Option<&Known> {
         self.known.as_ref()
-    }
-
-    /// Whether it outlives this process.
-    pub fn is_durable(&self) -> bool {
-        self.file.is_some()
     }
 
     /// Records before this offset do not matter.
@@ -141,11 +141,26 @@ impl Memory {
         self.save()
     }
 
-    /// An operator gives up what was before.
-    pub fn accept(&mut self, identity: Identity, stored: Stored, accepted: Accepted) -> Result<()> {
+    /// An operator gives up what was before: slot and topic meet at `stored` from now on, and the
+    /// topic's records count from `first_offset` on.
+    pub fn accept(
+        &mut self,
+        identity: Identity,
+        stored: Stored,
+        first_offset: i64,
+        accepted: Accepted,
+    ) -> Result<()> {
         let mut all = self.known.take().map_or(Vec::new(), |known| known.accepted);
         all.push(accepted);
-        self.known = Some(Known::new(identity, stored, stored.offset, all));
+        self.known = Some(Known::new(identity, stored, first_offset, all));
+        self.save()
+    }
+
+    /// A gap that starting again would not find.
+    pub fn note_gap(&mut self, gap: &str) -> Result<()> {
+        if let Some(known) = &mut self.known {
+            known.gap = Some(gap.to_owned());
+        }
         self.save()
     }
 
@@ -186,9 +201,28 @@ impl Known {
             first_offset,
             confirmed: stored.lsn,
             offset: stored.offset,
+            gap: None,
             accepted,
         }
     }
+}
+
+/// The file, if there is one.
+fn read(file: &Path) -> Result<Option<Known>> {
+    match fs::read(file) {
+        Ok(json) => parse(&json).map(Some).map_err(|e| {
+            cannot("read", file).with_source(e).with_hint(
+                "it was written by another program or version, or damaged; remove it if nothing of \
+                 what it guards against has happened",
+            )
+        }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(cannot("read", file).with_source(e)),
+    }
+}
+
+fn cannot(what: &str, file: &Path) -> Error {
+    Error::config(format!("cannot {what} the state file {}", file.display()))
 }
 
 fn parse(json: &[u8]) -> Result<Known> {
@@ -258,13 +292,35 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = Some(directory.path());
         let mut memory = Memory::load(path, "s").unwrap();
-        assert!(memory.known().is_none() && memory.is_durable());
+        assert!(memory.known().is_none());
         memory.begin(identity(), stored(10, 3)).unwrap();
         memory.confirm(stored(20, 6)).unwrap();
         memory.confirm(stored(15, 5)).unwrap();
         let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
         assert_eq!((known.confirmed, known.offset), (Lsn(20), 6));
         assert!(Memory::load(path, "other").unwrap().known().is_none());
+    }
+
+    #[test]
+    fn another_process_may_write_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Some(directory.path());
+        let mut waits = Memory::load(path, "s").unwrap();
+        let mut streams = Memory::load(path, "s").unwrap();
+        streams.begin(identity(), stored(10, 3)).unwrap();
+        waits.refresh().unwrap();
+        assert_eq!(waits.known(), streams.known());
+        // Nothing else is left in the directory.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("s.json.probe")).unwrap();
+        let error = Memory::load(Some(directory.path()), "s").unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Config);
+        assert!(error.to_string().contains("cannot write the state file"));
     }
 
     #[test]
@@ -276,7 +332,7 @@ mod tests {
             gap: "g".into(),
         };
         memory
-            .accept(identity(), stored(9, 4), accepted.clone())
+            .accept(identity(), stored(9, 4), 4, accepted.clone())
             .unwrap();
         memory.begin(identity(), stored(10, 8)).unwrap();
         assert_eq!(memory.first_offset(), 4);

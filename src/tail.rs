@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use crate::continuity;
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::resume::{NoBegin, Tail, WalkBack};
+use crate::resume::{NoTail, Tail, WalkBack};
 use crate::sink::InDoubt;
 use crate::sink::fluvio::reader::{Bounds, PartitionReader};
 
 /// How often the end of a partition is looked at while it must be still.
 const POLL: Duration = Duration::from_millis(20);
 
-/// So many records are read at a time on the way back to a begin.
+/// A partition that moves for this long, while we do not write, has another writer.
+const RESTLESS: Duration = Duration::from_secs(60);
+
+/// So many records are read at a time on the way back to a begin, at the least.
 const STEP: i64 = 2_000;
 
 /// A walk back that takes longer than this says so.
@@ -29,26 +32,26 @@ pub struct TailReader<F: FnMut() -> Result<()>> {
 }
 
 impl<F: FnMut() -> Result<()>> TailReader<F> {
-    /// Waits until the end of the partition has been still for `settle`; returns what it holds.
+    /// Waits until the end of the partition has been still for `settle`, or has reached `all`;
+    /// returns what it holds.
     ///
     /// Bytes that a former connection left in the server's socket may still be stored by a server
-    /// that was frozen. A partition that is never still has another writer.
-    pub fn settled(&mut self, settle: Duration) -> Result<Bounds> {
+    /// that was frozen. Once all that was sent is there, nothing more can come.
+    pub fn settled(&mut self, settle: Duration, all: Option<i64>) -> Result<Bounds> {
         let begun = Instant::now();
         let mut bounds = self.reader.bounds()?;
         let mut since = Instant::now();
-        while since.elapsed() < settle {
+        while since.elapsed() < settle && all != Some(bounds.end) {
             thread::sleep(POLL.min(settle));
             (self.meanwhile)()?;
             let now = self.reader.bounds()?;
-            if now != bounds {
-                (bounds, since) = (now, Instant::now());
+            if now.end != bounds.end {
+                if begun.elapsed() > settle + RESTLESS {
+                    return Err(self.gap("it does not come to rest: something else writes to it"));
+                }
+                since = Instant::now();
             }
-            if begun.elapsed() > settle * 10 {
-                return Err(
-                    self.gap("the topic does not come to rest: something else writes to it")
-                );
-            }
+            bounds = now;
         }
         Ok(bounds)
     }
@@ -65,7 +68,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         }
         if !in_doubt
             .records
-            .start_with(found.iter().map(|value| &value[..]))?
+            .start_with(found.iter().map(|value| &value[..]))
         {
             let at = in_doubt.offset;
             return Err(self.gap(&format!(
@@ -83,57 +86,52 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
             return Ok(Tail::Empty);
         }
         let mut walk = WalkBack::default();
-        let mut reported = Instant::now();
         let (mut high, mut step) = (bounds.end, 1);
         while high > first {
             let low = first.max(high - step);
-            for (i, record) in self.between(low, high)?.into_iter().enumerate().rev() {
-                match walk.step(record) {
-                    Ok(None) => {}
-                    Ok(Some(tail)) => return Ok(tail),
-                    Err(NoBegin) => {
-                        let offset = low + i as i64;
-                        return Err(
-                            self.gap(&format!("no begin after the commit at offset {offset}"))
-                        );
-                    }
+            self.read_part(&mut walk, low, high)?;
+            let at = |after: u64| high - 1 - after as i64;
+            match walk.end_part() {
+                Ok(Some(tail)) => return Ok(tail),
+                Ok(None) => {}
+                Err(NoTail::Foreign { after }) => {
+                    return Err(self.gap(&format!(
+                        "the record at offset {} was not written by this program: it cannot be told \
+                         what the topic holds",
+                        at(after)
+                    )));
+                }
+                Err(NoTail::NoBegin { after }) => {
+                    let at = at(after);
+                    return Err(self.gap(&format!("no begin after the commit at offset {at}")));
                 }
             }
-            (high, step) = (low, STEP);
-            if reported.elapsed() >= REPORT {
-                log::info!(
-                    "reading the open transaction back: {} rows, at offset {high}",
-                    walk.rows()
-                );
-                reported = Instant::now();
-            }
+            (high, step) = (low, STEP.max(bounds.end - low));
         }
         Err(self.gap(&format!(
             "the begin of the transaction at its end is not there; it starts at offset {first}"
         )))
     }
 
-    /// What the records from `low` up to and not including `high` are. Their values are not kept.
-    fn between(&mut self, low: i64, high: i64) -> Result<Vec<Record>> {
-        let mut found = Vec::new();
-        while low + (found.len() as i64) < high {
-            for record in self.reader.fetch(low + found.len() as i64)? {
+    /// Takes the records from `low` up to and not including `high`. None of them is kept.
+    fn read_part(&mut self, walk: &mut WalkBack, low: i64, high: i64) -> Result<()> {
+        let mut reported = Instant::now();
+        let mut offset = low;
+        while offset < high {
+            for record in self.reader.fetch(offset)? {
                 if record.offset < high {
-                    found.push(
-                        Record::parse(&record.value).ok_or_else(|| self.foreign(record.offset))?,
-                    );
+                    walk.take(Record::parse(&record.value));
+                    offset = record.offset + 1;
                 }
             }
             (self.meanwhile)()?;
+            if reported.elapsed() >= REPORT {
+                let rows = walk.rows();
+                log::info!("reading the open transaction back: {rows} rows, at offset {offset}");
+                reported = Instant::now();
+            }
         }
-        Ok(found)
-    }
-
-    fn foreign(&self, offset: i64) -> Error {
-        self.gap(&format!(
-            "the record at offset {offset} was not written by this program: it cannot be told what \
-             the topic holds"
-        ))
+        Ok(())
     }
 
     fn gap(&self, message: &str) -> Error {

@@ -129,6 +129,7 @@ fn overridden<T>(
     parse: impl FnOnce(&str) -> Result<T, &'static str>,
 ) -> Result<Option<T>> {
     match std::env::var(variable) {
+        Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => match parse(&value) {
             Ok(parsed) => Ok(Some(parsed)),
             Err(expected) => Err(Error::config(format!("{variable}: expected {expected}"))),

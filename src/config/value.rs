@@ -146,11 +146,17 @@ impl<'de> Deserialize<'de> for Refused {
     }
 }
 
+/// Longer than anything that makes sense, and short enough to be added to any time.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// `10s`, `500ms`, `1m 30s`.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parsed(deserializer, |text| match text {
         "0" => Ok(Duration::ZERO),
-        text => humantime::parse_duration(text).map_err(|_| "a duration such as 500ms, 10s or 1m"),
+        text => match humantime::parse_duration(text) {
+            Ok(duration) if duration <= LONGEST => Ok(duration),
+            _ => Err("a duration such as 500ms, 10s or 1m, at most 30d"),
+        },
     })
 }
 
@@ -158,7 +164,7 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 pub fn positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parsed(deserializer, |text| {
         let parsed = humantime::parse_duration(text).ok();
-        let parsed = parsed.filter(|duration| *duration >= Duration::from_millis(1));
+        let parsed = parsed.filter(|parsed| (Duration::from_millis(1)..=LONGEST).contains(parsed));
         parsed.ok_or("a duration of at least 1ms, such as 500ms, 10s or 1m")
     })
 }

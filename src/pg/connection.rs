@@ -23,10 +23,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the text of values depends on, pinned so that it never depends on who connects. In the
-/// startup packet these win over the settings of the role and the database. The last two decide how
+/// startup packet these win over the settings of the role and the database. `search_path` and the next decide how
 /// `regclass`, `regtype` and their like name things; and under this path an output function cannot
 /// be led to a function of somebody else's.
-const PINNED: [(&str, &str); 9] = [
+const PINNED: [(&str, &str); 10] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -36,6 +36,8 @@ const PINNED: [(&str, &str); 9] = [
     ("lc_monetary", "C"),
     ("search_path", "pg_catalog"),
     ("quote_all_identifiers", "off"),
+    // A server from 18 on only warns of changes that it leaves out.
+    ("client_min_messages", "notice"),
 ];
 
 /// A row of a simple query: text, or None for NULL.

@@ -19,6 +19,9 @@ use crate::lsn::Lsn;
 /// How long a clean end may take: the server sends what it has in its buffers before it answers.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long one read waits: how soon a signal, or a sink that ended, is noticed.
+pub const POLL: Duration = Duration::from_millis(100);
+
 /// The replication slot as the server describes it
 /// ([`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html)).
 /// Older servers do not have all of its columns.
@@ -30,6 +33,9 @@ pub struct Slot {
     pub database: Option<String>,
     /// Whether it ends with the session that made it.
     pub temporary: bool,
+    /// Whether somebody streams from it.
+    #[serde(default)]
+    pub active: bool,
     /// The position up to which everything was confirmed.
     confirmed_flush_lsn: Option<String>,
     /// `lost` when WAL that it needs was removed (13+).
@@ -97,7 +103,6 @@ pub struct ReplicationConnection {
 /// The stream of one slot. Nobody else can stream from the slot while it lives.
 pub struct ReplicationStream {
     connection: Connection,
-    read_timeout: Duration,
 }
 
 impl ReplicationConnection {
@@ -192,21 +197,24 @@ impl ReplicationConnection {
         }))
     }
 
-    /// Starts streaming where the slot was confirmed last.
-    pub fn start(mut self, slot: &str, publication: &str) -> Result<ReplicationStream> {
+    /// Starts streaming after `confirmed`, or where the slot was confirmed if that is later.
+    pub fn start(
+        mut self,
+        slot: &str,
+        publication: &str,
+        confirmed: Lsn,
+    ) -> Result<ReplicationStream> {
         // The grammar of these commands has no escapes in strings but the doubled quote.
         let publications = quote_identifier(publication).replace('\'', "''");
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 \
+            "START_REPLICATION SLOT {} LOGICAL {confirmed} \
              (proto_version '1', publication_names '{publications}')",
             quote_identifier(slot),
         );
         self.connection.copy_both(&command)?;
-        let read_timeout = Duration::from_millis(100);
-        self.connection.set_read_timeout(read_timeout)?;
+        self.connection.set_read_timeout(POLL)?;
         Ok(ReplicationStream {
             connection: self.connection,
-            read_timeout,
         })
     }
 }
@@ -215,15 +223,6 @@ impl ReplicationStream {
     /// The server's address.
     pub fn endpoint(&self) -> &Endpoint {
         self.connection.endpoint()
-    }
-
-    /// How long [`ReplicationStream::wait`] may wait.
-    pub fn set_read_timeout(&mut self, timeout: Duration) -> Result<()> {
-        if self.read_timeout != timeout {
-            self.connection.set_read_timeout(timeout)?;
-            self.read_timeout = timeout;
-        }
-        Ok(())
     }
 
     /// The next message that has arrived whole; `None` when more has to be read first.
@@ -243,7 +242,7 @@ impl ReplicationStream {
             && matches!(self.connection.body(frame), [b'w', header @ ..] if header.len() == 24)
     }
 
-    /// Reads once, for as long as the read timeout allows; false when nothing came.
+    /// Reads once, at most for [`POLL`]; false when nothing came.
     pub fn wait(&mut self) -> Result<bool> {
         self.connection.fill()
     }
@@ -258,18 +257,18 @@ impl ReplicationStream {
         }
     }
 
-    /// Reports that everything before `confirmed` is stored, and asks for a keepalive if `reply`
-    /// is [`Reply::Requested`]: `r` · Int64 written · Int64 flushed · Int64 applied · Int64 time
-    /// · Byte1 reply requested. All three positions are the same: what is not stored yet must not
-    /// count as written either, or a synchronous commit on the server would mean nothing.
-    pub fn send_status(&mut self, confirmed: Lsn, reply: Reply) -> Result<()> {
+    /// Reports that everything before `confirmed` is stored: `r` · Int64 written · Int64 flushed ·
+    /// Int64 applied · Int64 time · Byte1 reply requested. All three positions are the same: what is
+    /// not stored yet must not count as written either, or a synchronous commit on the server would
+    /// mean nothing.
+    pub fn send_status(&mut self, confirmed: Lsn) -> Result<()> {
         let mut status = Vec::with_capacity(34);
         status.put_u8(b'r');
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
         status.put_i64(now());
-        status.put_u8(u8::from(reply == Reply::Requested));
+        status.put_u8(0);
         frontend::CopyData::new(&status[..])
             .map_err(|e| Error::new(Kind::Bug, "a status of 34 bytes").with_source(e))?
             .write(self.connection.out());
@@ -278,12 +277,11 @@ impl ReplicationStream {
 
     /// Ends the stream: CopyDone, what is still under way, ReadyForQuery, Terminate. What still
     /// comes is not confirmed and will come again.
-    pub fn end(mut self) -> Result<()> {
+    pub fn end(&mut self) -> Result<()> {
         frontend::copy_done(self.connection.out());
         self.connection.send()?;
         let deadline = Instant::now() + END_TIMEOUT;
-        self.connection
-            .set_read_timeout(Duration::from_millis(100))?;
+        self.connection.set_read_timeout(POLL)?;
         loop {
             while let Some(frame) = self.connection.next_frame()? {
                 match frame.tag {
@@ -317,15 +315,6 @@ fn with_role_hint(error: Error, target: &Target) -> Error {
         quote_identifier(user),
         quote_identifier(database),
     ))
-}
-
-/// Whether the server is to answer a status with a keepalive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
-    /// It need not.
-    NotNeeded,
-    /// It is to answer at once: the way to see whether it is still there.
-    Requested,
 }
 
 impl<'a> Message<'a> {

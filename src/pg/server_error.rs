@@ -63,8 +63,9 @@ impl ServerError {
     /// publication. Servers up to 17 end the stream with an error; later ones warn, once, and leave
     /// the changes out.
     pub fn publication_is_too_young(&self) -> bool {
-        self.code == "42704" && self.message.starts_with("publication ")
-            || self.message.starts_with("skipped loading publication")
+        // undefined_object; object_not_in_prerequisite_state. Messages are translated, codes are not.
+        let (code, severity) = (self.code.as_str(), self.severity.as_str());
+        matches!((code, severity), ("42704", _) | ("55000", "WARNING"))
     }
 
     /// The error of a stream that this message came in.
@@ -115,7 +116,9 @@ fn kind(code: &str) -> Kind {
     match code {
         "55006" => Kind::SlotInUse,
         // query_canceled, admin_shutdown, crash_shutdown, cannot_connect_now
-        "57014" | "57P01" | "57P02" | "57P03" => Kind::Unreachable,
+        "57014" | "57P01" | "57P02" | "57P03" | "57P05" => Kind::Unreachable,
+        // lock_not_available, deadlock_detected
+        "55P03" | "40P01" => Kind::Unreachable,
         // configuration_limit_exceeded: waiting does not raise a limit
         "53400" => Kind::Config,
         "42501" => Kind::Permission,

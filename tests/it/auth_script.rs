@@ -48,6 +48,7 @@ fn the_startup_packet_pins_what_values_look_like() {
             ("application_name", "postgres-source/script"),
             ("bytea_output", "hex"),
             ("client_encoding", "UTF8"),
+            ("client_min_messages", "notice"),
             ("database", "db"),
             ("extra_float_digits", "3"),
             ("lc_monetary", "C"),

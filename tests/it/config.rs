@@ -276,7 +276,7 @@ fn the_environment_is_held_to_the_same_rules() {
         ),
         (
             "FLUVIO_PG_PUBLICATION",
-            "",
+            "a name of more than sixty-three bytes, which no identifier can be",
             "FLUVIO_PG_PUBLICATION: expected the name of a publication",
         ),
         (

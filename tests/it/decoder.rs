@@ -172,7 +172,9 @@ fn an_empty_message_is_passed_over() {
     });
     let target = Target::parse(&script.url("db"), "test").unwrap();
     let connection = ReplicationConnection::connect(&target).unwrap();
-    let mut stream = connection.start("slot", "publication").unwrap();
+    let mut stream = connection
+        .start("slot", "publication", postgres_source::lsn::Lsn::ZERO)
+        .unwrap();
     let mut data = None;
     wait_until("a message comes", DEADLINE, || {
         if let Some(Message::XLogData { data: bytes, .. }) = stream.message().unwrap() {

@@ -10,6 +10,7 @@ use crate::support::load::{Load, under_load};
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Postgres, Stop};
 use crate::support::proxy::{Direction, End, Proxy};
+use crate::support::random::Random;
 
 const STREAMS: &str = "streaming from";
 const TRIES_AGAIN: &str = "trying again in";
@@ -130,6 +131,9 @@ fn fluvio_answers_with_errors() {
             });
         }
         break_session(&pipeline, &connector, load, || {
+            let failures = connector.log_count(TRIES_AGAIN);
+            server.not_leader_for(DEADLINE);
+            connector.wait_log_count(TRIES_AGAIN, failures + 1, DEADLINE);
             server.not_leader_for(Duration::from_millis(700));
         });
         server.set_not_leader_after_restart(Some(Duration::from_millis(300)));
@@ -168,7 +172,7 @@ fn fluvio_closes_or_falls_silent() {
 
 #[test]
 fn the_connection_to_postgres_is_cut() {
-    let pipeline = Pipeline::new("cut").in_process();
+    let pipeline = Pipeline::new("cut");
     let proxy = Proxy::start(host_and_port(&pipeline));
     let config = config(&pipeline);
     let url = pipeline.database.url_at(proxy.port());
@@ -211,4 +215,44 @@ fn cut(pipeline: &Pipeline, connector: &Connector, proxy: &Proxy, load: &Load) {
 
 fn host_and_port(pipeline: &Pipeline) -> String {
     format!("127.0.0.1:{}", pipeline.database.port())
+}
+
+/// One upon the other, before the last one is mended.
+#[test]
+fn faults_in_any_order() {
+    let pipeline = Pipeline::new("faults").in_process();
+    let server = pipeline.server();
+    let postgres = Proxy::start(host_and_port(&pipeline));
+    let spu = Proxy::start(server.spu_addr());
+    server.advertise_spu(spu.port());
+    let config = config(&pipeline);
+    let spawn =
+        || Connector::spawn_config(&config, &pipeline.database.url_at(postgres.port()), &[]);
+    let mut connector = spawn();
+    connector.wait_log(STREAMS, DEADLINE);
+    under_load(&pipeline, 10, |load| {
+        let mut random = Random::new(10);
+        for _ in 0..60 {
+            let bytes = random.below(5000);
+            match random.below(8) {
+                0 => postgres.end_all(End::Reset),
+                1 => postgres.cut_after(Direction::ToClient, bytes, End::Fin),
+                2 => spu.end_all(End::Fin),
+                3 => spu.cut_after(Direction::ToServer, bytes, End::Reset),
+                4 => server.inject(Fault::CloseAfter(Close::Reset), When::Next),
+                5 => {
+                    let code = ErrorCode::NotLeaderForPartition;
+                    server.inject(Fault::ErrorAfterApply(code), When::Next);
+                }
+                6 => drop(pipeline.database.terminate_walsender(&pipeline.slot)),
+                _ => connector = spawn(),
+            }
+            let commits = usize::try_from(random.below(30)).expect("a small number");
+            load.wait_commits(commits);
+        }
+        postgres.pass();
+        spu.pass();
+        server.clear_faults();
+    });
+    drop(connector);
 }

@@ -9,7 +9,7 @@ use postgres_source::pg::pgoutput::Message;
 use postgres_source::position::Position;
 use postgres_source::record::Record as Place;
 use postgres_source::relation::Catalog;
-use postgres_source::resume::{Resume, Tail, Verdict, WalkBack};
+use postgres_source::resume::{NoTail, Resume, Tail, Verdict, WalkBack};
 
 use crate::support::record::Record;
 
@@ -247,10 +247,22 @@ fn commit(lsn: u64) -> Vec<u8> {
     .concat()
 }
 
+/// What a slot was confirmed at that sends these messages: the commit before them.
+fn confirmed_before(messages: &[(u64, Vec<u8>)]) -> Lsn {
+    let lsns: Vec<u64> = stream().iter().map(|(lsn, _)| *lsn).collect();
+    let first = messages.first().map_or(u64::MAX, |(lsn, _)| *lsn);
+    let before = lsns.into_iter().filter(|lsn| *lsn < first).max();
+    Lsn(before.map_or(0, |lsn| lsn + 10))
+}
+
 /// What a session writes after a topic that ends with `tail`.
 fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
-    let (mut position, mut catalog) = (Position::starting_at(Lsn(0), Lsn(0)), Catalog::default());
-    let (mut resume, mut batch) = (Resume::after(tail), Batch::default());
+    let confirmed = confirmed_before(messages);
+    let (mut position, mut catalog) = (
+        Position::starting_at(confirmed, confirmed),
+        Catalog::default(),
+    );
+    let (mut resume, mut batch) = (Resume::after(tail, confirmed), Batch::default());
     for (lsn, bytes) in messages {
         let envelope = Envelope {
             wal_start: Lsn(*lsn),
@@ -264,6 +276,7 @@ fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
             batch.push(envelope, &message, &mut catalog).unwrap();
         }
     }
+    assert!(!resume.is_resuming(), "{tail:?} has not come again");
     let records = batch.events().map(|event| {
         let mut record = Vec::new();
         render(&event, RawText::String, &mut record);
@@ -272,15 +285,23 @@ fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
     records.collect()
 }
 
+/// How a topic ends; the same whatever parts it is read in.
 fn tail(topic: &[Vec<u8>]) -> Tail {
-    let mut walk = WalkBack::default();
-    let mut places = topic
-        .iter()
-        .rev()
-        .map(|record| Place::parse(record).unwrap());
-    places
-        .find_map(|place| walk.step(place).unwrap())
-        .unwrap_or_default()
+    let in_parts = |size: usize| {
+        let mut walk = WalkBack::default();
+        let mut parts = topic.rchunks(size.max(1));
+        let found = parts.find_map(|part| {
+            part.iter()
+                .for_each(|record| walk.take(Place::parse(record)));
+            walk.end_part().unwrap()
+        });
+        found.unwrap_or_default()
+    };
+    let whole = in_parts(topic.len());
+    for size in 1..topic.len() {
+        assert_eq!(in_parts(size), whole, "in parts of {size}");
+    }
+    whole
 }
 
 /// The records that have a place of their own, with what they say.
@@ -380,51 +401,90 @@ fn a_resume_that_is_cut_anywhere_goes_on_too() {
 }
 
 #[test]
-fn a_topic_that_has_more_than_the_server_sends_is_a_gap() {
-    let judge = |tail: Tail, messages: &[(u64, Vec<u8>)]| {
-        let (mut resume, mut catalog) = (Resume::after(tail), Catalog::default());
+fn a_topic_of_another_history_is_a_gap() {
+    let judge = |tail: Tail, confirmed: u64| {
+        let (mut resume, mut catalog) = (Resume::after(tail, Lsn(confirmed)), Catalog::default());
         let envelope = Envelope {
             wal_start: Lsn(0),
             wal_end: Lsn(0),
             timestamp: 0,
         };
-        messages.iter().find_map(|(_, bytes)| {
+        let found = session(0).iter().find_map(|(_, bytes)| {
             let message = Message::decode(bytes).unwrap();
             resume.judge(envelope, &message, &mut catalog).err()
-        })
+        });
+        assert_ne!(found.is_none(), resume.is_resuming());
+        found.map(|error| error.to_string())
     };
-    let messages = session(0);
-    let has_more = judge(
-        Tail::Open {
-            final_lsn: Lsn(100),
-            rows: 3,
-        },
-        &messages,
-    )
-    .unwrap();
-    assert!(has_more.to_string().contains("1 rows less"), "{has_more}");
-    let is_over = judge(
-        Tail::Open {
-            final_lsn: Lsn(99),
-            rows: 0,
-        },
-        &messages,
-    )
-    .unwrap();
-    assert!(
-        is_over
-            .to_string()
-            .contains("ends inside the transaction at 0/63"),
-        "{is_over}"
+    let open = |lsn, rows| Tail::Open {
+        final_lsn: Lsn(lsn),
+        rows,
+    };
+    let complete = |lsn| Tail::Complete {
+        commit_lsn: Lsn(lsn),
+        end_lsn: Lsn(lsn + 10),
+    };
+    for (tail, confirmed, says) in [
+        (open(100, 3), 0, "1 rows less"),
+        (open(99, 0), 0, "the transaction at 0/63, which"),
+        (open(99, 0), 99, "the transaction at 0/63, which"),
+        (complete(99), 0, "the transaction at 0/63, which"),
+        (complete(250), 99, "the transaction at 0/FA, which"),
+    ] {
+        let error = judge(tail, confirmed).unwrap();
+        assert!(error.contains(says), "{tail:?} at {confirmed}: {error}");
+    }
+    for (tail, confirmed) in [
+        (open(100, 2), 0),
+        (complete(100), 0),
+        (complete(100), 100),
+        // What is confirmed does not come again.
+        (complete(90), 99),
+    ] {
+        assert_eq!(judge(tail, confirmed), None, "{tail:?} at {confirmed}");
+    }
+}
+
+/// Nothing has to be written for a gap to be noticed: the server tells how far it has sent.
+#[test]
+fn what_is_awaited_is_missed_when_the_server_has_gone_past_it() {
+    let tail = Tail::Complete {
+        commit_lsn: Lsn(250),
+        end_lsn: Lsn(260),
+    };
+    let resume = Resume::after(tail, Lsn(99));
+    assert!(resume.is_awaiting());
+    resume.sent_up_to(Lsn(250)).unwrap();
+    assert!(resume.sent_up_to(Lsn(260)).is_err());
+    Resume::after(tail, Lsn(251)).sent_up_to(Lsn(300)).unwrap();
+}
+
+#[test]
+fn a_topic_that_ends_otherwise_has_no_tail() {
+    let whole = deliver(&session(0), Tail::Empty);
+    let commit = whole
+        .iter()
+        .position(|record| matches!(Place::parse(record), Some(Place::Commit { .. })))
+        .unwrap();
+    let end = |records: &[Vec<u8>]| {
+        let mut walk = WalkBack::default();
+        records
+            .iter()
+            .for_each(|record| walk.take(Place::parse(record)));
+        walk.end_part()
+    };
+    let foreign = [b"{}".to_vec()];
+    let is_foreign = |after| Err(NoTail::Foreign { after });
+    assert_eq!(end(&[&whole[..1], &foreign[..]].concat()), is_foreign(0));
+    assert_eq!(
+        end(&[&whole[..1], &foreign[..], &whole[1..2]].concat()),
+        is_foreign(1)
     );
-    assert!(
-        judge(
-            Tail::Open {
-                final_lsn: Lsn(100),
-                rows: 2
-            },
-            &messages
-        )
-        .is_none()
+    assert_eq!(
+        end(&[&whole[..=commit], &whole[1..3]].concat()),
+        Err(NoTail::NoBegin { after: 2 })
     );
+    // What is before the transaction at the end is not looked at.
+    let before = [&whole[..1], &foreign[..], &whole[..2]].concat();
+    assert!(matches!(end(&before), Ok(Some(Tail::Open { .. }))));
 }

@@ -8,7 +8,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fluvio::Compression;
-use fluvio_protocol::EncoderVarInt;
 use fluvio_protocol::record::{BATCH_FILE_HEADER_SIZE, Batch, RawRecords};
 
 use crate::error::{Error, Kind, Result};
@@ -34,18 +33,18 @@ impl Default for BatchBuilder {
 
 impl BatchBuilder {
     /// Appends a record with this value.
-    pub fn push(&mut self, value: &[u8]) -> Result<()> {
-        let mut head = Vec::with_capacity(RECORD_OVERHEAD_BYTES);
-        head.extend_from_slice(&[0, 0]);
-        varint(self.count.into(), &mut head)?;
-        head.push(0);
-        varint(value.len() as i64, &mut head)?;
-        varint((head.len() + value.len() + 1) as i64, &mut self.records)?;
-        self.records.extend_from_slice(&head);
+    pub fn push(&mut self, value: &[u8]) {
+        let (offset_delta, len) = (self.count as u64, value.len() as u64);
+        // Attributes, timestamp delta, key and number of headers are a zero byte each.
+        let record_len = 4 + varint_len(offset_delta) + varint_len(len) + value.len();
+        put_varint(record_len as u64, &mut self.records);
+        self.records.extend_from_slice(&[0, 0]);
+        put_varint(offset_delta, &mut self.records);
+        self.records.push(0);
+        put_varint(len, &mut self.records);
         self.records.extend_from_slice(value);
         self.records.push(0);
         self.count += 1;
-        Ok(())
     }
 
     /// How many bytes the batch would have, uncompressed, with one more record of `value_len`.
@@ -138,12 +137,12 @@ impl SentRecords {
     }
 
     /// Whether the first of them have these values, byte for byte.
-    pub fn start_with<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Result<bool> {
+    pub fn start_with<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> bool {
         let mut found = BatchBuilder::default();
         for value in values {
-            found.push(value)?;
+            found.push(value);
         }
-        Ok(self.records[size_of::<i32>()..].starts_with(&found.records[size_of::<i32>()..]))
+        self.records[size_of::<i32>()..].starts_with(&found.records[size_of::<i32>()..])
     }
 
     /// Their memory, to be used again; what is beyond `bytes` is given back.
@@ -154,10 +153,20 @@ impl SentRecords {
     }
 }
 
-fn varint(number: i64, out: &mut Vec<u8>) -> Result<()> {
-    number
-        .encode_varint(out)
-        .map_err(|e| Error::new(Kind::Bug, "cannot encode a length").with_source(e))
+/// A number that is not negative as a zigzag varint: seven bits a byte, the lowest first.
+fn put_varint(number: u64, out: &mut Vec<u8>) {
+    let mut zigzag = number << 1;
+    while zigzag >= 0x80 {
+        out.push(zigzag as u8 | 0x80);
+        zigzag >>= 7;
+    }
+    out.push(zigzag as u8);
+}
+
+fn varint_len(number: u64) -> usize {
+    // Seven bits a byte, at least one byte.
+    let bits = u64::BITS - (number << 1 | 1).leading_zeros();
+    bits.div_ceil(7) as usize
 }
 
 #[cfg(test)]
@@ -170,7 +179,7 @@ mod tests {
         let mut builder = BatchBuilder::default();
         for value in &values {
             let bound = builder.len_with(value.len());
-            builder.push(value).unwrap();
+            builder.push(value);
             assert!(builder.len() <= bound);
         }
         assert_eq!(builder.count(), 300);
@@ -207,7 +216,7 @@ mod tests {
     #[test]
     fn a_batch_beyond_the_limit_is_refused() {
         let mut builder = BatchBuilder::default();
-        builder.push(&vec![b'x'; MAX_BATCH_BYTES]).unwrap();
+        builder.push(&vec![b'x'; MAX_BATCH_BYTES]);
         let error = builder.finish(Compression::None, Vec::new()).unwrap_err();
         assert_eq!(error.kind(), Kind::Undeliverable);
         assert!(error.to_string().contains("33554"), "{error}");
@@ -218,13 +227,12 @@ mod tests {
     fn what_was_sent_is_compared_byte_for_byte() {
         let mut builder = BatchBuilder::default();
         for value in ["one", "two", "three"] {
-            builder.push(value.as_bytes()).unwrap();
+            builder.push(value.as_bytes());
         }
         let (_, sent) = builder.finish(Compression::None, vec![7; 100]).unwrap();
         assert_eq!(sent.count(), 3);
         let found = |values: &[&'static str]| {
             sent.start_with(values.iter().map(|value| str::as_bytes(value)))
-                .unwrap()
         };
         assert!(found(&[]) && found(&["one"]) && found(&["one", "two", "three"]));
         assert!(!found(&["two"]) && !found(&["one", "tw"]));

@@ -71,9 +71,9 @@ impl Partition {
         let cluster = cluster::endpoint(&options)?;
         let leader = cluster::find_leader(&cluster, &options)?;
         let compression = allowed(&options, &leader.compression)?;
+        let mut asked = Instant::now();
         let mut reader = PartitionReader::connect(&leader.address, &options)?;
         loop {
-            let asked = Instant::now();
             match reader.ask_bounds()? {
                 Ok(bounds) => {
                     let slowest = asked.elapsed();
@@ -89,6 +89,7 @@ impl Partition {
                 Err(code) if started.elapsed() < options.timeout && is_transient(&code) => {
                     log::debug!("{}: {code}", options.place());
                     thread::sleep(POLL);
+                    asked = Instant::now();
                 }
                 Err(code) => return Err(reader.error(refused(&code))),
             }
@@ -103,11 +104,6 @@ impl Partition {
     /// The longest that the leader took to answer when it was opened.
     pub fn slowest(&self) -> Duration {
         self.slowest
-    }
-
-    /// Where it is and how it is spoken to.
-    pub fn options(&self) -> &Options {
-        &self.options
     }
 
     /// A new connection to read it.

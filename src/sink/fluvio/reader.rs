@@ -24,6 +24,8 @@ pub struct Bounds {
     pub start: i64,
     /// The offset that the next record will have.
     pub end: i64,
+    /// Up to here every replica that the topic asks for has the records.
+    pub stable: i64,
 }
 
 impl Bounds {
@@ -37,6 +39,13 @@ impl Bounds {
 pub struct PartitionReader {
     spu: Rpc,
     options: Options,
+}
+
+/// Whether the last batch of an answer is there only in part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Yes,
+    No,
 }
 
 /// A record as it is stored.
@@ -75,22 +84,28 @@ impl PartitionReader {
             .flat_map(|found| found.partitions)
             .find(|found| found.partition_index == partition)
             .ok_or_else(|| self.error(Error::undeliverable("no offsets in the answer")))?;
-        Ok(match found.error_code {
-            ErrorCode::None => Ok(Bounds {
-                start: found.start_offset,
-                end: found.last_stable_offset,
-            }),
-            code => Err(code),
-        })
+        if found.error_code != ErrorCode::None {
+            return Ok(Err(found.error_code));
+        }
+        let (start, stable) = (found.start_offset, found.last_stable_offset);
+        let end = self.find_end(stable)?;
+        Ok(Ok(Bounds { start, end, stable }))
+    }
+
+    /// The end of the log. What the server calls the last stable offset may lie before it: a server
+    /// that was killed finds it again in a file that it writes late, and a replica may be behind.
+    fn find_end(&mut self, stable: i64) -> Result<i64> {
+        let mut end = stable;
+        while let Some(last) = self.fetch_some(end)?.last() {
+            end = last.offset + 1;
+        }
+        Ok(end)
     }
 
     /// The records from `offset` on, as many as one answer holds: at least one. There must be a
     /// record at `offset`.
     pub fn fetch(&mut self, offset: i64) -> Result<Vec<StoredRecord>> {
-        let mut records = self.fetch_up_to(offset, FETCH_BYTES)?;
-        if records.is_empty() {
-            records = self.fetch_up_to(offset, LARGEST_FETCH_BYTES)?;
-        }
+        let records = self.fetch_some(offset)?;
         match records.first() {
             Some(first) if first.offset == offset => Ok(records),
             Some(first) => Err(self.error(Error::undeliverable(format!(
@@ -102,7 +117,17 @@ impl PartitionReader {
         }
     }
 
-    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Vec<StoredRecord>> {
+    /// The same; nothing at the end of the log.
+    fn fetch_some(&mut self, offset: i64) -> Result<Vec<StoredRecord>> {
+        match self.fetch_up_to(offset, FETCH_BYTES)? {
+            (records, Cut::Yes) if records.is_empty() => self
+                .fetch_up_to(offset, LARGEST_FETCH_BYTES)
+                .map(|(records, _)| records),
+            (records, _) => Ok(records),
+        }
+    }
+
+    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<(Vec<StoredRecord>, Cut)> {
         let partition = FetchPartition {
             partition_index: self.options.partition,
             fetch_offset: offset,
@@ -128,13 +153,17 @@ impl PartitionReader {
         }
         let mut records = Vec::new();
         // The server cuts an answer at `max_bytes`, in the middle of a batch if need be.
-        let whole = |batch: &&Batch<RawRecords>| batch.validate_decoding();
-        for batch in found.records.batches.iter().take_while(whole) {
+        let mut cut = Cut::No;
+        for batch in &found.records.batches {
+            if !batch.validate_decoding() {
+                cut = Cut::Yes;
+                break;
+            }
             self.unpack(batch, offset, &mut records)
                 .map_err(|error| self.error(error))
                 .at(|| format!("batch at offset {}", batch.base_offset))?;
         }
-        Ok(records)
+        Ok((records, cut))
     }
 
     /// Adds the records of a batch from `offset` on. Each must follow the one before it: whatever

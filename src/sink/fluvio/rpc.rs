@@ -37,15 +37,7 @@ pub struct Rpc {
 pub struct Pending<R> {
     correlation_id: i32,
     version: i16,
-    sent: Instant,
     request: PhantomData<R>,
-}
-
-impl<R> Pending<R> {
-    /// How long ago it was sent.
-    pub fn age(&self) -> Duration {
-        self.sent.elapsed()
-    }
 }
 
 impl Rpc {
@@ -143,7 +135,6 @@ impl Rpc {
         Ok(Pending {
             correlation_id: self.correlation_id,
             version,
-            sent: Instant::now(),
             request: PhantomData,
         })
     }

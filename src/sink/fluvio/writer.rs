@@ -25,6 +25,8 @@ pub struct PartitionWriter {
     /// The batch that was sent and is not acknowledged.
     sent: Option<SentRecords>,
     pending: Option<Pending<DefaultProduceRequest>>,
+    /// Whether the server said that it did not take the batch.
+    refused: bool,
     /// Memory of the last acknowledged batch.
     spare: Vec<u8>,
     next_offset: i64,
@@ -45,6 +47,7 @@ impl PartitionWriter {
             batch: BatchBuilder::default(),
             sent: None,
             pending: None,
+            refused: false,
             spare: Vec::new(),
             next_offset,
             stored: 0,
@@ -93,7 +96,10 @@ impl PartitionWriter {
             return Err(self.error(Error::undeliverable("an acknowledgement of something else")));
         };
         if found.error_code != ErrorCode::None {
-            return Err(self.error(refused(&found.error_code)));
+            let code = found.error_code.clone();
+            // One that took too long may be stored all the same.
+            self.refused = !matches!(code, ErrorCode::RequestTimedOut { .. });
+            return Err(self.error(refused(&code)));
         }
         if found.base_offset != self.next_offset {
             return Err(self.error(another_writer(found.base_offset, self.next_offset)));
@@ -128,7 +134,7 @@ impl Sink for PartitionWriter {
         if !self.batch.is_empty() && self.batch.len_with(record.len()) > self.options.batch_bytes {
             self.send_batch()?;
         }
-        self.batch.push(record)?;
+        self.batch.push(record);
         if self.batch.len() >= self.options.batch_bytes {
             self.send_batch()?;
         }
@@ -147,16 +153,14 @@ impl Sink for PartitionWriter {
     }
 
     fn in_doubt(&mut self) -> Option<InDoubt> {
-        let timeout = self.options.timeout;
-        let late = self
-            .pending
-            .as_ref()
-            .is_some_and(|pending| pending.age() >= timeout);
         self.sent.take().map(|records| InDoubt {
             offset: self.next_offset,
             records,
-            // A server that did not answer in time may still be at it.
-            settle: if late { timeout } else { Duration::ZERO },
+            settle: if self.refused {
+                Duration::ZERO
+            } else {
+                self.options.timeout
+            },
         })
     }
 }

@@ -166,7 +166,7 @@ fn run_script() -> Vec<Golden> {
 fn receive(database: &Database, slot: &str, publication: &str) -> Vec<Vec<u8>> {
     let target = Target::parse(&database.url(), "recorder").unwrap();
     let connection = ReplicationConnection::connect(&target).unwrap();
-    let mut stream = connection.start(slot, publication).unwrap();
+    let mut stream = connection.start(slot, publication, Lsn::ZERO).unwrap();
     let deadline = Instant::now() + DEADLINE;
     let (mut payloads, mut commits) = (Vec::new(), 0);
     while commits <= SCRIPT.len() {

@@ -1,7 +1,7 @@
 //! A database, a topic, and the program between them.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::connector::{ConfigFile, Connector};
 use super::fluvio::{Cluster, FluvioServer};
@@ -36,7 +36,7 @@ impl Pipeline {
             database: postgres.database(name),
             cluster,
             own_cluster: None,
-            topic: unique(name).replace('_', "-"),
+            topic: topic(name),
             slot: unique(name),
             publication: unique(name),
             endpoint: cluster.sc_addr(),
@@ -139,6 +139,13 @@ impl Pipeline {
 fn contains(record: &[u8], part: &[u8]) -> bool {
     let head = &record[..record.len().min(200)];
     head.windows(part.len()).any(|window| window == part)
+}
+
+/// A real cluster still has the topics of earlier runs.
+fn topic(name: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.expect("the clock is right").as_millis();
+    format!("{}-{now}", unique(name).replace('_', "-"))
 }
 
 fn shared_cluster() -> &'static Cluster {

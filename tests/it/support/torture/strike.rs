@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres_source::lsn::Lsn;
-use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Reply};
+use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream};
 use postgres_source::pg::target::Target;
 
 use super::super::POLL_INTERVAL;
@@ -235,7 +235,7 @@ fn hold_slot(stage: &Stage, kill: bool, Ms(hold_ms): Ms) -> Result {
     stage.start();
     let until = Instant::now() + Duration::from_millis(hold_ms);
     if let Some(mut holder) = holder {
-        while Instant::now() < until && holder.send_status(Lsn(0), Reply::NotNeeded).is_ok() {
+        while Instant::now() < until && holder.send_status(Lsn(0)).is_ok() {
             thread::sleep(HOLD_STATUS);
         }
     }
@@ -249,7 +249,7 @@ fn take_slot(stage: &Stage) -> Option<ReplicationStream> {
     while Instant::now() < until {
         // Nobody tells when the slot is free; the one who asks is told.
         let stream = ReplicationConnection::connect(&target)
-            .and_then(|connection| connection.start(&stage.slot, &stage.publication));
+            .and_then(|connection| connection.start(&stage.slot, &stage.publication, Lsn(0)));
         if let Ok(stream) = stream {
             return Some(stream);
         }
