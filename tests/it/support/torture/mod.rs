@@ -1,11 +1,12 @@
 //! The torture: writers that keep a journal, the program, and fault after fault; and in the end the
 //! topic equals the journal.
 //!
-//! A [`round`] has servers of its own. [`fault`] draws what goes wrong and [`strike`] makes it
+//! A [`round`] has servers of its own. [`draw`] says what goes wrong and [`strike`] makes it
 //! happen; [`plan`] draws what is written and [`writer`] writes it; [`follower`] reads the topic and
 //! holds it against the [`journal`].
 #![allow(dead_code)]
 
+mod draw;
 mod fault;
 mod follower;
 mod journal;

@@ -109,7 +109,7 @@ impl Tally {
             };
             if line.contains(STREAMS) {
                 self.sessions += 1;
-                self.inside += u64::from(is_inside(number_after("at offset ") as i64));
+                self.inside += u64::from(is_inside(number_after(", offset ") as i64));
             } else if line.contains("resumed: ") {
                 self.dropped_messages += number_after("resumed: ");
                 self.dropped_transactions += number_after("were in the topic, ");

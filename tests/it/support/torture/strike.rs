@@ -55,6 +55,15 @@ pub fn strike(stage: &Stage, fault: &Fault) -> Result {
             stage.start();
         }
         Fault::Pause { pause } => stage.pause((*pause).into())?,
+        Fault::PauseWhileStarting {
+            after,
+            pause: paused,
+        } => {
+            stage.kill()?;
+            stage.start();
+            pause(*after);
+            stage.pause((*paused).into())?;
+        }
         Fault::HoldSlot { kill, pause } => hold_slot(stage, *kill, *pause)?,
         Fault::Restart { mode, away } => {
             stage.postgres.stop(*mode);

@@ -1,0 +1,267 @@
+//! Drawing faults.
+
+use std::time::Duration;
+
+use fluvio_protocol::link::ErrorCode;
+
+use super::super::fluvio::{Close, Fault as Produce, Side};
+use super::super::postgres::Stop;
+use super::super::proxy::{Direction, End, Refusal};
+use super::super::random::Random;
+use super::fault::{Fault, Line, Ms, Reach, Sides};
+use super::stage::{Settings, WAL_SENDER_TIMEOUT};
+
+/// The choices; each is drawn by [`Fault::of`].
+#[derive(Clone, Copy)]
+enum Choice {
+    Kill,
+    KillWhileStarting,
+    Terminate,
+    TerminateAndKill,
+    Pause,
+    PauseWhileStarting,
+    HoldSlot,
+    Restart,
+    TerminateWalsender,
+    Away,
+    Freeze,
+    Produce,
+    NotLeader,
+    Offsets,
+    Drop,
+    Refuse,
+    Cut,
+    Break,
+    Block,
+    Silence,
+    Fragment,
+    Commands,
+    Two,
+}
+
+impl Fault {
+    pub fn draw(random: &mut Random, reach: Reach, settings: &Settings) -> Fault {
+        use Choice::*;
+        let mut choices = vec![
+            (10, Kill),
+            (10, KillWhileStarting),
+            (5, Terminate),
+            (6, TerminateAndKill),
+            (4, Pause),
+            (4, PauseWhileStarting),
+            (4, HoldSlot),
+            (7, Restart),
+            (6, TerminateWalsender),
+            (10, Cut),
+            (4, Break),
+            (3, Block),
+            (4, Silence),
+            (2, Fragment),
+            (16, Two),
+        ];
+        match reach {
+            Reach::InProcess => choices.extend([
+                (5, Away),
+                (5, Freeze),
+                (20, Produce),
+                (2, NotLeader),
+                (2, Offsets),
+                (4, Drop),
+                (2, Refuse),
+            ]),
+            Reach::Real { commands: true } => choices.push((15, Commands)),
+            Reach::Real { commands: false } => {}
+        }
+        match random.weighted(&choices) {
+            Two => Fault::two(random, reach, settings),
+            choice => Fault::of(choice, random, reach, settings),
+        }
+    }
+
+    fn two(random: &mut Random, reach: Reach, settings: &Settings) -> Fault {
+        loop {
+            let first = Fault::draw(random, reach, settings);
+            let second = Fault::draw(random, reach, settings);
+            match (first.group(), second.group()) {
+                (Some(a), Some(b)) if a != b => {
+                    return Fault::Two {
+                        first: first.into(),
+                        second: second.into(),
+                        after: Ms(random.magnitude(9)),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn of(choice: Choice, random: &mut Random, reach: Reach, settings: &Settings) -> Fault {
+        let timeout_ms = settings.timeout.as_millis() as u64;
+        // From a moment to a good while, the shorter as often as the longer.
+        let pause = |random: &mut Random| Ms(random.magnitude(11));
+        match choice {
+            Choice::Kill => Fault::Kill {
+                away: pause(random),
+            },
+            Choice::KillWhileStarting => Fault::KillWhileStarting {
+                after: (0..random.between(1..=4))
+                    .map(|_| Ms(random.magnitude(9)))
+                    .collect(),
+            },
+            Choice::Terminate => Fault::Terminate {
+                away: pause(random),
+            },
+            Choice::TerminateAndKill => Fault::TerminateAndKill {
+                after: Ms(random.magnitude(8)),
+            },
+            Choice::Pause => Fault::Pause {
+                pause: long_pause(random),
+            },
+            Choice::PauseWhileStarting => Fault::PauseWhileStarting {
+                after: Ms(random.magnitude(8)),
+                pause: long_pause(random),
+            },
+            Choice::HoldSlot => Fault::HoldSlot {
+                kill: random.one_in(2),
+                pause: pause(random),
+            },
+            Choice::Restart => Fault::Restart {
+                mode: random.pick(&[Stop::Immediate, Stop::Immediate, Stop::Fast]),
+                away: Ms(random.magnitude(10)),
+            },
+            Choice::TerminateWalsender => Fault::TerminateWalsender {
+                times: random.between(1..=5),
+            },
+            Choice::Away => Fault::Away {
+                sides: random.pick(&[
+                    Sides::Both,
+                    Sides::Both,
+                    Sides::One(Side::Spu),
+                    Sides::One(Side::Sc),
+                ]),
+                pause: pause(random),
+            },
+            Choice::Freeze => {
+                // Half of them end before the program gives up.
+                let range = random.pick(&[20..=timeout_ms, timeout_ms..=2 * timeout_ms]);
+                Fault::Freeze {
+                    pause: Ms(random.between(range)),
+                }
+            }
+            Choice::Produce => Fault::Produce {
+                fault: produce(random, timeout_ms),
+                nth: 1 + random.magnitude(5) as usize,
+            },
+            Choice::NotLeader => Fault::NotLeader {
+                pause: pause(random),
+            },
+            Choice::Offsets => Fault::Offsets {
+                code: code(random),
+                times: random.between(1..=4),
+            },
+            Choice::Drop => Fault::Drop { how: close(random) },
+            Choice::Refuse => Fault::Refuse {
+                how: close(random),
+                pause: pause(random),
+            },
+            Choice::Cut => {
+                let (line, direction) = (line(random, reach), direction(random));
+                // As much as passes there in a few seconds.
+                let bits = match (line, direction) {
+                    (Line::Sc, _) => 9,
+                    (Line::Postgres, Direction::ToServer) => 10,
+                    (Line::Spu, Direction::ToClient) => 13,
+                    (Line::Postgres, Direction::ToClient) | (Line::Spu, Direction::ToServer) => 20,
+                };
+                Fault::Cut {
+                    line,
+                    direction,
+                    bytes: random.magnitude(bits),
+                    end: end(random),
+                }
+            }
+            Choice::Break => Fault::Break {
+                line: line(random, reach),
+                end: end(random),
+            },
+            Choice::Block => Fault::Block {
+                line: line(random, reach),
+                end: end(random),
+                refusal: random.pick(&[
+                    Refusal::NotListening,
+                    Refusal::Accepted(End::Fin),
+                    Refusal::Accepted(End::Reset),
+                ]),
+                pause: pause(random),
+            },
+            Choice::Silence => Fault::Silence {
+                line: line(random, reach),
+                direction: random.pick(&[
+                    None,
+                    Some(Direction::ToServer),
+                    Some(Direction::ToClient),
+                ]),
+                pause: pause(random),
+            },
+            Choice::Fragment => Fault::Fragment {
+                line: line(random, reach),
+                bytes: 1 + random.magnitude(8) as usize,
+                pause: Ms(random.between(50..=500)),
+            },
+            Choice::Commands => Fault::Commands {
+                away: pause(random),
+            },
+            Choice::Two => unreachable!("two are drawn one by one"),
+        }
+    }
+}
+
+/// Longer than a walsender waits.
+fn long_pause(random: &mut Random) -> Ms {
+    let sender_ms = WAL_SENDER_TIMEOUT.as_millis() as u64;
+    Ms(sender_ms + random.between(100..=800))
+}
+
+fn produce(random: &mut Random, timeout_ms: u64) -> Produce {
+    let bytes = 1 + random.magnitude(17) as usize;
+    let late = Duration::from_millis(timeout_ms + random.between(50..=1500));
+    let (how, code) = (close(random), code(random));
+    random.weighted(&[
+        (3, Produce::Error(code.clone())),
+        (3, Produce::ErrorAfterApply(code)),
+        (3, Produce::AckDelay(late)),
+        (3, Produce::CloseBefore(how)),
+        (5, Produce::CloseAfter(how)),
+        (4, Produce::CloseAfterBytes(bytes, how)),
+        (2, Produce::SilenceBefore),
+        (3, Produce::SilenceAfter),
+    ])
+}
+
+fn code(random: &mut Random) -> ErrorCode {
+    random.pick(&[
+        ErrorCode::NotLeaderForPartition,
+        ErrorCode::PartitionNotLeader,
+        ErrorCode::StorageError,
+        ErrorCode::UnknownServerError,
+    ])
+}
+
+fn close(random: &mut Random) -> Close {
+    random.pick(&[Close::Fin, Close::Reset])
+}
+
+fn end(random: &mut Random) -> End {
+    random.pick(&[End::Fin, End::Reset])
+}
+
+fn direction(random: &mut Random) -> Direction {
+    random.pick(&[Direction::ToServer, Direction::ToClient])
+}
+
+fn line(random: &mut Random, reach: Reach) -> Line {
+    match reach {
+        Reach::InProcess => random.weighted(&[(3, Line::Postgres), (1, Line::Sc), (4, Line::Spu)]),
+        Reach::Real { .. } => random.weighted(&[(3, Line::Postgres), (1, Line::Sc)]),
+    }
+}
