@@ -29,6 +29,7 @@
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
 //! - `stdout`: records on standard output, confirmed when they are written
+//! - `verify`: a topic as the program writes it, and each thing that it would never write
 #![allow(missing_docs)]
 
 mod support;
@@ -62,3 +63,4 @@ mod slot;
 mod stdout;
 mod stop;
 mod types;
+mod verify;

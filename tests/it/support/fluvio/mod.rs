@@ -303,6 +303,12 @@ impl FluvioServer {
         assert!(!status.is_error(), "delete: {status}");
     }
 
+    /// Appends records to partition 0 with the ordinary client.
+    pub fn produce(&self, topic: &str, values: &[Vec<u8>]) {
+        client::produce(&self.sc_addr(), topic, values)
+            .unwrap_or_else(|error| panic!("cannot write to {topic}: {error}"));
+    }
+
     /// The values of all records of a partition, in order; none if there is no such partition.
     pub fn records(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
         self.records_from(topic, partition, 0)
