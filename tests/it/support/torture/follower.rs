@@ -3,12 +3,18 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::fluvio::{Cluster, TopicReader};
+use postgres_source::sink::fluvio::{Options, Partition};
+
+use super::super::fluvio::Cluster;
 use super::journal::{Change, Found, Journal, Kind};
 use super::plan::text_len;
+
+/// How long one look at a cluster may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The last records that a message about a violation shows.
 const SHOWN: usize = 12;
@@ -34,7 +40,9 @@ pub struct Follower<'a> {
 /// Where the records come from.
 enum Source<'a> {
     InProcess(&'a super::super::fluvio::FluvioServer, &'a str),
-    Real(TopicReader),
+    /// The ordinary client sees no further than the last stable offset, which a server that was
+    /// killed finds again only later; the log goes further.
+    Real(Options),
 }
 
 struct Described {
@@ -55,7 +63,15 @@ impl<'a> Follower<'a> {
     pub fn new(cluster: &'a Cluster, topic: &'a str, journal: &'a Journal) -> Follower<'a> {
         let source = match cluster {
             Cluster::InProcess(server) => Source::InProcess(server, topic),
-            Cluster::Real(sc_addr) => Source::Real(TopicReader::new(sc_addr, topic)),
+            Cluster::Real(sc_addr) => Source::Real(Options {
+                endpoint: Some(sc_addr.clone()),
+                topic: topic.to_owned(),
+                partition: 0,
+                create_topic: false,
+                batch_bytes: 1,
+                compression: None,
+                timeout: READ_TIMEOUT,
+            }),
         };
         Follower {
             source,
@@ -71,13 +87,15 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads on to the end that the topic has now.
-    pub fn advance(&mut self) -> Result<(), String> {
+    /// Reads on to the end that the topic has now; false when that is not known, because the
+    /// cluster is just coming back.
+    pub fn advance(&mut self) -> Result<bool, String> {
         loop {
-            let values = self.source.read(self.next_offset);
-            if values.is_empty() {
-                return Ok(());
-            }
+            let values = match self.source.read(self.next_offset) {
+                Some(values) if values.is_empty() => return Ok(true),
+                Some(values) => values,
+                None => return Ok(false),
+            };
             for value in values {
                 let offset = self.next_offset;
                 self.next_offset += 1;
@@ -91,8 +109,9 @@ impl<'a> Follower<'a> {
 
     /// The same; `confirmed` was looked at before this call, so everything before it is there.
     pub fn advance_past(&mut self, confirmed: u64) -> Result<(), String> {
-        self.advance()?;
-        self.confirmed = self.confirmed.max(confirmed);
+        if self.advance()? {
+            self.confirmed = self.confirmed.max(confirmed);
+        }
         Ok(())
     }
 
@@ -277,20 +296,28 @@ impl<'a> Follower<'a> {
 }
 
 impl Source<'_> {
-    /// The records from `offset` on; some of them at least, if there are any.
-    fn read(&mut self, offset: i64) -> Vec<Vec<u8>> {
+    /// The records from `offset` on; some of them at least, if there are any. None when the cluster
+    /// does not answer: the deadline of who waits decides.
+    fn read(&mut self, offset: i64) -> Option<Vec<Vec<u8>>> {
         match self {
             Source::InProcess(server, topic) => {
                 if server.end_offset(topic, 0) <= offset {
-                    return Vec::new();
+                    return Some(Vec::new());
                 }
-                server.records_from(topic, 0, offset)
+                Some(server.records_from(topic, 0, offset))
             }
-            Source::Real(reader) => {
-                // A cluster that is just coming back has no leader. The deadline decides.
-                let _ = reader.read(usize::MAX);
-                let known = usize::try_from(offset).expect("offsets count from 0");
-                reader.values()[known..].to_vec()
+            Source::Real(options) => {
+                let partition = Partition::open(options.clone()).ok()?;
+                if partition.bounds().end <= offset {
+                    return Some(Vec::new());
+                }
+                let records = partition.reader().ok()?.fetch(offset).ok()?;
+                Some(
+                    records
+                        .into_iter()
+                        .map(|record| record.value.to_vec())
+                        .collect(),
+                )
             }
         }
     }
