@@ -11,6 +11,9 @@ use super::super::random::Random;
 use super::fault::{Fault, Line, Ms, Reach, Sides};
 use super::stage::{Settings, WAL_SENDER_TIMEOUT};
 
+/// What is forgotten was stored within this time. It is far less than a long `confirm_delay`.
+const FORGET_WITHIN: Duration = Duration::from_millis(500);
+
 /// The choices; each is drawn by [`Fault::of`].
 #[derive(Clone, Copy)]
 enum Choice {
@@ -25,6 +28,7 @@ enum Choice {
     TerminateWalsender,
     Away,
     Freeze,
+    Forget,
     Produce,
     NotLeader,
     Offsets,
@@ -72,6 +76,9 @@ impl Fault {
             Reach::Real { commands: true } => choices.push((15, Commands)),
             Reach::Real { commands: false } => {}
         }
+        if reach == Reach::InProcess && settings.confirm_delay >= 4 * FORGET_WITHIN {
+            choices.push((10, Forget));
+        }
         match random.weighted(&choices) {
             Two => Fault::two(random, reach, settings),
             choice => Fault::of(choice, random, reach, settings),
@@ -82,8 +89,12 @@ impl Fault {
         loop {
             let first = Fault::draw(random, reach, settings);
             let second = Fault::draw(random, reach, settings);
+            // What is forgotten must not be confirmed meanwhile, because something else takes long.
+            let forgets = [&first, &second]
+                .iter()
+                .any(|fault| matches!(fault, Fault::Forget { .. }));
             match (first.group(), second.group()) {
-                (Some(a), Some(b)) if a != b => {
+                (Some(a), Some(b)) if a != b && !forgets => {
                     return Fault::Two {
                         first: first.into(),
                         second: second.into(),
@@ -148,6 +159,10 @@ impl Fault {
                     pause: Ms(random.between(range)),
                 }
             }
+            Choice::Forget => Fault::Forget {
+                within: Ms(random.below(FORGET_WITHIN.as_millis() as u64)),
+                kept_permille: random.below(1001),
+            },
             Choice::Produce => Fault::Produce {
                 fault: produce(random, timeout_ms),
                 nth: 1 + random.magnitude(5) as usize,

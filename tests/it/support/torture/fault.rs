@@ -33,6 +33,9 @@ pub enum Fault {
     Away { sides: Sides, pause: Ms },
     /// Fluvio takes bytes and does nothing with them.
     Freeze { pause: Ms },
+    /// Fluvio stops, and forgets a part of what it has stored a moment before: less than what the
+    /// program holds back.
+    Forget { within: Ms, kept_permille: u64 },
     /// A produce request goes wrong.
     Produce { fault: Produce, nth: usize },
     /// The SPU refuses to lead for a while.
@@ -149,6 +152,7 @@ impl Fault {
             Fault::Restart { .. } | Fault::TerminateWalsender { .. } => Group::Postgres,
             Fault::Away { .. }
             | Fault::Freeze { .. }
+            | Fault::Forget { .. }
             | Fault::Produce { .. }
             | Fault::NotLeader { .. }
             | Fault::Offsets { .. }

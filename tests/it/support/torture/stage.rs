@@ -80,8 +80,8 @@ struct Held {
 impl Settings {
     pub fn draw(random: &mut Random) -> Settings {
         Settings {
-            timeout: Duration::from_secs(random.pick(&[1, 2])),
-            confirm_delay: Duration::from_millis(random.pick(&[0, 0, 0, 300, 2000])),
+            timeout: Duration::from_secs(random.pick(&[1, 1, 2])),
+            confirm_delay: Duration::from_millis(random.pick(&[0, 0, 300, 2000])),
             batch_size: random.pick(&["1MB", "64KB", "16KB", "4KB"]),
             compression: random.pick(&["none", "none", "lz4", "zstd", "snappy", "gzip"]),
             linger: random.pick(&["0ms", "0ms", "5ms"]),

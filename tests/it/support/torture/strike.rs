@@ -136,6 +136,19 @@ fn break_fluvio(stage: &Stage, server: &FluvioServer, fault: &Fault) {
             pause(*frozen);
             server.thaw();
         }
+        Fault::Forget {
+            within,
+            kept_permille,
+        } => {
+            // The follower reads between the faults: nothing of what it has seen is forgotten.
+            let start = server.end_offset(&stage.topic, 0);
+            pause(*within);
+            server.stop();
+            let new = server.end_offset(&stage.topic, 0) - start;
+            let kept = new * i64::try_from(*kept_permille).expect("a small number") / 1000;
+            server.truncate(&stage.topic, 0, start + kept);
+            server.restart();
+        }
         Fault::Produce { fault, nth } => {
             server.inject(fault.clone(), When::Nth(*nth));
             wait_met(|| server.armed_faults() == 0);
