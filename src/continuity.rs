@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::lsn::Lsn;
-use crate::pg::replication::{Slot, System};
+use crate::pg::system::{Slot, System};
 use crate::resume::Tail;
 use crate::sink::fluvio::reader::Bounds;
 use crate::state::Known;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
+pub use crate::pg::replication::Envelope;
+
 use crate::pg::pgoutput::{Begin, Commit, Message, OldTuple, Origin, Tuple, Type};
 use crate::relation::{Catalog, Relation};
 
@@ -17,17 +19,6 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// A batch is full when it holds this many events, so that heads stay bounded when tuples are tiny.
 const BATCH_EVENTS: usize = 4096;
-
-/// What XLogData says of the message it carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Envelope {
-    /// dataStart.
-    pub wal_start: Lsn,
-    /// walEnd; the server sends 0 for a message that is not the last of its change.
-    pub wal_end: Lsn,
-    /// When the server sent it: microseconds since 2000-01-01 UTC.
-    pub timestamp: i64,
-}
 
 /// One event of a batch, borrowed from it.
 #[derive(Debug)]

@@ -168,17 +168,7 @@ impl<'a> Reader<'a> {
     fn take_what_arrived(&mut self, signals: &Signals) -> Result<Option<Ending>> {
         while let Some(message) = self.stream.message()? {
             match message {
-                Message::XLogData {
-                    wal_start,
-                    wal_end,
-                    timestamp,
-                    data,
-                } => {
-                    let envelope = Envelope {
-                        wal_start,
-                        wal_end,
-                        timestamp,
-                    };
+                Message::XLogData { envelope, data } => {
                     let committed = Intake {
                         position: &mut self.position,
                         resume: &mut self.resume,
@@ -186,7 +176,7 @@ impl<'a> Reader<'a> {
                         batch: &mut self.batch,
                     }
                     .take(envelope, data)
-                    .at(|| format!("message at {wal_start}"))?;
+                    .at(|| format!("message at {}", envelope.wal_start))?;
                     self.summary.count(data.len(), committed);
                     // At a stop, what follows this commit is left to the next session.
                     if committed && signals.stop_requested() {

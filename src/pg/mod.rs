@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
 //! whom to connect to, [`stream`] moves bytes and [`frames`] cuts them into messages; [`auth`]
-//! proves who we are; [`connection`] puts these together, and [`replication`] streams.
+//! proves who we are; [`connection`] puts these together, [`system`] is what a server says
+//! of itself, and [`replication`] streams.
 
 pub mod auth;
 pub mod connection;
@@ -11,5 +12,6 @@ pub mod pgoutput;
 pub mod replication;
 pub mod server_error;
 pub mod stream;
+pub mod system;
 pub mod target;
 pub mod wire;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use postgres_protocol::message::frontend;
-use serde::Deserialize;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
 use super::frames::Frame;
 use super::server_error::ServerError;
+use super::system::{Slot, System};
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
@@ -22,54 +22,15 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one read waits: how soon a signal, or a sink that ended, is noticed.
 pub const POLL: Duration = Duration::from_millis(100);
 
-/// The replication slot as the server describes it
-/// ([`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html)).
-/// Older servers do not have all of its columns.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Slot {
-    /// The output plugin; `None` for a physical slot.
-    pub plugin: Option<String>,
-    /// The database it belongs to.
-    pub database: Option<String>,
-    /// Whether it ends with the session that made it.
-    pub temporary: bool,
-    /// Whether somebody streams from it.
-    #[serde(default)]
-    pub active: bool,
-    /// The position up to which everything was confirmed.
-    confirmed_flush_lsn: Option<String>,
-    /// `lost` when WAL that it needs was removed (13+).
-    pub wal_status: Option<String>,
-    /// Why it cannot be used any more (17+).
-    pub invalidation_reason: Option<String>,
-}
-
-impl Slot {
-    /// The position up to which everything was confirmed.
-    pub fn confirmed(&self) -> Lsn {
-        let lsn = self.confirmed_flush_lsn.as_deref();
-        lsn.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
-    }
-
-    /// Why nothing can be streamed from it any more.
-    pub fn invalidated(&self) -> Option<&str> {
-        let lost = self
-            .wal_status
-            .as_deref()
-            .filter(|status| *status == "lost");
-        self.invalidation_reason.as_deref().or(lost)
-    }
-}
-
-/// What IDENTIFY_SYSTEM says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct System {
-    /// The cluster's identifier.
-    pub identifier: String,
-    /// Its timeline.
-    pub timeline: u32,
-    /// How far its WAL is written.
-    pub wal_flush: Lsn,
+/// What XLogData says of the message it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope {
+    /// Where the message's WAL begins.
+    pub wal_start: Lsn,
+    /// 0 for a message that is not the last of its change.
+    pub wal_end: Lsn,
+    /// When the server sent it: microseconds since 2000-01-01 UTC.
+    pub timestamp: i64,
 }
 
 /// A message of the stream.
@@ -77,12 +38,8 @@ pub struct System {
 pub enum Message<'a> {
     /// `w` · Int64 dataStart · Int64 walEnd · Int64 send time · the plugin's message.
     XLogData {
-        /// Where the message's WAL begins.
-        wal_start: Lsn,
-        /// 0 for a message that is not the last of its change.
-        wal_end: Lsn,
-        /// Microseconds since 2000-01-01 UTC.
-        timestamp: i64,
+        /// What comes with it.
+        envelope: Envelope,
         /// The plugin's message.
         data: &'a [u8],
     },
@@ -317,12 +274,17 @@ impl<'a> Message<'a> {
     pub fn decode(payload: &'a [u8]) -> Result<Self> {
         let mut c = Cursor::new(payload);
         match c.u8("stream message type")? {
-            b'w' => Ok(Message::XLogData {
-                wal_start: c.lsn("dataStart")?,
-                wal_end: c.lsn("walEnd")?,
-                timestamp: c.i64("send time")?,
-                data: c.rest(),
-            }),
+            b'w' => {
+                let envelope = Envelope {
+                    wal_start: c.lsn("dataStart")?,
+                    wal_end: c.lsn("walEnd")?,
+                    timestamp: c.i64("send time")?,
+                };
+                Ok(Message::XLogData {
+                    envelope,
+                    data: c.rest(),
+                })
+            }
             b'k' => {
                 let wal_end = c.lsn("walEnd")?;
                 c.i64("send time")?;
@@ -385,9 +347,11 @@ mod tests {
         assert!(matches!(
             Message::decode(&data).unwrap(),
             Message::XLogData {
-                wal_start: Lsn(7),
-                wal_end: Lsn(8),
-                timestamp: 9,
+                envelope: Envelope {
+                    wal_start: Lsn(7),
+                    wal_end: Lsn(8),
+                    timestamp: 9
+                },
                 data: b"B"
             }
         ));

@@ -9,7 +9,6 @@ use super::{Opened, Output, Program};
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
-use crate::event::Envelope;
 use crate::lsn::Lsn;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream};
@@ -40,17 +39,7 @@ impl Opened {
         while self.resume.is_resuming() {
             while let Some(message) = self.stream.message()? {
                 match message {
-                    Message::XLogData {
-                        wal_start,
-                        wal_end,
-                        timestamp,
-                        data,
-                    } => {
-                        let envelope = Envelope {
-                            wal_start,
-                            wal_end,
-                            timestamp,
-                        };
+                    Message::XLogData { envelope, data } => {
                         let message = pgoutput::Message::decode(data)?;
                         self.resume.judge(envelope, &message, &mut catalog)?;
                     }

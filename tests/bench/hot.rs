@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fluvio::Compression;
 use fluvio_protocol::Encoder;
-use postgres_source::event::{Batch, Envelope};
+use postgres_source::event::Batch;
 use postgres_source::json::{RawText, render};
 use postgres_source::pg::frames::Frames;
 use postgres_source::pg::pgoutput;
@@ -123,19 +123,8 @@ fn cut(framed: &[u8]) -> Result<()> {
 fn decode(payloads: &[Vec<u8>], mut full: impl FnMut(Batch)) -> Result<()> {
     let (mut batch, mut catalog) = (Batch::default(), Catalog::default());
     for payload in payloads {
-        let Message::XLogData {
-            wal_start,
-            wal_end,
-            timestamp,
-            data,
-        } = Message::decode(payload)?
-        else {
+        let Message::XLogData { envelope, data } = Message::decode(payload)? else {
             return Err("only rows are here".into());
-        };
-        let envelope = Envelope {
-            wal_start,
-            wal_end,
-            timestamp,
         };
         if batch.is_full() {
             full(std::mem::take(&mut batch));

@@ -10,7 +10,7 @@ use crate::support::wait_until;
 use fixture::{Golden, fixture, record};
 use normal::normalized;
 use postgres_source::error::Result;
-use postgres_source::event::{Batch, Envelope};
+use postgres_source::event::Batch;
 use postgres_source::json::{RawText, render};
 use postgres_source::pg::pgoutput;
 use postgres_source::pg::replication::{Message, ReplicationConnection};
@@ -26,17 +26,7 @@ const KINDS: [&str; 9] = [
 fn push(payload: &[u8], batch: &mut Batch, catalog: &mut Catalog) -> Result<()> {
     match Message::decode(payload)? {
         Message::Keepalive { .. } => Ok(()),
-        Message::XLogData {
-            wal_start,
-            wal_end,
-            timestamp,
-            data,
-        } => {
-            let envelope = Envelope {
-                wal_start,
-                wal_end,
-                timestamp,
-            };
+        Message::XLogData { envelope, data } => {
             batch.push(envelope, &pgoutput::Message::decode(data)?, catalog)
         }
     }

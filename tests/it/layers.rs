@@ -26,7 +26,14 @@ const LAYERS: &[&[&str]] = &[
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
     &["wire"],
-    &["pgoutput", "server_error", "target", "frames", "auth"],
+    &[
+        "pgoutput",
+        "server_error",
+        "target",
+        "frames",
+        "auth",
+        "system",
+    ],
     &["stream"],
     &["connection"],
     &["replication"],

@@ -9,7 +9,6 @@ use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
 use postgres_source::event::Batch;
 use postgres_source::json::RawText;
-use postgres_source::lsn::Lsn;
 use postgres_source::pg::replication::{Message, ReplicationConnection};
 use postgres_source::pg::target::Target;
 use postgres_source::relation::Catalog;
@@ -172,15 +171,12 @@ fn receive(database: &Database, slot: &str, publication: &str) -> Vec<Vec<u8>> {
     while commits <= SCRIPT.len() {
         assert!(Instant::now() < deadline, "{commits} transactions came");
         match stream.message().unwrap() {
-            Some(Message::XLogData {
-                wal_start: Lsn(wal_start),
-                wal_end: Lsn(wal_end),
-                timestamp,
-                data,
-            }) => {
+            Some(Message::XLogData { envelope, data }) => {
                 commits += usize::from(data.starts_with(b"C"));
-                let header = [wal_start.to_be_bytes(), wal_end.to_be_bytes()].concat();
-                payloads.push([b"w", &header[..], &timestamp.to_be_bytes(), data].concat());
+                let (start, end) = (envelope.wal_start.0, envelope.wal_end.0);
+                let header = [start.to_be_bytes(), end.to_be_bytes()].concat();
+                let timestamp = envelope.timestamp.to_be_bytes();
+                payloads.push([b"w", &header[..], &timestamp, data].concat());
             }
             Some(Message::Keepalive { .. }) => {}
             None => drop(stream.wait().unwrap()),

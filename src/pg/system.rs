@@ -1,0 +1,55 @@
+//! What a server says of itself and of a replication slot.
+
+use serde::Deserialize;
+
+use crate::lsn::Lsn;
+
+/// The replication slot as the server describes it
+/// ([`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html)).
+/// Older servers do not have all of its columns.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Slot {
+    /// The output plugin; `None` for a physical slot.
+    pub plugin: Option<String>,
+    /// The database it belongs to.
+    pub database: Option<String>,
+    /// Whether it ends with the session that made it.
+    pub temporary: bool,
+    /// Whether somebody streams from it.
+    #[serde(default)]
+    pub active: bool,
+    /// The position up to which everything was confirmed.
+    confirmed_flush_lsn: Option<String>,
+    /// `lost` when WAL that it needs was removed (13+).
+    pub wal_status: Option<String>,
+    /// Why it cannot be used any more (17+).
+    pub invalidation_reason: Option<String>,
+}
+
+impl Slot {
+    /// The position up to which everything was confirmed.
+    pub fn confirmed(&self) -> Lsn {
+        let lsn = self.confirmed_flush_lsn.as_deref();
+        lsn.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
+    }
+
+    /// Why nothing can be streamed from it any more.
+    pub fn invalidated(&self) -> Option<&str> {
+        let lost = self
+            .wal_status
+            .as_deref()
+            .filter(|status| *status == "lost");
+        self.invalidation_reason.as_deref().or(lost)
+    }
+}
+
+/// What IDENTIFY_SYSTEM says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The cluster's identifier.
+    pub identifier: String,
+    /// Its timeline.
+    pub timeline: u32,
+    /// How far its WAL is written.
+    pub wal_flush: Lsn,
+}
