@@ -248,9 +248,6 @@ impl<'a> Program<'a> {
         }
         let source = self.find(&mut connection)?;
         continuity::check_slot(&source.slot, self.target.database()).at(place)?;
-        if source.slot.active {
-            return Err(self.in_use(connection));
-        }
         continuity::check_source(self.memory.known(), &source).at(place)?;
         log::debug!(
             "publication {publication} has the OID {}",
@@ -284,7 +281,8 @@ impl<'a> Program<'a> {
         } = self.config;
         let missing = |what: &str| Error::config(format!("{what} does not exist"));
         let found = connection.slot(slot)?;
-        // A process that had the slot until now has written down what it confirmed.
+        // Another process that has the slot, or had it until now, writes down what it confirms
+        // before it does.
         self.memory.refresh()?;
         let system = connection.identify_system()?;
         let publication_oid = connection.publication(publication)?;
@@ -302,18 +300,6 @@ impl<'a> Program<'a> {
             system,
             left_timeline_at,
         })
-    }
-
-    /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
-    /// must not be compared with anything.
-    fn in_use(&self, connection: ReplicationConnection) -> Error {
-        match self.start(connection) {
-            Ok(_) => Error::unreachable(format!(
-                "replication slot {}: it was in use until now",
-                self.config.slot
-            )),
-            Err(error) => error,
-        }
     }
 
     /// Takes the slot; and how often to report: as configured, but always well before the server

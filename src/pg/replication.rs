@@ -30,9 +30,6 @@ pub struct Slot {
     pub database: Option<String>,
     /// Whether it ends with the session that made it.
     pub temporary: bool,
-    /// Whether somebody streams from it.
-    #[serde(default)]
-    pub active: bool,
     /// The position up to which everything was confirmed.
     confirmed_flush_lsn: Option<String>,
     /// `lost` when WAL that it needs was removed (13+).
