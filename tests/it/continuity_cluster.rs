@@ -87,13 +87,16 @@ fn another_cluster() {
     });
 }
 
-/// The rows 1 to 3 are in the backup; 4 and 5 were written and streamed after it.
+/// The rows 1 to 3 are in the backup; 4 and 5 were written and streamed after it, some megabytes
+/// further on.
 fn restored(server: &Postgres, name: &str) -> Stopped {
     let stopped = Stopped::on(Pipeline::on(server, name).in_process());
     server.stop(Stop::Fast);
     server.save_data();
     server.start_again();
     let connector = stopped.start(&stopped.with_state());
+    let filler = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))";
+    stopped.pipeline.database.query_one_text(filler);
     (4..=5).for_each(|id| stopped.insert(id));
     stopped.stop(connector);
     server.stop(Stop::Fast);
@@ -109,9 +112,12 @@ fn the_database_was_restored_to_an_earlier_point() {
     let says = "the database was restored to an earlier point, or this is another one";
     stopped.refused_always(&["the server's WAL ends at", says]);
 
-    // What is written after that has positions of what was read before.
+    // What is written after that has positions of what was read before. It is long enough for
+    // statuses to be sent before the end of it is reached.
     let database = &stopped.pipeline.database;
+    database.execute("INSERT INTO t SELECT generate_series(1001, 41000)");
     stopped.insert(6);
+    assert!(database.current_wal_lsn() < last_end(&stopped));
     go_past(database, last_end(&stopped));
     stopped.insert(7);
     let end = format!("replication slot {}", stopped.pipeline.slot);

@@ -7,6 +7,7 @@ use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::unique;
 use crate::support::record::inserted;
 use crate::support::stopped::Stopped;
+use crate::support::wait_until;
 
 /// The last record of a topic, as JSON with something done to it.
 fn last_record(stopped: &Stopped, change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
@@ -209,13 +210,10 @@ fn two_connectors_with_slots_of_their_own_do_not_share_a_topic() {
     };
     // Only one of them is told at once, whichever is later.
     first.insert(4);
-    let late = loop {
-        match (one.is_running(), two.is_running()) {
-            (true, true) => std::thread::yield_now(),
-            (false, _) => break &mut two,
-            (_, false) => break &mut one,
-        }
-    };
+    wait_until("one of them ends", DEADLINE, || {
+        !(one.is_running() && two.is_running())
+    });
+    let late = if one.is_running() { &mut one } else { &mut two };
     writes(5, late);
     drop((one, two));
     assert!(inserted(&first.pipeline.records()).len() >= 5);

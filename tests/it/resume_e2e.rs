@@ -1,6 +1,7 @@
 //! The program dies, or does not know what became of a batch, and goes on exactly after what the
 //! topic has.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, run_command};
@@ -87,6 +88,24 @@ fn pipeline_of_three_tables(name: &str) -> Pipeline {
     pipeline
 }
 
+/// Each session describes a table before the first row of it that it writes, also when it was
+/// described to it among what it dropped.
+#[track_caller]
+fn assert_described_in_each(sessions: &[usize], records: &[Record]) {
+    let mut described = BTreeSet::new();
+    for (offset, record) in records.iter().enumerate() {
+        if sessions.contains(&offset) {
+            described.clear();
+        }
+        let rel_id = record.message()["rel_id"].as_u64();
+        match (record.kind(), rel_id) {
+            ("relation", Some(rel_id)) => drop(described.insert(rel_id)),
+            (_, Some(rel_id)) => assert!(described.contains(&rel_id), "offset {offset}"),
+            _ => {}
+        }
+    }
+}
+
 /// What the same changes become without an interruption, through a slot of its own.
 fn reference(pipeline: &Pipeline, write: impl FnOnce()) -> Vec<String> {
     let (slot, topic) = (unique("reference"), unique("reference").replace('_', "-"));
@@ -123,10 +142,13 @@ fn killed_inside(configure: fn(ConfigFile) -> ConfigFile) {
         pipeline.database.execute("INSERT INTO three VALUES (0)");
     });
     assert!(expected.len() > 6000, "{}", expected.len());
+    let mut sessions = Vec::new();
     for batches in [1, 3, 15, 20, 2, 25] {
+        sessions.push(pipeline.records().len());
         run_for_batches(&pipeline, &config, batches);
     }
-    let stored = counted(&pipeline.cluster().records(&pipeline.topic));
+    let stored = pipeline.cluster().records(&pipeline.topic);
+    let (stored_records, stored) = (stored.len(), counted(&stored));
     assert!(stored.len() > 1000 && stored.len() < expected.len() - 100);
 
     let connector = pipeline.start_with(&config);
@@ -135,6 +157,8 @@ fn killed_inside(configure: fn(ConfigFile) -> ConfigFile) {
     let differs = found.iter().zip(&expected).position(|(a, b)| a != b);
     assert_eq!((differs, found.len()), (None, expected.len()));
     assert_verified(&pipeline);
+    sessions.push(stored_records);
+    assert_described_in_each(&sessions, &pipeline.records());
     let log = connector.wait_log("resumed: ", DEADLINE);
     let dropped: usize = log
         .split("resumed: ")
@@ -244,6 +268,9 @@ fn a_lost_acknowledgement() {
         Fault::CloseAfter(Close::Reset),
         Fault::SilenceAfter,
         Fault::AckDelay(Duration::from_millis(1500)),
+        // It lands after the batch was given up: the topic must be still for as long as an answer
+        // may take before what is not there counts as not stored.
+        Fault::SilenceAndApplyLate(Duration::from_millis(1500)),
     ];
     let not_stored = [
         Fault::CloseBefore(Close::Fin),

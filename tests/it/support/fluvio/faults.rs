@@ -31,6 +31,8 @@ pub enum Fault {
     SilenceBefore,
     /// The same after the records were stored.
     SilenceAfter,
+    /// The same, and the records are stored so much later, whatever became of the connection.
+    SilenceAndApplyLate(Duration),
     /// The records are stored and the answer gives their base offset plus this.
     WrongBaseOffset(i64),
     /// The connection closes when so many bytes of the request were read, the length in front

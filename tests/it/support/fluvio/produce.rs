@@ -1,6 +1,7 @@
 //! Produce requests, and the faults that they meet.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fluvio_protocol::Decoder;
@@ -50,7 +51,7 @@ pub(super) async fn produce(
     header: &RequestHeader,
     mut body: Bytes,
     fault: Option<Fault>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) -> io::Result<Option<Close>> {
     let request = Produce::decode_from(&mut body, header.api_version())?;
     let response = match fault {
@@ -73,6 +74,14 @@ pub(super) async fn produce(
         Some(Fault::SilenceBefore) => std::future::pending().await,
         Some(Fault::SilenceAfter) => {
             append(&request, shared);
+            std::future::pending().await
+        }
+        Some(Fault::SilenceAndApplyLate(delay)) => {
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                append(&request, &shared);
+            });
             std::future::pending().await
         }
         Some(Fault::WrongBaseOffset(shift)) => {
