@@ -12,7 +12,7 @@ use super::fault::{Fault, Line, Ms, Reach, Sides};
 use super::stage::{Settings, WAL_SENDER_TIMEOUT};
 
 /// What is forgotten was stored within this time. It is far less than a long `confirm_delay`.
-const FORGET_WITHIN: Duration = Duration::from_millis(500);
+pub const FORGET_WITHIN: Duration = Duration::from_millis(500);
 
 /// The choices; each is drawn by [`Fault::of`].
 #[derive(Clone, Copy)]
