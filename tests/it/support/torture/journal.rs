@@ -97,10 +97,6 @@ impl Journal {
         }
     }
 
-    pub fn writers(&self) -> usize {
-        self.lanes.len()
-    }
-
     /// The number of a transaction that begins now.
     pub fn begin(&self) -> i64 {
         self.next_transaction.fetch_add(1, Ordering::SeqCst)

@@ -115,18 +115,20 @@ fn torture<'a>(
         };
         recover(&mut watch, &mut follower, FIRST_TRANSACTIONS)?;
         let mut is_alive = || watch_writers(&writers);
-        faults(
+        let result = faults(
             &mut watch,
             &mut follower,
             journal,
             round,
             tally,
             &mut is_alive,
-        )?;
+        );
         drop(stop);
+        // What a writer has to say is the better explanation.
         for writer in writers {
             writer.join().map_err(|panic| words(&*panic))??;
         }
+        result?;
         finish(&mut watch, &mut follower)
     })?;
     Ok(follower)

@@ -207,10 +207,6 @@ impl Stage {
         }
     }
 
-    pub fn is_running(&self) -> bool {
-        lock(&self.connector).running.is_some()
-    }
-
     /// All that was logged, one text for each process.
     pub fn logs(&self) -> Vec<String> {
         let held = lock(&self.connector);
