@@ -34,7 +34,7 @@ const PG_LAYERS: &[&[&str]] = &[
         "auth",
         "system",
     ],
-    &["stream"],
+    &["stream", "resolve"],
     &["connection"],
     &["replication"],
 ];
