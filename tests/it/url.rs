@@ -221,7 +221,7 @@ fn a_password_that_changes_is_asked_for_at_each_connect() {
             &serde_json::to_string(&command).expect("a text"),
         )
         .set("retry", "{ min: 10ms, max: 50ms }");
-    let proxy = Proxy::start(&format!("127.0.0.1:{}", server().port()));
+    let proxy = Proxy::start(format!("127.0.0.1:{}", server().port()));
     let url = format!("postgres://rotated@{}/{}", proxy.addr(), database.name());
     // Of a lower rank than the command.
     let variables = [
