@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Exchange, Step};
-use super::frames::{Frame, Frames};
+use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
 use super::resolve::{arrange, resolve};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
@@ -181,11 +181,20 @@ impl Connection {
     /// use: it is thrown away with the session.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
         let deadline = self.command(sql)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         loop {
             let frame = self.receive(deadline)?;
             match frame.tag {
-                b'D' => rows.push(row(self.frames.body(&frame))?),
+                b'D' => {
+                    let body = self.frames.body(&frame);
+                    bytes += body.len();
+                    if bytes > MAX_ANSWER_BYTES {
+                        return Err(Error::undeliverable(format!(
+                            "an answer of more than {MAX_ANSWER_BYTES} bytes"
+                        )));
+                    }
+                    rows.push(row(body)?);
+                }
                 b'T' | b'C' | b'I' => {}
                 b'Z' => return Ok(rows),
                 tag => return Err(unexpected("query", tag)),
@@ -208,7 +217,10 @@ impl Connection {
         let deadline = self.command(command)?;
         let frame = self.receive(deadline)?;
         match frame.tag {
-            b'W' => Ok(()),
+            b'W' => {
+                self.frames.take_large();
+                Ok(())
+            }
             tag => Err(unexpected("START_REPLICATION", tag)),
         }
     }
@@ -247,7 +259,7 @@ impl Connection {
                     if notice.publication_is_too_young() {
                         return Err(notice.into_stream_error());
                     }
-                    log::info!("PostgreSQL: {notice}");
+                    log::info!("PostgreSQL: {}", notice.without_rows());
                 }
                 b'S' | b'A' => {}
                 _ => return Ok(Some(frame)),
@@ -261,7 +273,7 @@ impl Connection {
         self.frames.body(frame)
     }
 
-    pub(super) fn server_error(&self, frame: &Frame) -> Error {
+    fn server_error(&self, frame: &Frame) -> Error {
         ServerError::decode(self.frames.body(frame)).into_error()
     }
 
@@ -350,7 +362,7 @@ impl Search {
 }
 
 /// DataRow: Int16 number of columns · Int32 length (-1: NULL) and bytes each.
-fn row(body: &[u8]) -> Result<Row> {
+pub fn row(body: &[u8]) -> Result<Row> {
     let mut c = Cursor::new(body);
     let columns = c.u16("number of columns")?;
     let mut row = Row::new();
