@@ -11,6 +11,7 @@ pub mod frames;
 pub mod pgoutput;
 pub mod replication;
 pub mod server_error;
+pub mod ssl;
 pub mod stream;
 pub mod system;
 pub mod target;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postgres::config::{ChannelBinding, Config, Host, SslMode, SslNegotiation, TargetSessionAttrs};
 
+use super::ssl::Ssl;
 use crate::error::{Error, Result};
 
 /// How long one host may take from the first packet to the end of authentication when the URL has
@@ -17,6 +18,7 @@ const SOCKET_DIRECTORY: &str = "/var/run/postgresql";
 #[derive(Debug, Clone)]
 pub struct Target {
     config: Config,
+    ssl: Ssl,
 }
 
 /// One server out of the URL's list.
@@ -52,7 +54,10 @@ impl Target {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        Ok(Target { config })
+        Ok(Target {
+            config,
+            ssl: Ssl::default(),
+        })
     }
 
     /// The settings of the URL.
@@ -117,6 +122,11 @@ impl Target {
             .get_connect_timeout()
             .copied()
             .unwrap_or(CONNECT_TIMEOUT)
+    }
+
+    /// What is asked of TLS and of the server's authentication.
+    pub fn ssl(&self) -> &Ssl {
+        &self.ssl
     }
 
     /// The servers in the order of the URL. A `hostaddr` stands for the host beside it.

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
-    &["wire"],
+    &["wire", "ssl"],
     &[
         "pgoutput",
         "server_error",
