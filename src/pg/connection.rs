@@ -1,19 +1,22 @@
 //! A connection to a walsender: start-up, simple queries, and the frames of what follows.
 
 use std::io::Write;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres::config::TargetSessionAttrs;
 use postgres_protocol::message::frontend;
 
-use super::auth::{Exchange, Step};
+use super::auth::{Channel, Exchange, Step};
+use super::encryption::{Failure, Protection, Way, encrypt};
 use super::frames::{Frame, Frames};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
+use crate::tls;
 
 /// How long a server may take to answer a command of ours. They are all look-ups; one that waits
 /// for this long waits for a lock that somebody forgot.
@@ -49,6 +52,7 @@ pub struct Connection {
     frames: Frames,
     out: BytesMut,
     endpoint: Endpoint,
+    protection: Protection,
 }
 
 impl Connection {
@@ -77,9 +81,34 @@ impl Connection {
         Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
     }
 
+    /// Connects to one server in the first way of its `sslmode` that it takes.
     fn connect_to(endpoint: &Endpoint, target: &Target) -> Result<Connection> {
         let deadline = Instant::now() + target.connect_timeout();
+        let (first, second) = Way::of(target.ssl().mode, &endpoint.host);
+        let connected = match (Self::connect_by(first, endpoint, target, deadline), second) {
+            (Err(Failure::OfThisWay(error)), Some(second)) => {
+                log::info!("PostgreSQL at {endpoint}: {error}; trying again {second}");
+                Self::connect_by(second, endpoint, target, deadline)
+            }
+            (connected, _) => connected,
+        };
+        let mut connection = connected?;
+        connection.warn_if_unprotected();
+        connection.check_session(target.session_attrs())?;
+        Ok(connection)
+    }
+
+    fn connect_by(
+        way: Way,
+        endpoint: &Endpoint,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
         let stream = Stream::connect(endpoint, target.config(), deadline)?;
+        stream
+            .set_write_timeout(WRITE_TIMEOUT)
+            .map_err(|e| lost(&e))?;
+        let (stream, protection) = encrypt(stream, way, target.ssl(), &endpoint.host, deadline)?;
         stream
             .set_write_timeout(WRITE_TIMEOUT)
             .map_err(|e| lost(&e))?;
@@ -88,10 +117,39 @@ impl Connection {
             frames: Frames::default(),
             out: BytesMut::new(),
             endpoint: endpoint.clone(),
+            protection,
         };
-        connection.start_up(target, deadline)?;
-        connection.check_session(target.session_attrs())?;
-        Ok(connection)
+        match connection.start_up(target, deadline) {
+            Ok(()) => Ok(connection),
+            // It had no TLS to offer: without it has been tried just now.
+            Err(failure) if way == Way::TlsIfOffered && protection == Protection::None => {
+                Err(Failure::Final(failure.into()))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Once for the whole process: who runs it has decided, and need not hear it at each connect.
+    fn warn_if_unprotected(&self) {
+        static WARNED: Once = Once::new();
+        let what = match self.protection {
+            Protection::Verified => return,
+            _ if self.stream.is_local() => return,
+            Protection::None => "is not encrypted",
+            Protection::Encrypted => "is encrypted, but the server's certificate is not verified",
+        };
+        WARNED.call_once(|| {
+            log::warn!(
+                "the connection to PostgreSQL at {} {what}: somebody on the way could read and \
+                 change it; add sslmode=verify-full and sslrootcert to the database URL",
+                self.endpoint
+            );
+        });
+    }
+
+    /// How far the connection is protected.
+    pub fn protection(&self) -> Protection {
+        self.protection
     }
 
     /// The server's address, for messages.
@@ -100,7 +158,7 @@ impl Connection {
     }
 
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
-    fn start_up(&mut self, target: &Target, deadline: Instant) -> Result<()> {
+    fn start_up(&mut self, target: &Target, deadline: Instant) -> Result<(), Failure> {
         let config = target.config();
         let mut parameters = vec![
             ("user", target.user()),
@@ -117,14 +175,21 @@ impl Connection {
         frontend::startup_message(parameters, &mut self.out)
             .map_err(|_| Error::config("the database URL contains a zero byte"))?;
         self.send()?;
-        let mut exchange = Exchange::new(target.user(), config.get_password());
+        let channel = self.channel();
+        let mut exchange =
+            Exchange::new(target.user(), config.get_password(), target.ssl(), &channel);
         let mut authenticated = false;
         loop {
             let frame = self
-                .receive(deadline)
+                .receive_any(deadline)
                 .map_err(|error| self.without_a_session(error))
                 .at(|| "start-up".into())?;
             match frame.tag {
+                // Before it knows us, it may refuse what is or is not encrypted.
+                b'E' if !authenticated => {
+                    return Err(Failure::OfThisWay(self.server_error(&frame).at("start-up")));
+                }
+                b'E' => return Err(self.server_error(&frame).at("start-up").into()),
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
                     authenticated = step == Step::Done;
@@ -136,7 +201,18 @@ impl Connection {
                 // BackendKeyData: used to cancel queries, which is not needed.
                 b'K' if authenticated => {}
                 b'Z' if authenticated => return Ok(()),
-                tag => return Err(unexpected("start-up", tag)),
+                tag => return Err(unexpected("start-up", tag).into()),
+            }
+        }
+    }
+
+    /// What a server can prove its identity over.
+    fn channel(&self) -> Channel {
+        match &self.stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Channel::Plain,
+            Stream::Tls(tls) => {
+                let certificate = tls.certificate();
+                Channel::Tls(certificate.map(|der| der.to_vec()).unwrap_or_default())
             }
         }
     }
@@ -208,13 +284,20 @@ impl Connection {
         Ok(Instant::now() + ANSWER_TIMEOUT)
     }
 
-    /// The next message that is an answer.
+    /// The next message that is an answer and no error.
     fn receive(&mut self, deadline: Instant) -> Result<Frame> {
+        let frame = self.receive_any(deadline)?;
+        match frame.tag {
+            b'E' => Err(self.server_error(&frame)),
+            _ => Ok(frame),
+        }
+    }
+
+    /// The next message that is an answer.
+    fn receive_any(&mut self, deadline: Instant) -> Result<Frame> {
         loop {
-            match self.next_frame()? {
-                Some(frame) if frame.tag == b'E' => return Err(self.server_error(&frame)),
-                Some(frame) => return Ok(frame),
-                None => {}
+            if let Some(frame) = self.next_frame()? {
+                return Ok(frame);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -276,6 +359,7 @@ impl Connection {
     /// Sends what was written.
     pub(super) fn send(&mut self) -> Result<()> {
         let sent = self.stream.write_all(&self.out);
+        let sent = sent.and_then(|()| self.stream.flush());
         self.out.clear();
         sent.map_err(|e| lost(&e))
     }
@@ -308,6 +392,9 @@ fn row(body: &[u8]) -> Result<Row> {
 }
 
 fn lost(error: &std::io::Error) -> Error {
+    if let Some(explained) = tls::explain(error) {
+        return explained;
+    }
     Error::unreachable("the connection was lost").with_source(error.to_string())
 }
 

@@ -7,12 +7,15 @@
 
 pub mod auth;
 pub mod connection;
+pub mod encryption;
 pub mod frames;
 pub mod pgoutput;
 pub mod replication;
 pub mod server_error;
+pub mod sql;
 pub mod ssl;
 pub mod stream;
 pub mod system;
 pub mod target;
+pub mod tls;
 pub mod wire;

@@ -34,8 +34,11 @@ const PG_LAYERS: &[&[&str]] = &[
         "frames",
         "auth",
         "system",
+        "tls",
     ],
     &["stream"],
+    &["encryption"],
+    &["sql"],
     &["connection"],
     &["replication"],
 ];
