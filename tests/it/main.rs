@@ -13,6 +13,7 @@
 //! - `layers`: the layers of the source, which import in one direction
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
+//! - `tls`: TLS with real servers, beside psql, which must end the same
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
@@ -63,6 +64,7 @@ mod setup_limits;
 mod slot;
 mod stdout;
 mod stop;
+mod tls;
 mod torture;
 mod types;
 mod verify;

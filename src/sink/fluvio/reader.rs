@@ -7,6 +7,7 @@ use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
 use super::rpc::Rpc;
+use super::server::Server;
 use super::{Options, refused};
 use crate::error::{Context, Error, Result};
 
@@ -62,7 +63,7 @@ pub struct StoredRecord {
 
 impl PartitionReader {
     /// Connects to the partition's leader.
-    pub fn connect(leader: &str, options: &Options) -> Result<PartitionReader> {
+    pub fn connect(leader: &Server, options: &Options) -> Result<PartitionReader> {
         let spu = Rpc::connect(leader, options.timeout)?;
         Ok(PartitionReader {
             spu,

@@ -2,6 +2,7 @@
 //! a torture of them all.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod connector;
 pub mod fluvio;
 pub mod load;
