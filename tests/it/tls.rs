@@ -1,15 +1,18 @@
 //! TLS with a real server, beside psql: the same connection string is taken or refused by both.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use postgres_source::pg::connection::Connection;
 use postgres_source::pg::target::Target;
 use rcgen::{BasicConstraints, IsCa};
 
-use crate::support::certificates::{Authority, Files, Pair, Validity, self_signed};
+use crate::support::certificates::{
+    Authority, Files, Pair, Validity, self_signed, self_signed_with,
+};
 use crate::support::postgres::{Database, PASSWORD, Postgres};
+use crate::support::tls_front::{Behind, TlsFront};
 
 /// A role for each kind of line in pg_hba.conf.
 const HBA: &str = "
@@ -77,6 +80,13 @@ impl Stage {
             }
         }
         self.server.reload();
+        // Who is let in now has waited for the end of the reload.
+        psql(
+            &self.url("anybody", HOST, "sslmode=prefer"),
+            &self.files.path(""),
+        );
+        let log = self.server.log();
+        assert!(!log.contains("was not reloaded"), "{log}");
     }
 
     fn url(&self, user: &str, host: &str, options: &str) -> String {
@@ -139,6 +149,19 @@ fn psql(url: &str, home: &Path) -> Outcome {
     }
 }
 
+/// A certificate that rcgen does not make.
+fn fixture(name: &str) -> Pair {
+    let read = |extension: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join(format!("tests/fixtures/tls/{name}.{extension}"));
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    Pair {
+        cert: read("crt"),
+        key: read("key"),
+    }
+}
+
 /// Both do the same with the same connection string, and that is returned.
 #[track_caller]
 fn both(stage: &Stage, url: &str) -> Outcome {
@@ -160,8 +183,14 @@ fn every_mode_ends_as_it_does_in_psql() {
         ("good", Some(stage.ca.server(&for_host))),
         ("wrong name", Some(stage.ca.server(&["other.example"]))),
         ("another CA", Some(another.server(&for_host))),
-        ("expired", Some(stage.ca.server_valid(&for_host, Validity::Past))),
-        ("not yet", Some(stage.ca.server_valid(&for_host, Validity::Future))),
+        (
+            "expired",
+            Some(stage.ca.server_valid(&for_host, Validity::Past)),
+        ),
+        (
+            "not yet",
+            Some(stage.ca.server_valid(&for_host, Validity::Future)),
+        ),
         ("self-signed", Some(self_made.clone())),
         ("self-signed by openssl", Some(as_openssl.clone())),
     ];
@@ -194,5 +223,303 @@ fn every_mode_ends_as_it_does_in_psql() {
             }
         }
     }
-    assert!(taken > 100 && refused > 100, "{taken} taken, {refused} refused");
+    assert!(
+        taken > 100 && refused > 100,
+        "{taken} taken, {refused} refused"
+    );
+}
+
+/// Which names a certificate is good for, by its alternative names and by its common name.
+#[test]
+fn names_count_as_they_do_in_psql() {
+    let stage = Stage::new();
+    let path = stage.files.path("ca.crt");
+    let options = format!("sslmode=verify-full&sslrootcert={}", path.display());
+    let certificates: [(&[&str], &str); 9] = [
+        (&["localhost"], "x"),
+        (&["127.0.0.1"], "x"),
+        (&["*.example.test"], "x"),
+        (&["a.example.test"], "localhost"),
+        (&["10.0.0.1"], "localhost"),
+        (&["10.0.0.1"], "127.0.0.1"),
+        (&[], "localhost"),
+        (&[], "127.0.0.1"),
+        (&[], "*.example.test"),
+    ];
+    let hosts = [
+        "localhost",
+        "LocalHost",
+        "127.0.0.1",
+        "a.example.test",
+        "a.b.example.test",
+        "example.test",
+    ];
+    let mut taken = 0;
+    for (names, common_name) in certificates {
+        stage.serve(Some(&stage.ca.server_named(names, common_name)));
+        for host in hosts {
+            match both(&stage, &stage.url("anybody", host, &options)) {
+                Outcome::Refused(error) => assert!(
+                    error.contains("the server's certificate is for") && error.contains(host),
+                    "{error}"
+                ),
+                _ => taken += 1,
+            }
+        }
+    }
+    assert!(taken > 8, "{taken} taken");
+}
+
+#[test]
+fn certificates_of_ours_are_shown_as_by_psql() {
+    let stage = Stage::new();
+    stage.serve(Some(&stage.ca.server(&[HOST])));
+    let (own, other) = (stage.ca.client("by_cert"), stage.ca.client("somebody_else"));
+    let foreign = Authority::new("another CA").client("by_cert");
+    let write = |name: &str, text: &str| stage.files.write(name, text).display().to_string();
+    let (cert, key) = (write("own.crt", &own.cert), write("own.key", &own.key));
+    let readable = write("readable.key", &own.key);
+    std::fs::set_permissions(&readable, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let group = write("group.key", &own.key);
+    std::fs::set_permissions(&group, std::fs::Permissions::from_mode(0o640)).expect("ours");
+    let (other_cert, other_key) = (write("o.crt", &other.cert), write("o.key", &other.key));
+    let (foreign_cert, foreign_key) = (write("f.crt", &foreign.cert), write("f.key", &foreign.key));
+    let missing = stage.files.path("missing").display().to_string();
+    let cases = [
+        (&missing, &key, "valid client certificate"),
+        (&cert, &key, ""),
+        (&cert, &group, "?"),
+        (&cert, &readable, "can be read by others (hint: chmod 600"),
+        (&cert, &missing, "is not there beside the certificate"),
+        (
+            &cert,
+            &other_key,
+            "our own certificate or its key cannot be used",
+        ),
+        (&other_cert, &other_key, "certificate authentication failed"),
+        (
+            &foreign_cert,
+            &foreign_key,
+            "the server refuses our certificate: UnknownCA",
+        ),
+    ];
+    for (cert, key, says) in cases {
+        for mode in ["prefer", "require"] {
+            let options = format!("sslmode={mode}&sslcert={cert}&sslkey={key}");
+            let outcome = both(&stage, &stage.url("by_cert", HOST, &options));
+            match (says, outcome) {
+                ("", outcome) => assert_eq!(outcome, Outcome::Tls),
+                // It depends on who runs the test; psql knows.
+                ("?", _) => {}
+                (_, Outcome::Refused(_)) if mode == "prefer" => {}
+                (says, Outcome::Refused(error)) => assert!(error.contains(says), "{error}"),
+                (_, outcome) => panic!("{options}: {outcome:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn channel_binding_as_in_psql() {
+    let stage = Stage::new();
+    let pairs = [
+        ("ECDSA, SHA-256", stage.ca.server(&[HOST])),
+        (
+            "ECDSA, SHA-384",
+            self_signed_with(&[HOST], IsCa::NoCa, &rcgen::PKCS_ECDSA_P384_SHA384),
+        ),
+        ("Ed25519", fixture("ed25519")),
+    ];
+    for (name, pair) in &pairs {
+        stage.serve(Some(pair));
+        for role in ["by_scram", "by_md5", "anybody"] {
+            for mode in ["disable", "require"] {
+                for binding in ["disable", "prefer", "require"] {
+                    let options = format!("sslmode={mode}&channel_binding={binding}");
+                    let outcome = both(&stage, &stage.url(role, HOST, &options));
+                    let is_bound = role == "by_scram" && mode == "require" && *name != "Ed25519";
+                    if binding == "require" {
+                        assert_eq!(outcome == Outcome::Tls, is_bound, "{name}: {outcome:?}");
+                    }
+                }
+            }
+        }
+    }
+    let url = stage.url("by_scram", HOST, "sslmode=require");
+    let Outcome::Refused(error) = ours(&url) else {
+        panic!("Ed25519 has no hash function to bind by");
+    };
+    assert!(error.contains("channel_binding=disable"), "{error}");
+}
+
+/// Somebody in the middle who shows a certificate of his own.
+#[test]
+fn somebody_in_the_middle_is_noticed() {
+    let stage = Stage::new();
+    stage.serve(Some(&stage.ca.server(&[HOST])));
+    let target = format!("127.0.0.1:{}", stage.server.port());
+    let own = self_signed(&[HOST], IsCa::NoCa);
+    let ca = stage.files.path("ca.crt").display().to_string();
+    let cases = [
+        // The server is not asked for the binding, and the client is not offered it.
+        (Behind::PostgresPlain, "channel_binding=prefer", ""),
+        (
+            Behind::PostgresPlain,
+            "channel_binding=require",
+            "does not bind",
+        ),
+        (Behind::PostgresTls, "channel_binding=disable", ""),
+        (
+            Behind::PostgresTls,
+            "channel_binding=prefer",
+            "SCRAM channel binding check failed",
+        ),
+        (
+            Behind::PostgresTls,
+            "channel_binding=require",
+            "SCRAM channel binding check failed",
+        ),
+        (
+            Behind::PostgresTls,
+            "sslmode=verify-ca",
+            "not signed by one that is trusted",
+        ),
+    ];
+    for (behind, options, says) in cases {
+        let front = TlsFront::start(&target, behind, &own, None);
+        let (options, mode) = match options.strip_prefix("sslmode=") {
+            Some(mode) => (format!("sslrootcert={ca}"), mode),
+            None => (options.to_owned(), "require"),
+        };
+        let url = format!(
+            "postgres://by_scram:{PASSWORD}@127.0.0.1:{}/{}?sslmode={mode}&{options}",
+            front.port(),
+            stage.database.name()
+        );
+        match both(&stage, &url) {
+            // What the server sees is its own affair.
+            Outcome::Refused(error) => assert!(!says.is_empty() && error.contains(says), "{error}"),
+            outcome => assert!(says.is_empty(), "{options}: {outcome:?}"),
+        }
+    }
+}
+
+/// Where we end otherwise than psql, and why.
+#[test]
+fn what_rustls_cannot_do_is_said() {
+    let stage = Stage::new();
+    let version_1 = fixture("version-1");
+    stage.serve(Some(&version_1));
+    let roots = stage.files.write("version-1.crt", &version_1.cert);
+    for options in [
+        "sslmode=require".to_owned(),
+        format!("sslmode=verify-full&sslrootcert={}", roots.display()),
+    ] {
+        let Outcome::Refused(error) = ours(&stage.url("anybody", HOST, &options)) else {
+            panic!("a certificate of version 1 is taken");
+        };
+        for says in [
+            "is of X.509 version 1, which is not taken",
+            "subjectAltName=DNS:host",
+        ] {
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_errors_say_what_is_wrong_and_what_to_do() {
+    let stage = Stage::new();
+    let ca = stage.files.path("ca.crt").display().to_string();
+    let missing = stage.files.path("missing.crt").display().to_string();
+    let empty = stage.files.write("empty.crt", "").display().to_string();
+    let verified = format!("sslmode=verify-full&sslrootcert={ca}");
+    let as_ca = stage.ca.server_ca(&[HOST]);
+    let cases: [(Option<Pair>, String, &[&str]); 9] = [
+        (
+            None,
+            verified.clone(),
+            &[
+                "the server does not offer TLS",
+                "set ssl = on at the server",
+            ],
+        ),
+        (
+            Some(stage.ca.server_valid(&[HOST], Validity::Past)),
+            verified.clone(),
+            &[
+                "expired at 2001-02-03T00:00:00Z",
+                "renewed; or is this machine's clock wrong?",
+            ],
+        ),
+        (
+            Some(stage.ca.server_valid(&[HOST], Validity::Future)),
+            verified.clone(),
+            &["is not valid before 2199-02-03T00:00:00Z"],
+        ),
+        (
+            Some(stage.ca.server(&["other.example", "10.1.2.3"])),
+            verified.clone(),
+            &["is for other.example, 10.1.2.3, not for localhost"],
+        ),
+        (
+            Some(Authority::new("another").server(&[HOST])),
+            verified.clone(),
+            &[
+                "is not signed by one that is trusted",
+                "must hold the CA that signed it",
+            ],
+        ),
+        (
+            Some(as_ca),
+            verified.clone(),
+            &["is that of a CA", "CA:FALSE"],
+        ),
+        (
+            None,
+            "sslmode=verify-ca".to_owned(),
+            &["there is no file of root certificates", "sslrootcert=FILE"],
+        ),
+        (
+            None,
+            format!("sslmode=verify-ca&sslrootcert={missing}"),
+            &["root certificate file", "missing.crt: cannot be read"],
+        ),
+        (
+            None,
+            format!("sslmode=require&sslrootcert={empty}"),
+            &["empty.crt: no certificate in PEM form"],
+        ),
+    ];
+    let good = stage.ca.server(&[HOST]);
+    for (pair, options, says) in cases {
+        // What is wrong with files of ours is found when the server offers TLS.
+        let is_about_files = options != verified;
+        stage.serve(if is_about_files {
+            Some(&good)
+        } else {
+            pair.as_ref()
+        });
+        let Outcome::Refused(error) = ours(&stage.url("anybody", HOST, &options)) else {
+            panic!("{options}: taken");
+        };
+        assert!(says.iter().all(|says| error.contains(says)), "{error}");
+    }
+}
+
+/// `sslnegotiation=direct` is for servers from 17 on; the others take it for a broken request.
+#[test]
+fn direct_negotiation() {
+    let stage = Stage::new();
+    stage.serve(Some(&stage.ca.server(&[HOST])));
+    let ca = stage.files.path("ca.crt").display().to_string();
+    let options = format!("sslmode=verify-full&sslrootcert={ca}&sslnegotiation=direct");
+    let outcome = ours(&stage.url("by_scram", HOST, &options));
+    match (stage.server.major(), outcome) {
+        (17.., outcome) => assert_eq!(outcome, Outcome::Tls),
+        (_, Outcome::Refused(error)) => {
+            assert!(error.contains("only version 17 and later"), "{error}");
+        }
+        (_, outcome) => panic!("{outcome:?}"),
+    }
 }

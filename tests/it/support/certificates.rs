@@ -24,7 +24,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What kind of certificate is signed.
+/// When a certificate is valid.
 #[derive(Clone, Copy)]
 pub enum Validity {
     Now,
@@ -49,7 +49,7 @@ impl Authority {
         self.sign(params(hosts, "a server"), &rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
-    /// The same with this common name, signed for its own key of an algorithm.
+    /// The same with this common name.
     pub fn server_named(&self, hosts: &[&str], name: &str) -> Pair {
         self.sign(params(hosts, name), &rcgen::PKCS_ECDSA_P256_SHA256)
     }
@@ -61,6 +61,13 @@ impl Authority {
             Validity::Past => params.not_after = date_time_ymd(2001, 2, 3),
             Validity::Future => params.not_before = date_time_ymd(2199, 2, 3),
         }
+        self.sign(params, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// One that could itself sign others.
+    pub fn server_ca(&self, hosts: &[&str]) -> Pair {
+        let mut params = params(hosts, "a server");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         self.sign(params, &rcgen::PKCS_ECDSA_P256_SHA256)
     }
 

@@ -15,6 +15,7 @@ pub mod random;
 pub mod record;
 pub mod script;
 pub mod stopped;
+pub mod tls_front;
 pub mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
