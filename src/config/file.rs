@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::secret::Secret;
 use super::value::{
     Endpoint, LogLevel, Publication, Refused, SlotName, SourceType, TableName, TopicName,
-    batch_bytes, boolean, compression, duration, positive_duration, raw_text, secret,
+    batch_bytes, boolean, command, compression, duration, positive_duration, raw_text, secret,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
@@ -30,6 +30,8 @@ pub struct File {
     pub parameters: Parameters,
     #[serde(default)]
     secrets: Secrets,
+    #[serde(default, alias = "password-command", deserialize_with = "command")]
+    pub password_command: Option<Secret>,
     #[serde(default = "yes", rename = "create-topic", alias = "create_topic")]
     pub create_topic: bool,
     #[serde(default)]
@@ -324,6 +326,10 @@ mod tests {
             (
                 with("  slot: s\nfluvio: { endpoint: localhost }"),
                 "fluvio.endpoint: expected host:port",
+            ),
+            (
+                with("  slot: s\npassword_command: [hunter2]"),
+                "password_command: invalid type: sequence, expected a shell command",
             ),
             ("- a".into(), "expected the keys of a connector's config"),
         ] {

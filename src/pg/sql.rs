@@ -15,7 +15,7 @@ use crate::error::Result;
 /// Connects to the server that has just let a replication connection in, in the way that it took.
 pub fn connect(target: &Target, endpoint: &Endpoint, protection: Protection) -> Result<Client> {
     let ssl = target.ssl();
-    let mut config = target.sql_config(endpoint);
+    let mut config = target.sql_config(endpoint)?;
     config
         .ssl_mode(SslMode::Require)
         .ssl_negotiation(match ssl.negotiation {

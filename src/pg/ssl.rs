@@ -124,6 +124,11 @@ pub enum AuthMethod {
 pub struct RequireAuth(Option<Vec<AuthMethod>>);
 
 impl RequireAuth {
+    /// These methods and no others.
+    pub fn only(allowed: Vec<AuthMethod>) -> Self {
+        RequireAuth(Some(allowed))
+    }
+
     /// Whether a server may authenticate us this way.
     pub fn allows(&self, method: AuthMethod) -> bool {
         match &self.0 {

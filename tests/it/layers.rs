@@ -36,7 +36,7 @@ const PG_LAYERS: &[&[&str]] = &[
         "system",
         "tls",
     ],
-    &["stream"],
+    &["stream", "resolve"],
     &["encryption"],
     &["sql"],
     &["connection"],
