@@ -12,7 +12,7 @@ use postgres_protocol::message::frontend;
 use super::ssl::{Negotiation, Ssl, SslMode};
 use super::stream::{Stream, is_timeout};
 use super::tls::{PROTOCOL, Settings};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::tls::{self, stream::TlsStream};
 
 /// How one attempt begins.
@@ -96,7 +96,9 @@ pub fn encrypt(
     let wants_tls = match way {
         Way::Plain => false,
         Way::Tls if is_direct => true,
-        Way::Tls | Way::TlsIfOffered => request(&mut stream, deadline)?,
+        Way::Tls | Way::TlsIfOffered => {
+            request(&mut stream, deadline).at(|| "request for TLS".into())?
+        }
     };
     match (wants_tls, way) {
         (false, Way::Tls) => Err(Failure::Final(

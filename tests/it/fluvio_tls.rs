@@ -24,6 +24,7 @@ struct Stage {
     ca: Authority,
     client: Pair,
     database: Database,
+    config: ConfigFile,
 }
 
 impl Stage {
@@ -44,6 +45,9 @@ impl Stage {
             ca,
             client,
             database: Postgres::shared().database("fluvio_tls"),
+            config: ConfigFile::new("tls", &unique("fluvio_tls"), &unique("fluvio_tls"))
+                .set("status_interval", "100ms")
+                .fluvio("timeout", "5s"),
         }
     }
 
@@ -75,11 +79,8 @@ impl Stage {
         )
     }
 
-    fn spawn(&self, topic: &str, tls: &str) -> Connector {
+    fn spawn(&self, tls: &str) -> Connector {
         let profile = self.profile(tls).display().to_string();
-        let config = ConfigFile::new(topic, &unique("fluvio_tls"), &unique("fluvio_tls"))
-            .set("status_interval", "100ms")
-            .fluvio("timeout", "5s");
         let variables = [
             (URL_VARIABLE, self.database.url()),
             ("FLV_PROFILE_PATH", profile),
@@ -87,7 +88,7 @@ impl Stage {
         let variables = variables
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
-        Connector::spawn_with(&config.path(), &[], &variables)
+        Connector::spawn_with(&self.config.path(), &[], &variables)
     }
 }
 
@@ -102,8 +103,7 @@ fn records_arrive_over_tls_as_the_profile_has_it() {
         .execute("CREATE TABLE t (id int8 PRIMARY KEY, filler text)");
     let policies = [stage.inline(&stage.ca.cert, DOMAIN), stage.in_files()];
     for (number, tls) in policies.iter().enumerate() {
-        let topic = format!("tls-{number}");
-        let mut connector = stage.spawn(&topic, tls);
+        let mut connector = stage.spawn(tls);
         connector.wait_log("streaming from", DEADLINE);
         // Also more than one TLS record, and than one buffer, holds.
         stage.database.execute(&format!(
@@ -111,12 +111,12 @@ fn records_arrive_over_tls_as_the_profile_has_it() {
              FROM generate_series(1, 3000) n"
         ));
         wait_until("the rows arrive", DEADLINE, || {
-            let records = stage.server.records(&topic, 0);
+            let records = stage.server.records("tls", 0);
             let is_insert = |record: &&Vec<u8>| {
                 let text = String::from_utf8_lossy(record);
                 text.contains("\"type\":\"insert\"")
             };
-            records.iter().filter(is_insert).count() == 3000
+            records.iter().filter(is_insert).count() == 3000 * (number + 1)
         });
         connector.sigterm();
         assert_eq!(connector.wait_exit(DEADLINE), 0, "{}", connector.log());
@@ -127,7 +127,7 @@ fn records_arrive_over_tls_as_the_profile_has_it() {
 fn anonymous_takes_any_certificate() {
     let nobodys = Authority::new("nobody's CA").server(&["somewhere.else"]);
     let stage = Stage::new(Authority::new("another"), &nobodys, &nobodys, None);
-    let mut connector = stage.spawn("anonymous", "tls_policy = \"anonymous\"\n");
+    let mut connector = stage.spawn("tls_policy = \"anonymous\"\n");
     connector.wait_log("streaming from", DEADLINE);
     connector.sigterm();
     assert_eq!(connector.wait_exit(DEADLINE), 0, "{}", connector.log());
@@ -179,7 +179,7 @@ fn what_is_wrong_with_a_cluster_or_a_profile_is_said() {
     ];
     for (sc, spu, trusted, domain, says) in cases {
         let stage = Stage::new(Authority::new("of the client"), sc, spu, None);
-        let mut connector = stage.spawn("refused", &stage.inline(trusted, domain));
+        let mut connector = stage.spawn(&stage.inline(trusted, domain));
         let code = connector.wait_exit(FAIL_DEADLINE);
         let log = assert_end(
             (code, connector.log(), Vec::new()),

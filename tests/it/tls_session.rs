@@ -77,7 +77,8 @@ fn an_idle_session_over_tls_lives_on_status_updates() {
     );
     let pipeline = Pipeline::on(&postgres, "tls_idle");
     let url = format!("{}?sslmode=require", pipeline.database.url());
-    let mut connector = Connector::spawn_config(&pipeline.config(), &url, &[]);
+    let config = pipeline.config();
+    let mut connector = Connector::spawn_config(&config, &url, &[]);
     connector.wait_log(STREAMS, DEADLINE);
     let pid = pipeline.database.wait_slot_active(&pipeline.slot);
     let replies = "SELECT clock_timestamp() - backend_start > '3s' AND now() - reply_time < '1s' \
