@@ -33,20 +33,23 @@ pub fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<Endpoint>> 
 }
 
 fn look_up(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>> {
-    let (sender, receiver) = channel();
     let name = host.to_owned();
-    thread::spawn(move || {
-        let found = (name.as_str(), port).to_socket_addrs();
-        let _ = sender.send(found.map(Vec::from_iter));
-    });
+    let ask = move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
     let cannot = || Error::unreachable(format!("cannot resolve {host}"));
-    match receiver.recv_timeout(timeout) {
-        Ok(Ok(addresses)) if addresses.is_empty() => {
-            Err(Error::unreachable(format!("{host} has no address")))
-        }
-        Ok(found) => found.map_err(|e| cannot().with_source(e)),
-        Err(_) => Err(cannot().with_source("no answer in time")),
+    match within(timeout, ask) {
+        Some(Ok(addresses)) if addresses.is_empty() => Err(cannot().with_source("no address")),
+        Some(found) => found.map_err(|e| cannot().with_source(e)),
+        None => Err(cannot().with_source("no answer in time")),
     }
+}
+
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(ask()));
+    receiver.recv_timeout(timeout).ok()
 }
 
 /// Puts a list into the order in which it is tried.
@@ -59,4 +62,58 @@ pub fn arrange<T>(mut list: Vec<T>, order: Order) -> Vec<T> {
         }
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: Host, address: Option<&str>) -> Endpoint {
+        Endpoint {
+            host,
+            address: address.map(|address| address.parse().unwrap()),
+            port: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_an_address_already_is_not_looked_up() {
+        let resolved = |host: Host, address| {
+            let found = resolve(&endpoint(host, address), Duration::ZERO).unwrap();
+            found
+                .into_iter()
+                .map(|found| found.address)
+                .collect::<Vec<_>>()
+        };
+        let of = |text: &str| vec![Some(text.parse().unwrap())];
+        assert_eq!(resolved(Host::Tcp("10.0.0.1".into()), None), of("10.0.0.1"));
+        assert_eq!(resolved(Host::Tcp("::1".into()), None), of("::1"));
+        assert_eq!(resolved(Host::Tcp("name".into()), Some("::1")), of("::1"));
+        assert_eq!(resolved(Host::Unix("/tmp".into()), None), [None]);
+    }
+
+    #[test]
+    fn a_look_up_that_takes_too_long_is_given_up() {
+        let (held, waits) = channel::<()>();
+        let forever = within(Duration::from_millis(10), move || waits.recv());
+        assert!(forever.is_none());
+        drop(held);
+        assert_eq!(within(Duration::from_secs(60), || 1), Some(1));
+    }
+
+    #[test]
+    fn a_random_order_is_an_order_of_the_same() {
+        let listed: Vec<u32> = (0..8).collect();
+        assert_eq!(arrange(listed.clone(), Order::AsListed), listed);
+        let first = |_| {
+            let arranged = arrange(listed.clone(), Order::Random);
+            let mut sorted = arranged.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, listed);
+            arranged[0]
+        };
+        // That one of eight is never the first in 500 draws has a chance of 1e-28.
+        let firsts: std::collections::BTreeSet<_> = (0..500).map(first).collect();
+        assert_eq!(firsts.len(), listed.len());
+    }
 }

@@ -34,6 +34,7 @@
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
 //! - `stdout`: records on standard output, confirmed when they are written
+//! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
 #![allow(missing_docs)]
 
@@ -73,4 +74,5 @@ mod tls_script;
 mod tls_session;
 mod torture;
 mod types;
+mod url;
 mod verify;

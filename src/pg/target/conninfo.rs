@@ -104,10 +104,10 @@ fn uri(rest: &str) -> Result<Vec<Pair>> {
         "host",
         &list(servers.iter().map(|(host, _)| *host).collect()),
     )?;
-    let ports: Vec<_> = servers.iter().map(|(_, port)| *port).collect();
-    if ports.iter().any(|port| !port.is_empty()) {
-        store("port", &list(ports))?;
-    }
+    store(
+        "port",
+        &list(servers.iter().map(|(_, port)| *port).collect()),
+    )?;
     store("dbname", database)?;
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         pairs.push(query_parameter(parameter)?);
@@ -214,7 +214,7 @@ mod tests {
                 "postgres://a:1,b,c:3/db",
                 "host='a,b,c' port='1,,3' dbname='db'",
             ),
-            ("postgres://,h", "host=',h'"),
+            ("postgres://,h", "host=',h' port=','"),
             (
                 "postgres://u@%2Fvar%2Flib/db",
                 "user='u' host='/var/lib' dbname='db'",

@@ -7,7 +7,7 @@ use super::conninfo::{self, Pair};
 use super::environment::Environment;
 use super::keywords::{KEYWORDS, Keyword, Support, keyword};
 use super::service;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,7 @@ impl Settings {
         let service = service::find(&settings, environment)?;
         let mut of_service = Settings::default();
         // But here its first one, as libpq has it.
-        of_service
-            .take(service.into_iter().rev().collect(), Origin::Service)
-            .at(|| "the service".into())?;
+        of_service.take(service.into_iter().rev().collect(), Origin::Service)?;
         for (name, value) in of_service.0 {
             settings.0.entry(name).or_insert(value);
         }
@@ -46,7 +44,7 @@ impl Settings {
     fn take(&mut self, pairs: Vec<Pair>, origin: Origin) -> Result<()> {
         let mut previous = "";
         for (name, value) in &pairs {
-            let known = keyword(name).ok_or_else(|| unknown(name, previous))?;
+            let known = keyword(name).ok_or_else(|| unknown(name, previous, origin))?;
             if let Support::Refused(reason) = known.support {
                 return Err(Error::config(format!("{}: {name}: {reason}", at(origin))));
             }
@@ -143,15 +141,14 @@ fn at(origin: Origin) -> &'static str {
 
 /// What is taken for a name may be the rest of a password that was not quoted or encoded; only what
 /// cannot be is shown.
-fn unknown(name: &str, previous: &str) -> Error {
+fn unknown(name: &str, previous: &str, origin: Origin) -> Error {
+    let place = at(origin);
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let is_name = !name.is_empty() && name.len() < 32 && name.bytes().all(is_name);
     if is_name && previous != "password" {
-        Error::config(format!(
-            "the database URL has a parameter that is not known: {name}"
-        ))
+        Error::config(format!("{place} has a parameter that is not known: {name}"))
     } else {
-        Error::config("the database URL has a parameter that is not known").with_hint(
+        Error::config(format!("{place} has a parameter that is not known")).with_hint(
             "is the password quoted, or percent-encoded in a URL of the form \
              postgres://user:password@hostname:port/database_name?",
         )
