@@ -1,16 +1,14 @@
 //! A connection to a walsender: start-up, simple queries, and the frames of what follows.
 
 use std::io::Write;
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Channel, Exchange, Step};
-use super::encryption::{Failure, Protection, Way, encrypt};
+use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use super::frames::{Frame, Frames};
-use super::resolve::{arrange, resolve};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::password::Password;
@@ -57,33 +55,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first server of `target` that takes us.
-    ///
-    /// One that cannot be reached, or is not what is wanted, is passed over; one that refuses us ends
-    /// the search, as in libpq: the next one would be asked with the same password.
-    pub fn connect(target: &Target) -> Result<Connection> {
-        let mut search = Search::default();
-        let found = match target.session_attrs() {
-            SessionAttrs::PreferStandby => search
-                .pass(target, SessionAttrs::Standby)
-                .or_else(|| search.pass(target, SessionAttrs::Any)),
-            wanted => search.pass(target, wanted),
-        };
-        match (found, search.failure) {
-            (Some(connection), failure) => {
-                if let Some(passed_over) = failure {
-                    log::info!("{passed_over}");
-                }
-                Ok(connection)
-            }
-            (None, failure) => {
-                Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
-            }
-        }
-    }
-
     /// Connects to one address of a server, in the first way of its `sslmode` that it takes.
-    fn connect_to(
+    pub(super) fn connect_to(
         endpoint: &Endpoint,
         target: &Target,
         wanted: SessionAttrs,
@@ -101,7 +74,9 @@ impl Connection {
             (connected, _) => connected,
         };
         let mut connection = connected?;
-        connection.warn_if_unprotected();
+        if !connection.stream.is_local() {
+            warn_if_unverified(connection.protection, endpoint);
+        }
         connection.check_session(wanted)?;
         Ok(connection)
     }
@@ -136,24 +111,6 @@ impl Connection {
             }
             Err(failure) => Err(failure),
         }
-    }
-
-    /// Once for the whole process: who runs it has decided, and need not hear it at each connect.
-    fn warn_if_unprotected(&self) {
-        static WARNED: Once = Once::new();
-        let what = match self.protection {
-            Protection::Verified => return,
-            _ if self.stream.is_local() => return,
-            Protection::None => "is not encrypted",
-            Protection::Encrypted => "is encrypted, but the server's certificate is not verified",
-        };
-        WARNED.call_once(|| {
-            log::warn!(
-                "the connection to PostgreSQL at {} {what}: somebody on the way could read and \
-                 change it; add sslmode=verify-full and sslrootcert to the database URL",
-                self.endpoint
-            );
-        });
     }
 
     /// How far the connection is protected.
@@ -382,55 +339,6 @@ impl Connection {
         frontend::terminate(&mut self.out);
         let _ = self.send();
         self.stream.shutdown();
-    }
-}
-
-/// The search for a server, and why none was taken so far.
-#[derive(Default)]
-struct Search {
-    failure: Option<Error>,
-    is_over: bool,
-}
-
-impl Search {
-    /// Tries every address of every server once.
-    fn pass(&mut self, target: &Target, wanted: SessionAttrs) -> Option<Connection> {
-        for endpoint in arrange(target.endpoints().to_vec(), target.order()) {
-            let place = || format!("PostgreSQL at {endpoint}");
-            let addresses = match resolve(&endpoint, target.connect_timeout()).at(place) {
-                Ok(addresses) => arrange(addresses, target.order()),
-                Err(error) => {
-                    self.failed(error);
-                    continue;
-                }
-            };
-            for address in &addresses {
-                if self.is_over {
-                    return None;
-                }
-                match Connection::connect_to(address, target, wanted).at(place) {
-                    Ok(connection) => return Some(connection),
-                    Err(error) => self.failed(error),
-                }
-            }
-        }
-        None
-    }
-
-    /// The first failure is reported, but one that may mend itself goes before one that cannot. The
-    /// others are only logged.
-    fn failed(&mut self, error: Error) {
-        self.is_over = !error.kind().is_transient();
-        let Some(first) = self.failure.take() else {
-            self.failure = Some(error);
-            return;
-        };
-        let (reported, other) = match first.kind().is_transient() {
-            false if !self.is_over => (error, first),
-            _ => (first, error),
-        };
-        log::info!("{other}");
-        self.failure = Some(reported);
     }
 }
 

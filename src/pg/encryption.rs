@@ -2,7 +2,7 @@
 //! ([SSL session encryption](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL)).
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -11,6 +11,7 @@ use postgres_protocol::message::frontend;
 
 use super::ssl::{Negotiation, Ssl, SslMode};
 use super::stream::{Stream, is_timeout};
+use super::target::Endpoint;
 use super::tls::{PROTOCOL, Settings};
 use crate::error::{Context, Error, Kind, Result};
 use crate::tls::{self, stream::TlsStream};
@@ -113,6 +114,22 @@ pub fn encrypt(
     }
 }
 
+/// Warns once in the whole process: who runs it has decided, and need not hear it at each connect.
+pub fn warn_if_unverified(protection: Protection, endpoint: &Endpoint) {
+    static WARNED: Once = Once::new();
+    let what = match protection {
+        Protection::Verified => return,
+        Protection::None => "is not encrypted",
+        Protection::Encrypted => "is encrypted, but the server's certificate is not verified",
+    };
+    WARNED.call_once(|| {
+        log::warn!(
+            "the connection to PostgreSQL at {endpoint} {what}: somebody on the way could read and \
+             change it; add sslmode=verify-full and sslrootcert to the database URL"
+        );
+    });
+}
+
 /// SSLRequest: Int32 8 · Int32 80877103. The answer is one byte: S, or N if there is no TLS.
 fn request(stream: &mut Stream, deadline: Instant) -> Result<bool> {
     let mut request = BytesMut::new();
@@ -197,4 +214,25 @@ fn lost_in_handshake(error: &std::io::Error, ssl: &Ssl) -> Error {
 
 fn lost(error: std::io::Error) -> Error {
     Error::unreachable("the connection was lost").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unix_socket_has_no_tls_whatever_the_mode() {
+        let unix = Host::Unix("/tmp".into());
+        let tcp = Host::Tcp("db".into());
+        for mode in [SslMode::Disable, SslMode::Prefer, SslMode::VerifyFull] {
+            assert_eq!(Way::of(mode, &unix), (Way::Plain, None));
+        }
+        let allow = (Way::Plain, Some(Way::TlsIfOffered));
+        assert_eq!(Way::of(SslMode::Allow, &tcp), allow);
+        let prefer = (Way::TlsIfOffered, Some(Way::Plain));
+        assert_eq!(Way::of(SslMode::Prefer, &tcp), prefer);
+        for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
+            assert_eq!(Way::of(mode, &tcp), (Way::Tls, None));
+        }
+    }
 }

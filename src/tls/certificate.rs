@@ -50,7 +50,7 @@ impl<'a> Certificate<'a> {
         let subject = tbs.read(SEQUENCE)?;
         tbs.read(SEQUENCE)?; // public key
         let mut extensions: &[u8] = &[];
-        while let Some((tag, value)) = tbs.next() {
+        for (tag, value) in tbs {
             if tag == CONTEXT_3 {
                 extensions = Der(value).read(SEQUENCE)?;
             }

@@ -40,6 +40,7 @@ const PG_LAYERS: &[&[&str]] = &[
     &["encryption"],
     &["sql"],
     &["connection"],
+    &["search"],
     &["replication"],
 ];
 
