@@ -1,8 +1,8 @@
 //! Whom to connect to, and how: libpq's connection parameters, resolved once for both clients.
 //!
-//! [`keywords`] lists the parameters; [`conninfo`] takes a connection string apart, and
-//! [`settings`] adds what it leaves open from a [`service`] and the [`environment`]; [`hosts`],
-//! [`options`] and [`tls`] read them. [`password`] and [`passfile`] are asked anew at each connect.
+//! `keywords` lists the parameters; `conninfo` takes a connection string apart, and
+//! `settings` adds what it leaves open from a `service` and the [`environment`]; `hosts`,
+//! `options` and `tls` read them. [`password`] and `passfile` are asked anew at each connect.
 
 mod conninfo;
 pub mod environment;
