@@ -8,6 +8,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::{Direction, End, Proxy};
 use crate::support::random::Random;
 use crate::support::wait_until;
+use crate::tls::BINDS_FROM;
 
 const STREAMS: &str = "streaming from";
 
@@ -27,8 +28,12 @@ fn rows_stream_over_verified_tls_that_is_cut_and_fragmented() {
     let roots = files.write("ca.crt", &ca.cert);
     let pipeline = Pipeline::on(&postgres, "tls");
     let proxy = Proxy::start(format!("127.0.0.1:{}", postgres.port()));
+    let binding = match postgres.major() >= BINDS_FROM {
+        true => "require",
+        false => "prefer",
+    };
     let url = format!(
-        "{}?sslmode=verify-full&channel_binding=require&sslrootcert={}",
+        "{}?sslmode=verify-full&channel_binding={binding}&sslrootcert={}",
         pipeline.database.url_at(proxy.port()),
         roots.display()
     );
