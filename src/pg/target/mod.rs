@@ -291,8 +291,8 @@ mod tests {
         assert_eq!(target.connect_timeout(), FOR_EVER);
         assert_eq!(target.session_attrs(), SessionAttrs::PreferStandby);
         assert_eq!(target.order(), Order::Random);
-        let error = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]);
-        assert!(error.unwrap_err().to_string().contains("asks for TLS"));
+        let target = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]).unwrap();
+        assert_eq!(target.ssl().mode, crate::pg::ssl::SslMode::Require);
     }
 
     #[test]
