@@ -27,6 +27,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
+//! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
 //! | [`relation`], [`event`] | tables as the server described them; batches of events |
 //! | [`json`], [`record`] | the record of an event, and its place in the stream read back |
@@ -66,4 +67,5 @@ pub mod sink;
 pub mod state;
 pub mod summary;
 pub mod tail;
+pub mod tls;
 pub mod verify;

@@ -3,12 +3,14 @@
 //! The publication comes first: a slot that is older than its publication cannot decode what was
 //! written in between. What exists is left as it is.
 
-use postgres::{Client, NoTls};
+use postgres::Client;
 
 use crate::config::Setup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
+use crate::pg::encryption::Protection;
 use crate::pg::server_error::from_sql;
+use crate::pg::sql;
 use crate::pg::target::{Endpoint, Target};
 
 /// The oldest server that has publications.
@@ -34,13 +36,13 @@ pub struct Plan<'a> {
 ///
 /// That server has just let a replication connection in. The SQL client knows no deadline between
 /// its first packet and the end of authentication, and says little about what goes wrong there.
-pub fn ensure(target: &Target, endpoint: &Endpoint, plan: &Plan<'_>) -> Result<()> {
+pub fn ensure(
+    target: &Target,
+    (endpoint, protection): (&Endpoint, Protection),
+    plan: &Plan<'_>,
+) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
-    let mut client = target
-        .sql_config(endpoint)?
-        .connect(NoTls)
-        .map_err(from_sql)
-        .at(place)?;
+    let mut client = sql::connect(target, endpoint, protection).at(place)?;
     check_server(&mut client).at(place)?;
     publication(&mut client, plan)
         .map_err(|error| with_owner_hint(error, target, plan))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Kind, OneLine};
 use crate::pg::wire::Cursor;
+use crate::tls;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
@@ -128,7 +129,11 @@ pub fn from_sql(error: postgres::Error) -> Error {
             hint: db.hint().map(str::to_owned),
         }
         .into_error(),
-        None => Error::unreachable("SQL connection").with_source(error),
+        None => {
+            let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+            io.and_then(tls::explain)
+                .unwrap_or_else(|| Error::unreachable("SQL connection").with_source(error))
+        }
     }
 }
 

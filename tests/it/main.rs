@@ -10,11 +10,15 @@
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
 //! - `fuzz`: hostile input that a fuzzer found worth keeping, run again and damaged
+//! - `fluvio_tls`: TLS to Fluvio, as the profile has it
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `layers`: the layers of the source, which import in one direction
 //! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
+//! - `tls`: TLS with real servers, beside psql, which must end the same
+//! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
+//! - `tls_session`: whole sessions over TLS
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
@@ -54,6 +58,7 @@ mod continuity_topic;
 mod ddl;
 mod decoder;
 mod delivery;
+mod fluvio_tls;
 mod fuzz;
 mod golden;
 mod hostile;
@@ -70,6 +75,9 @@ mod setup_limits;
 mod slot;
 mod stdout;
 mod stop;
+mod tls;
+mod tls_script;
+mod tls_session;
 mod torture;
 mod types;
 mod url;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fluvio::config::{ConfigError, ConfigFile, TlsPolicy};
+use fluvio::config::{ConfigError, ConfigFile};
 use fluvio::{FluvioClusterConfig, FluvioError};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_sc_schema::objects::{
@@ -17,6 +17,7 @@ use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 
 use super::Options;
 use super::rpc::{Rpc, guarded};
+use super::server::Server;
 use crate::error::{Error, Kind, Result};
 
 /// How often the SC is asked again while it sets a new topic up.
@@ -24,24 +25,17 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Where a partition is written.
 pub struct Leader {
-    /// The address of its SPU.
-    pub address: String,
+    /// Its SPU.
+    pub server: Server,
     /// What the topic allows.
     pub compression: CompressionAlgorithm,
 }
 
 /// The cluster: the configured endpoint, or that of the current profile.
 pub fn endpoint(options: &Options) -> Result<FluvioClusterConfig> {
-    let cluster = match &options.endpoint {
-        Some(endpoint) => FluvioClusterConfig::new(endpoint),
-        None => profile()?,
-    };
-    match cluster.tls {
-        TlsPolicy::Disabled => Ok(cluster),
-        _ => Err(Error::config(
-            "the Fluvio profile asks for TLS, which this version does not have",
-        )
-        .with_hint("nothing was sent; use a profile without TLS")),
+    match &options.endpoint {
+        Some(endpoint) => Ok(FluvioClusterConfig::new(endpoint)),
+        None => profile(),
     }
 }
 
@@ -77,7 +71,7 @@ fn unreadable(error: FluvioError) -> Error {
 /// Asks the SC for the leader of the partition, and creates the topic first if that is wanted.
 pub fn find_leader(cluster: &FluvioClusterConfig, options: &Options) -> Result<Leader> {
     let deadline = Instant::now() + options.timeout;
-    let mut sc = Rpc::connect(&cluster.endpoint, options.timeout)?;
+    let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
     let topics = list::<TopicSpec>(&mut sc, &options.topic)?;
     if !topics.iter().any(|topic| topic.name == options.topic) {
         create_topic(&mut sc, options)?;
@@ -192,7 +186,7 @@ fn leader(
         _ => spu.spec.public_endpoint.addr(),
     };
     Ok(Leader {
-        address,
+        server: Server::sc(cluster).spu(address, &spu.name),
         compression: partition.compression_type,
     })
 }

@@ -2,6 +2,7 @@
 //! a torture of them all.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod connector;
 pub mod fluvio;
 pub mod load;
@@ -14,6 +15,7 @@ pub mod random;
 pub mod record;
 pub mod script;
 pub mod stopped;
+pub mod tls_front;
 pub mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,6 +5,7 @@ mod account;
 mod database;
 mod guardian;
 
+pub use account::write_private;
 pub use database::Database;
 
 use super::{lock, ports, wait_until};
@@ -345,7 +346,8 @@ impl Postgres {
         own && matches!(lines.nth(6).map(str::trim), Some("ready" | "standby"))
     }
 
-    fn write_data_file(&self, name: &str, contents: &str) {
+    /// Writes a file into the data directory that only the server may read.
+    pub fn write_data_file(&self, name: &str, contents: &str) {
         let path = self.data_dir().join(name);
         account::write_private(&path, contents);
         self.account.give(&path);
