@@ -43,7 +43,16 @@ const PINNED: [(&str, &str); 10] = [
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
 
-/// A connection in replication mode.
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// The commands of the replication protocol, and values whose text depends on nothing else.
+    Replication,
+    /// Questions in SQL. A pooler takes a connection with no more parameters than these.
+    Sql,
+}
+
+/// A connection to a server.
 pub struct Connection {
     stream: Stream,
     frames: Frames,
@@ -52,12 +61,23 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first server of `target` that takes us.
+    /// Connects in replication mode to the first server of `target` that takes us.
     pub fn connect(target: &Target) -> Result<Connection> {
+        Self::connect_for(Purpose::Replication, target)
+    }
+
+    /// The same without replication mode, which asks for no right but that to connect.
+    pub fn connect_for_sql(target: &Target) -> Result<Connection> {
+        Self::connect_for(Purpose::Sql, target)
+    }
+
+    fn connect_for(purpose: Purpose, target: &Target) -> Result<Connection> {
         let endpoints = target.endpoints();
         let mut failure: Option<Error> = None;
         for endpoint in &endpoints {
-            match Self::connect_to(endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
+            match Self::connect_to(endpoint, purpose, target)
+                .at(|| format!("PostgreSQL at {endpoint}"))
+            {
                 Ok(connection) => return Ok(connection),
                 Err(error) => {
                     if endpoints.len() > 1 {
@@ -77,7 +97,7 @@ impl Connection {
         Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
     }
 
-    fn connect_to(endpoint: &Endpoint, target: &Target) -> Result<Connection> {
+    fn connect_to(endpoint: &Endpoint, purpose: Purpose, target: &Target) -> Result<Connection> {
         let deadline = Instant::now() + target.connect_timeout();
         let stream = Stream::connect(endpoint, target.config(), deadline)?;
         stream
@@ -89,7 +109,7 @@ impl Connection {
             out: BytesMut::new(),
             endpoint: endpoint.clone(),
         };
-        connection.start_up(target, deadline)?;
+        connection.start_up(purpose, target, deadline)?;
         connection.check_session(target.session_attrs())?;
         Ok(connection)
     }
@@ -100,14 +120,16 @@ impl Connection {
     }
 
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
-    fn start_up(&mut self, target: &Target, deadline: Instant) -> Result<()> {
+    fn start_up(&mut self, purpose: Purpose, target: &Target, deadline: Instant) -> Result<()> {
         let config = target.config();
-        let mut parameters = vec![
-            ("user", target.user()),
-            ("database", target.database()),
-            ("replication", "database"),
-        ];
-        parameters.extend(PINNED);
+        let mut parameters = vec![("user", target.user()), ("database", target.database())];
+        match purpose {
+            Purpose::Replication => {
+                parameters.push(("replication", "database"));
+                parameters.extend(PINNED);
+            }
+            Purpose::Sql => parameters.push(("client_encoding", "UTF8")),
+        }
         parameters.extend(
             config
                 .get_application_name()
@@ -281,7 +303,7 @@ impl Connection {
     }
 
     /// Says good-bye. The connection is not usable afterwards.
-    pub(super) fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         frontend::terminate(&mut self.out);
         let _ = self.send();
         self.stream.shutdown();
