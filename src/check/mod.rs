@@ -81,7 +81,9 @@ impl Parts<'_> {
         match Server::ask(&mut sql, &self.config.slot) {
             Ok((server, skew)) => {
                 server.check(report, sql.endpoint(), skew);
-                self.database(report, &mut sql, &target, &server);
+                if server.has_publications() {
+                    self.database(report, &mut sql, &target, &server);
+                }
             }
             Err(error) => report.error(Condition::Version, &error),
         }

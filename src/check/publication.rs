@@ -78,8 +78,16 @@ pub fn check(
     );
     published(report, sql, context, &tables)?;
     found.actions(report, context);
-    identity(report, sql, context)?;
-    partitions(report, sql, context)?;
+    let roots = format!(
+        "SELECT c.oid FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename \
+         WHERE t.pubname = {name}"
+    );
+    match found.pubupdate || found.pubdelete {
+        true => identity(report, sql, &roots)?,
+        false => report.ok(Condition::PublicationIdentity, "not needed for inserts"),
+    }
+    partitions(report, sql, &roots)?;
     Ok(Some(found))
 }
 
@@ -132,6 +140,20 @@ fn missing(
         report.failure(condition, Kind::Config, found, [mend]);
         return Ok(());
     }
+    let roots = match tables {
+        [] => "SELECT c.oid FROM pg_class c WHERE c.relkind = 'r' \
+               AND pg_relation_is_publishable(c.oid)"
+            .to_owned(),
+        tables => {
+            let names: Vec<String> = tables
+                .iter()
+                .map(|table| quote_literal(&table.name))
+                .collect();
+            let names = names.join(", ");
+            format!("SELECT to_regclass(name)::oid FROM unnest(ARRAY[{names}]) AS t(name)")
+        }
+    };
+    identity(report, sql, &roots)?;
     #[derive(Deserialize)]
     struct Rights {
         create: bool,
@@ -233,25 +255,20 @@ impl Found {
     }
 }
 
-/// The ordinary tables that it publishes: of a partitioned one, its leaves.
-fn leaves(publication: &str) -> String {
+/// The ordinary tables among those that `roots` selects: of a partitioned one, its leaves.
+fn leaves(roots: &str) -> String {
     format!(
-        "WITH RECURSIVE tree(oid) AS (\
-           SELECT c.oid FROM pg_publication_tables t \
-           JOIN pg_namespace n ON n.nspname = t.schemaname \
-           JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename \
-           WHERE t.pubname = {} \
+        "WITH RECURSIVE tree(oid) AS ({roots} \
            UNION SELECT i.inhrelid FROM tree t JOIN pg_class c ON c.oid = t.oid AND c.relkind = 'p' \
            JOIN pg_inherits i ON i.inhparent = t.oid), \
          leaf AS (SELECT c.oid AS oid, c.relreplident, format('%I.%I', n.nspname, c.relname) AS name \
            FROM tree t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
-           WHERE c.relkind = 'r')",
-        quote_literal(publication)
+           WHERE c.relkind = 'r')"
     )
 }
 
 /// UPDATE and DELETE are refused on a published table that has none.
-fn identity(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
+fn identity(report: &mut Report, sql: &mut Sql<'_>, roots: &str) -> Result<()> {
     let without: Vec<Identity> = sql.rows(&format!(
         "{} SELECT c.name, (SELECT quote_ident(k.relname) FROM pg_index i \
            JOIN pg_class k ON k.oid = i.indexrelid \
@@ -260,7 +277,7 @@ fn identity(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Re
              WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull) \
            ORDER BY i.indnatts, k.relname LIMIT 1) AS index \
          FROM leaf c WHERE {WITHOUT_IDENTITY} ORDER BY c.name",
-        leaves(&context.config.publication)
+        leaves(roots)
     ))?;
     let condition = Condition::PublicationIdentity;
     if without.is_empty() {
@@ -277,7 +294,7 @@ fn identity(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Re
 }
 
 /// What is set on a partitioned table does not reach the partitions that it has.
-fn partitions(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
+fn partitions(report: &mut Report, sql: &mut Sql<'_>, roots: &str) -> Result<()> {
     let differing: Vec<Leaf> = sql.rows(&format!(
         "{} SELECT c.name, format('%I.%I', n.nspname, p.relname) AS parent, \
            p.relreplident AS wanted, (SELECT quote_ident(k.relname) FROM pg_index parent \
@@ -289,7 +306,7 @@ fn partitions(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> 
          JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'p' \
          JOIN pg_namespace n ON n.oid = p.relnamespace \
          WHERE c.relreplident <> p.relreplident AND p.relreplident <> 'n' ORDER BY c.name",
-        leaves(&context.config.publication)
+        leaves(roots)
     ))?;
     let condition = Condition::PublicationPartitions;
     let Some(first) = differing.first() else {

@@ -190,7 +190,10 @@ impl Report {
             return Ok(());
         };
         let names: Vec<&str> = failed().map(|found| found.condition.name()).collect();
-        Err(Error::new(kind, format!("check: {}", names.join(", "))))
+        Err(Error::new(
+            kind,
+            format!("not as they should be: {}", names.join(", ")),
+        ))
     }
 
     /// The report as JSON.
@@ -272,14 +275,14 @@ impl fmt::Display for Report {
         let count = |status| self.findings.iter().filter(|f| f.status == status).count();
         write!(
             f,
-            "{} ok, {} warnings, {} failures",
+            "ok: {}, warnings: {}, failures: {}",
             count(Status::Ok),
             count(Status::Warning),
             count(Status::Failure)
         )?;
         match self.not_checked() {
             names if names.is_empty() => Ok(()),
-            names => write!(f, "; nothing to check, or no way: {}", names.join(", ")),
+            names => write!(f, "; not checked: {}", names.join(", ")),
         }
     }
 }
@@ -339,7 +342,10 @@ mod tests {
     fn the_first_failure_decides() {
         let error = report().result().unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
-        assert_eq!(error.to_string(), "check: wal_level, slot.wal_status");
+        assert_eq!(
+            error.to_string(),
+            "not as they should be: wal_level, slot.wal_status"
+        );
         Report::default().result().unwrap();
     }
 
@@ -351,6 +357,8 @@ mod tests {
         assert!(lines[1].starts_with("FAILURE  wal_level  "), "{text}");
         let column = lines[1].find("replica");
         assert_eq!(lines[2].find("SQL:    SET; -- and restart"), column);
-        assert!(text.contains("1 ok, 1 warnings, 2 failures; nothing to check"));
+        assert!(
+            text.contains("ok: 1, warnings: 1, failures: 2; not checked: config.permissions, ")
+        );
     }
 }

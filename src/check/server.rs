@@ -116,6 +116,11 @@ impl Server {
         (limit_mb >= 0).then_some(limit_mb * 1024 * 1024)
     }
 
+    /// Whether it has what else there is to ask about.
+    pub fn has_publications(&self) -> bool {
+        self.version_num >= OLDEST
+    }
+
     /// Judges what was asked.
     pub fn check(&self, report: &mut Report, endpoint: &Endpoint, skew: Skew) {
         self.tls(report, endpoint);
@@ -151,7 +156,7 @@ impl Server {
 
     fn version(&self, report: &mut Report) {
         let version = &self.version;
-        match self.version_num >= OLDEST {
+        match self.has_publications() {
             true => report.ok(Condition::Version, version.clone()),
             false => report.failure(
                 Condition::Version,

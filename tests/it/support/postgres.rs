@@ -178,6 +178,11 @@ impl Postgres {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{database}")
     }
 
+    /// A command that runs under the server's account, which is not root.
+    pub fn command(&self, program: &Path) -> Command {
+        self.account.command(program)
+    }
+
     /// A fresh database whose name begins with `prefix`.
     #[track_caller]
     pub fn database(&self, prefix: &str) -> Database {
@@ -336,7 +341,8 @@ impl Postgres {
         own && matches!(lines.nth(6).map(str::trim), Some("ready" | "standby"))
     }
 
-    fn write_data_file(&self, name: &str, contents: &str) {
+    /// Writes a file that belongs to the server.
+    pub fn write_data_file(&self, name: &str, contents: &str) {
         let path = self.data_dir().join(name);
         account::write_private(&path, contents);
         self.account.give(&path);
