@@ -269,7 +269,7 @@ impl Server {
             ..=0 => {
                 "off: after a lost connection the server may hold the slot for hours".to_owned()
             }
-            ..SHORT_TIMEOUT_MS => format!("{ms} ms: a short pause of the network ends the stream"),
+            1..SHORT_TIMEOUT_MS => format!("{ms} ms: a short pause of the network ends the stream"),
             _ => return report.ok(condition, format!("{} s", ms / 1000)),
         };
         report.warning(condition, found, self.provider().set(name, "60s"));

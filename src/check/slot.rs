@@ -65,7 +65,7 @@ pub fn check(
         found.wal_status(report, context);
         found.lag(report, context);
         if let Some(publication) = publication {
-            found.age(report, publication);
+            found.age(report, context, publication);
         }
     }
     Ok(Some(found))
@@ -197,25 +197,27 @@ impl Found {
     /// Decoding looks at the catalog as it was then. Every transaction older than the slot's horizon
     /// counts as committed before anything that it decodes; so if the publication's row is older
     /// than that, all that the slot will send was written after it. The converse does not hold.
-    fn age(&self, report: &mut Report, publication: &publication::Found) {
+    fn age(&self, report: &mut Report, context: &Context<'_>, publication: &publication::Found) {
         let condition = Condition::SlotAge;
-        match self.catalog_age {
-            Some(horizon) if publication.age <= horizon && !self.horizon_is_shared => report
-                .warning(
-                    condition,
-                    "the publication may be younger than what the slot holds, which then cannot be \
-                     decoded: \"run\" tells, and ends with 76 if so",
-                    [Mend::advice(
-                        "make the publication first, then the slot; for this one, run, and if it \
-                         ends with 76 drop the slot and accept the gap",
-                    )],
-                ),
-            Some(horizon) if publication.age <= horizon => report.ok(
-                condition,
-                "cannot be told while other slots hold the catalog's horizon; \"run\" tells",
-            ),
-            _ => report.ok(condition, "the publication is older"),
+        let is_older = self
+            .catalog_age
+            .is_none_or(|horizon| publication.age > horizon);
+        if is_older {
+            return report.ok(condition, "the publication is older");
         }
+        // What has streamed would have met what it could not decode.
+        if self.horizon_is_shared || context.has_history {
+            return report.ok(condition, "cannot be told from the catalog; \"run\" tells");
+        }
+        report.warning(
+            condition,
+            "the publication may be younger than what the slot holds, which then cannot be decoded: \
+             \"run\" tells, and ends with 76 if so",
+            [Mend::advice(
+                "make the publication first, then the slot; for this one, run, and if it ends with \
+                 76 drop the slot and accept the gap",
+            )],
+        );
     }
 }
 

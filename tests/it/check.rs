@@ -10,7 +10,8 @@ use postgres_source::check::condition::CONDITIONS;
 /// Everything that a check could have changed.
 fn state(pipeline: &Pipeline) -> Vec<Option<String>> {
     let mut state = pipeline.database.query_texts(
-        "SELECT row_to_json(s)::text FROM pg_replication_slots s WHERE database = current_database()
+        "SELECT (to_jsonb(s) - 'safe_wal_size')::text FROM pg_replication_slots s
+           WHERE database = current_database()
          UNION ALL SELECT row_to_json(p)::text FROM pg_publication p
          UNION ALL SELECT row_to_json(r)::text FROM pg_publication_rel r
          UNION ALL SELECT row_to_json(c)::text FROM (SELECT relname, relreplident FROM pg_class) c",
@@ -69,7 +70,8 @@ fn the_text_and_the_statements() {
     let database = &pipeline.database;
     database.execute("CREATE TABLE a (i int); CREATE TABLE b (i int);");
     let url = database.url();
-    let config = pipeline.config().path();
+    let file = pipeline.config();
+    let config = file.path();
     let (code, log, text) = check_as(&config, &url, &[]);
     assert_eq!(code, 0, "{log}\n{text}");
     let column = |line: &str, part: &str| line.find(part).unwrap_or_else(|| panic!("{text}"));

@@ -1,11 +1,21 @@
 //! Settings of a server, and the statements that mend them.
 
-use crate::support::check::{check, check_as};
+use crate::support::check::{Checked, check, check_as};
 use crate::support::connector::ConfigFile;
-use crate::support::pipeline::Pipeline;
+use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{DEFAULT_HBA, Postgres, Stop};
+use crate::support::wait_until;
 use postgres_source::pg::replication::ReplicationConnection;
 use postgres_source::pg::target::Target;
+
+/// What a server is told to read again it reads a moment later.
+#[track_caller]
+fn wait_problems(config: &ConfigFile, url: &str, problems: &[(&str, &str)]) -> Checked {
+    wait_until(&format!("{problems:?}"), DEADLINE, || {
+        check(config, url).problems() == problems
+    });
+    check(config, url)
+}
 
 #[test]
 fn each_setting_is_found_and_mended_by_what_is_printed() {
@@ -53,41 +63,42 @@ fn each_setting_is_found_and_mended_by_what_is_printed() {
             statement => database.execute(statement),
         }
     }
+    let url = database.url();
     assert!(sql.contains("restart the server"), "{sql}");
-    check(&config, &database.url()).assert_problems(&[], 0);
+    wait_problems(&config, &url, &[]);
 
     if limits_wal {
         database.execute("ALTER SYSTEM SET max_slot_wal_keep_size = -1");
         server.reload();
-        let checked = check(&config, &database.url());
-        checked.assert_problems(&[("max_slot_wal_keep_size", "warning")], 0);
+        let checked = wait_problems(&config, &url, &[("max_slot_wal_keep_size", "warning")]);
+        assert_eq!(checked.code, 0);
         checked.assert_says("max_slot_wal_keep_size", "unlimited");
         checked.run_sql("max_slot_wal_keep_size", database);
-        check(&config, &database.url()).assert_problems(&[], 0);
+        wait_problems(&config, &url, &[]);
     }
     database.execute("ALTER SYSTEM SET wal_sender_timeout = '1s'");
     server.reload();
-    let checked = check(&config, &database.url());
-    checked.assert_problems(&[("wal_sender_timeout", "warning")], 0);
+    let checked = wait_problems(&config, &url, &[("wal_sender_timeout", "warning")]);
+    assert_eq!(checked.code, 0);
     checked.assert_says(
         "wal_sender_timeout",
         "1000 ms: a short pause of the network",
     );
     checked.run_sql("wal_sender_timeout", database);
-    check(&config, &database.url()).assert_problems(&[], 0);
+    wait_problems(&config, &url, &[]);
 
     // No line of pg_hba.conf for us; the one that is printed lets us in.
     server.set_hba("host template1 all 127.0.0.1/32 scram-sha-256\n");
     server.reload();
-    let checked = check(&config, &database.url());
-    checked.assert_problems(&[("postgres", "failure")], 77);
+    let checked = wait_problems(&config, &url, &[("postgres", "failure")]);
+    assert_eq!(checked.code, 77);
     let advice = checked.mends("postgres", "advice").concat();
     let line = advice.split('"').collect::<Vec<_>>();
     let line = line[1..line.len() - 1].join("\"");
     assert!(line.starts_with("host \"settings_"), "{advice}");
     server.set_hba(&line);
     server.reload();
-    check(&config, &database.url()).assert_problems(&[], 0);
+    wait_problems(&config, &url, &[]);
     server.set_hba(DEFAULT_HBA);
 }
 
