@@ -223,9 +223,9 @@ impl Report {
                 Some(what) => format!("-- gives up {what}: {}", mend.text),
                 None => mend.text.clone(),
             };
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
+            // Once is enough, after all that it is to follow: a reload, for example.
+            lines.retain(|other| *other != line);
+            lines.push(line);
         }
         if restart {
             lines.push(RESTART.to_owned());
@@ -336,6 +336,16 @@ mod tests {
         let sql = report().sql();
         assert_eq!(sql, format!("SET;\n{RESTART}\n-- gives up changes: DROP;"));
         assert_eq!(Report::default().sql(), "");
+
+        let mut report = Report::default();
+        let reload = || Mend::sql("RELOAD;");
+        report.warning(
+            Condition::MaxSlotWalKeepSize,
+            "",
+            [Mend::sql("A;"), reload()],
+        );
+        report.warning(Condition::WalSenderTimeout, "", [Mend::sql("B;"), reload()]);
+        assert_eq!(report.sql(), "A;\nB;\nRELOAD;");
     }
 
     #[test]

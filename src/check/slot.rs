@@ -31,7 +31,7 @@ pub struct Found {
     safe_wal_size: Option<i64>,
     /// How many transactions ago the oldest was that it may still have to look at the catalog for.
     catalog_age: Option<i64>,
-    /// Whether another slot's horizon is as old: a new slot begins with that.
+    /// Whether other slots have a horizon: a new slot begins with the oldest of them.
     horizon_is_shared: bool,
 }
 
@@ -48,8 +48,7 @@ pub fn check(
              pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                ELSE pg_current_wal_lsn() END, s.restart_lsn)::int8 AS lag, \
              EXISTS (SELECT FROM pg_replication_slots o WHERE o.slot_name <> s.slot_name AND \
-               greatest(age(o.catalog_xmin), age(o.xmin)) >= age(s.catalog_xmin)) \
-               AS horizon_is_shared \
+               coalesce(o.catalog_xmin, o.xmin) IS NOT NULL) AS horizon_is_shared \
              FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
              WHERE s.slot_name = {}",
             quote_literal(&context.config.slot)
