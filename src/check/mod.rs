@@ -67,8 +67,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn postgres(&self, report: &mut Report) {
-        let application = format!("postgres-source/{}", self.config.name);
-        let target = match Target::parse(self.config.database_url.expose(), &application) {
+        let target = match self.config.target() {
             Ok(target) => target,
             Err(error) => return report.error(Condition::Postgres, &error),
         };

@@ -319,7 +319,7 @@ fn now() -> f64 {
 fn is_local(endpoint: &Endpoint) -> bool {
     match &endpoint.host {
         Host::Tcp(host) => {
-            let address: Option<IpAddr> = host.parse().ok();
+            let address: Option<IpAddr> = endpoint.address.or_else(|| host.parse().ok());
             host == "localhost" || address.is_some_and(|address| address.is_loopback())
         }
         Host::Unix(_) => true,
@@ -362,6 +362,7 @@ mod tests {
         let tls = |host: &str, ssl| {
             let endpoint = Endpoint {
                 host: Host::Tcp(host.to_owned()),
+                address: None,
                 port: 5432,
             };
             let server = server(&format!(",\"ssl\":{ssl},\"ssl_version\":\"TLSv1.3\""));

@@ -131,8 +131,7 @@ impl Found {
             return report.ok(condition, "nobody streams from it");
         };
         let application = self.application.as_deref().unwrap_or_default();
-        let own = context.target.config().get_application_name();
-        if own == Some(application) {
+        if context.target.application_name() == application {
             return report.ok(condition, format!("{application} streams, PID {pid}"));
         }
         let terminate = Mend::sql(format!("SELECT pg_terminate_backend({pid});"));
