@@ -41,9 +41,10 @@
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
-//! | [`accept`], [`verify`] | the other verbs |
+//! | [`accept`], [`check`], [`verify`] | the other verbs |
 
 pub mod accept;
+pub mod check;
 pub mod config;
 pub mod continuity;
 pub mod error;

@@ -45,7 +45,16 @@ const PINNED: [(&str, &str); 10] = [
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
 
-/// A connection in replication mode.
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    /// The commands of the replication protocol, and values whose text depends on nothing else.
+    Replication,
+    /// Questions in SQL. A pooler takes a connection with no more parameters than these.
+    Sql,
+}
+
+/// A connection to a server.
 pub struct Connection {
     stream: Stream,
     frames: Frames,
@@ -58,13 +67,15 @@ impl Connection {
     /// Connects to one address of a server, in the first way of its `sslmode` that it takes.
     pub(super) fn connect_to(
         endpoint: &Endpoint,
+        purpose: Purpose,
         target: &Target,
         wanted: SessionAttrs,
     ) -> Result<Connection> {
         // Before the server begins to count the time that we take.
         let password = target.password(endpoint)?;
         let deadline = Instant::now() + target.connect_timeout();
-        let attempt = |way| Self::connect_by(way, endpoint, target, password.as_ref(), deadline);
+        let password = password.as_ref();
+        let attempt = |way| Self::connect_by(way, endpoint, purpose, target, password, deadline);
         let (first, second) = Way::of(target.ssl().mode, &endpoint.host);
         let connected = match (attempt(first), second) {
             (Err(Failure::OfThisWay(error)), Some(second)) => {
@@ -84,6 +95,7 @@ impl Connection {
     fn connect_by(
         way: Way,
         endpoint: &Endpoint,
+        purpose: Purpose,
         target: &Target,
         password: Option<&Password>,
         deadline: Instant,
@@ -103,7 +115,7 @@ impl Connection {
             endpoint: endpoint.clone(),
             protection,
         };
-        match connection.start_up(target, password, deadline) {
+        match connection.start_up(purpose, target, password, deadline) {
             Ok(()) => Ok(connection),
             // It had no TLS to offer: without it has been tried just now.
             Err(failure) if way == Way::TlsIfOffered && protection == Protection::None => {
@@ -126,16 +138,19 @@ impl Connection {
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
     fn start_up(
         &mut self,
+        purpose: Purpose,
         target: &Target,
         password: Option<&Password>,
         deadline: Instant,
     ) -> Result<(), Failure> {
-        let mut parameters = vec![
-            ("user", target.user()),
-            ("database", target.database()),
-            ("replication", "database"),
-        ];
-        parameters.extend(PINNED);
+        let mut parameters = vec![("user", target.user()), ("database", target.database())];
+        match purpose {
+            Purpose::Replication => {
+                parameters.push(("replication", "database"));
+                parameters.extend(PINNED);
+            }
+            Purpose::Sql => parameters.push(("client_encoding", "UTF8")),
+        }
         parameters.push(("application_name", target.application_name()));
         parameters.extend(target.options().map(|options| ("options", options)));
         frontend::startup_message(parameters, &mut self.out)
@@ -347,7 +362,7 @@ impl Connection {
     }
 
     /// Says good-bye. The connection is not usable afterwards.
-    pub(super) fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         frontend::terminate(&mut self.out);
         let _ = self.send();
         self.stream.shutdown();

@@ -1,17 +1,30 @@
 //! Which of several servers, and which of their addresses, is taken.
 
-use super::connection::Connection;
+use super::connection::{Connection, Purpose};
 use super::resolve::{arrange, resolve};
 use super::target::{SessionAttrs, Target};
 use crate::error::{Context, Error, Result};
 
 impl Connection {
-    /// Connects to the first server of `target` that takes us.
+    /// Connects in replication mode to the first server of `target` that takes us.
     ///
     /// One that cannot be reached, or is not what is wanted, is passed over; one that refuses us ends
     /// the search, as in libpq: the next one would be asked with the same password.
     pub fn connect(target: &Target) -> Result<Connection> {
-        let mut search = Search::default();
+        Self::connect_for(Purpose::Replication, target)
+    }
+
+    /// The same without replication mode, which asks for no right but that to connect.
+    pub fn connect_for_sql(target: &Target) -> Result<Connection> {
+        Self::connect_for(Purpose::Sql, target)
+    }
+
+    fn connect_for(purpose: Purpose, target: &Target) -> Result<Connection> {
+        let mut search = Search {
+            purpose,
+            failure: None,
+            is_over: false,
+        };
         let found = match target.session_attrs() {
             SessionAttrs::PreferStandby => search
                 .pass(target, SessionAttrs::Standby)
@@ -33,8 +46,8 @@ impl Connection {
 }
 
 /// The search for a server, and why none was taken so far.
-#[derive(Default)]
 struct Search {
+    purpose: Purpose,
     failure: Option<Error>,
     is_over: bool,
 }
@@ -55,7 +68,7 @@ impl Search {
                 if self.is_over {
                     return None;
                 }
-                match Connection::connect_to(address, target, wanted).at(place) {
+                match Connection::connect_to(address, self.purpose, target, wanted).at(place) {
                     Ok(connection) => return Some(connection),
                     Err(error) => self.failed(error),
                 }

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["tail"],
     &["reader", "producer"],
     &["session"],
-    &["run", "accept", "verify"],
+    &["run", "accept", "check", "verify"],
 ];
 
 /// The same within `pg`.

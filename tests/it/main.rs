@@ -2,6 +2,12 @@
 //!
 //! - `accept`: the only way past a gap, and what it leaves on record
 //! - `batches`: how records are batched, and which topic and partition they go to
+//! - `check`: what a healthy setup is told, in which forms, and that nothing is changed
+//! - `check_publication`: publications that leave out or break something, and what mends them
+//! - `check_role`: servers and poolers that do not let the program in
+//! - `check_server`: settings of a server, and the statements that mend them
+//! - `check_slot`: slots that cannot be read, made or kept
+//! - `check_topic`: topics that cannot be written, and files that are not as they should be
 //! - `confirm_delay`: a slot that stays behind, and a topic that loses its last seconds
 //! - `continuity`: what was done to the slot or the publication behind the program's back
 //! - `continuity_cluster`: a database that is not the one that the topic was filled from
@@ -47,6 +53,12 @@ mod accept;
 mod auth;
 mod auth_script;
 mod batches;
+mod check;
+mod check_publication;
+mod check_role;
+mod check_server;
+mod check_slot;
+mod check_topic;
 mod cli;
 mod config;
 mod config_example;

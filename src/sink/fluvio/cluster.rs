@@ -68,12 +68,24 @@ fn unreadable(error: FluvioError) -> Error {
     }
 }
 
+/// A topic as the SC describes it, if there is one of this name; none is created.
+pub fn topic(cluster: &FluvioClusterConfig, options: &Options) -> Result<Option<TopicSpec>> {
+    let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
+    find_topic(&mut sc, options)
+}
+
+fn find_topic(sc: &mut Rpc, options: &Options) -> Result<Option<TopicSpec>> {
+    let topics = list::<TopicSpec>(sc, &options.topic)?;
+    let mut topics = topics.into_iter();
+    let found = topics.find(|found| found.name == options.topic);
+    Ok(found.map(|found| found.spec))
+}
+
 /// Asks the SC for the leader of the partition, and creates the topic first if that is wanted.
 pub fn find_leader(cluster: &FluvioClusterConfig, options: &Options) -> Result<Leader> {
     let deadline = Instant::now() + options.timeout;
     let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
-    let topics = list::<TopicSpec>(&mut sc, &options.topic)?;
-    if !topics.iter().any(|topic| topic.name == options.topic) {
+    if find_topic(&mut sc, options)?.is_none() {
         create_topic(&mut sc, options)?;
     }
     loop {
@@ -134,23 +146,28 @@ fn partition(sc: &mut Rpc, options: &Options) -> Result<Option<PartitionSpec>> {
 
 fn no_partition(sc: &mut Rpc, options: &Options) -> Error {
     let (topic, partition) = (&options.topic, options.partition);
-    let count = match list::<TopicSpec>(sc, topic) {
-        Ok(topics) => topics
-            .iter()
-            .find(|found| found.name == *topic)
-            .map_or(0, |found| found.spec.replicas().partitions()),
+    let found = match find_topic(sc, options) {
+        Ok(found) => found,
         Err(error) => return error,
     };
-    if partition >= count {
-        return Error::config(format!(
-            "the topic {topic} has no partition {partition}, it has {count}"
-        ))
-        .with_hint("they are counted from 0; see \"partition\" in the config");
+    if let Err(error) = check_partition(found.as_ref(), options) {
+        return error;
     }
     Error::unreachable(format!(
         "partition {partition} of the topic {topic} is not set up"
     ))
     .with_hint("is an SPU online? See \"fluvio cluster spu list\"")
+}
+
+/// Whether the topic has the partition at all.
+pub fn check_partition(found: Option<&TopicSpec>, options: &Options) -> Result<()> {
+    let (topic, partition) = (&options.topic, options.partition);
+    let count = found.map_or(0, |topic| topic.replicas().partitions());
+    if partition < count {
+        return Ok(());
+    }
+    let what = format!("the topic {topic} has no partition {partition}, it has {count}");
+    Err(Error::config(what).with_hint("they are counted from 0; see \"partition\" in the config"))
 }
 
 fn leader(

@@ -128,7 +128,7 @@ impl Partition {
 }
 
 /// The topic may demand a compression. Any consumer can read any of them.
-fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Compression> {
+pub fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Compression> {
     let demanded = match demanded {
         CompressionAlgorithm::Any => return Ok(options.compression.unwrap_or_default()),
         CompressionAlgorithm::None => Compression::None,

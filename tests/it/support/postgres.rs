@@ -179,6 +179,11 @@ impl Postgres {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{database}")
     }
 
+    /// A command that runs under the server's account, which is not root.
+    pub fn command(&self, program: &Path) -> Command {
+        self.account.command(program)
+    }
+
     /// A fresh database whose name begins with `prefix`.
     #[track_caller]
     pub fn database(&self, prefix: &str) -> Database {
