@@ -23,9 +23,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the text of values depends on, pinned so that it never depends on who connects. In the
-/// startup packet these win over the settings of the role and the database. `search_path` and the next decide how
-/// `regclass`, `regtype` and their like name things; and under this path an output function cannot
-/// be led to a function of somebody else's.
+/// startup packet these win over the settings of the role and the database. `search_path` and the
+/// next decide how `regclass`, `regtype` and their like name things; and under this path an output
+/// function cannot be led to a function of somebody else's.
 const PINNED: [(&str, &str); 10] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -49,6 +49,7 @@ pub struct Connection {
     frames: Frames,
     out: BytesMut,
     endpoint: Endpoint,
+    has_encoding: bool,
 }
 
 impl Connection {
@@ -88,8 +89,10 @@ impl Connection {
             frames: Frames::default(),
             out: BytesMut::new(),
             endpoint: endpoint.clone(),
+            has_encoding: true,
         };
         connection.start_up(target, deadline)?;
+        connection.take_bytes_as_they_are()?;
         connection.check_session(target.session_attrs())?;
         Ok(connection)
     }
@@ -149,6 +152,15 @@ impl Connection {
             }
             _ => error,
         }
+    }
+
+    /// A database whose encoding is SQL_ASCII has bytes, which the server cannot convert. Asked for
+    /// UTF-8 it would end the stream at the first that are not.
+    fn take_bytes_as_they_are(&mut self) -> Result<()> {
+        if self.has_encoding {
+            return Ok(());
+        }
+        self.query("SET client_encoding = 'SQL_ASCII'").map(drop)
     }
 
     fn check_session(&mut self, wanted: TargetSessionAttrs) -> Result<()> {
@@ -237,7 +249,11 @@ impl Connection {
                     }
                     log::info!("PostgreSQL: {notice}");
                 }
-                b'S' | b'A' => {}
+                b'S' => {
+                    let sql_ascii = b"server_encoding\0SQL_ASCII\0";
+                    self.has_encoding &= self.frames.body(&frame) != sql_ascii;
+                }
+                b'A' => {}
                 _ => return Ok(Some(frame)),
             }
         }
