@@ -140,6 +140,7 @@ fn bytes_without_an_encoding() {
         );
     }
     // Another session describes everything again.
+    pipeline.settled();
     drop(connector);
     let _connector = pipeline.start();
     let text = "é 漢 😀".as_bytes();
@@ -205,7 +206,8 @@ fn a_byte_without_a_meaning_stops_the_program() {
     pipeline
         .database
         .execute("CREATE TABLE t (id int4, v text)");
-    let mut connector = pipeline.start();
+    let config = pipeline.config();
+    let mut connector = pipeline.start_with(&config);
     pipeline.database.execute("INSERT INTO t VALUES (1, 'ж')");
     let first = pipeline.settled();
     pipeline
@@ -223,7 +225,6 @@ fn a_byte_without_a_meaning_stops_the_program() {
             assert!(log.contains(part), "{part} in {log}");
         }
         assert!(!log.contains("0x98"), "{log}");
-        let config = pipeline.config();
         connector = Connector::spawn_config(&config, &pipeline.database.url(), &[]);
     }
     drop(connector);

@@ -3,12 +3,12 @@
 use crate::support::connector::Connector;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 
-/// So many pieces of a hundred bytes.
-const PIECES: usize = 1 << 20;
+/// A hundred megabytes are so many pieces of a thousand bytes.
+const PIECES: usize = 100_000;
 
 /// Pieces that all differ, so that one that is lost or doubled shows.
 fn piece(n: usize) -> String {
-    format!("{n:x>100}")
+    format!("{n:x>1000}")
 }
 
 #[test]
@@ -23,8 +23,8 @@ fn a_hundred_megabytes() {
     let pieces = format!("FROM generate_series(0, {PIECES} - 1) AS n");
     pipeline.database.execute(&format!(
         "INSERT INTO large VALUES ('', '');
-         INSERT INTO large SELECT string_agg(lpad(n::text, 100, 'x'), '' ORDER BY n), '' {pieces};
-         INSERT INTO large SELECT '', decode(repeat('00ff', {PIECES} * 50), 'hex')"
+         INSERT INTO large SELECT string_agg(lpad(n::text, 1000, 'x'), '' ORDER BY n), '' {pieces};
+         INSERT INTO large SELECT '', decode(repeat('00ff', {PIECES} * 500), 'hex')"
     ));
     let is_commit = |line: &String| {
         let head = line.get(..200).unwrap_or(line);
@@ -41,14 +41,14 @@ fn a_hundred_megabytes() {
     assert_eq!(empty, r#"[{"String":""},{"String":"\\x"}]}}"#);
     let text = text.strip_prefix(r#"[{"String":""#).unwrap();
     let text = text.strip_suffix(r#""},{"String":"\\x"}]}}"#).unwrap();
-    assert_eq!(text.len(), PIECES * 100);
-    for (n, found) in text.as_bytes().chunks(100).enumerate() {
+    assert_eq!(text.len(), PIECES * 1000);
+    for (n, found) in text.as_bytes().chunks(1000).enumerate() {
         assert_eq!(found, piece(n).as_bytes());
     }
     let bytes = bytes
         .strip_prefix(r#"[{"String":""},{"String":"\\x"#)
         .unwrap();
     let bytes = bytes.strip_suffix(r#""}]}}"#).unwrap();
-    assert_eq!(bytes.len(), PIECES * 200);
+    assert_eq!(bytes.len(), PIECES * 2000);
     assert!(bytes.as_bytes().chunks(4).all(|digits| digits == b"00ff"));
 }

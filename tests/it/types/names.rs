@@ -4,7 +4,7 @@ use crate::support::pipeline::Pipeline;
 use crate::support::record::transactions;
 use serde_json::Value;
 
-/// As long as a name can be, in bytes: 63.
+/// Two of them are as long as a name can be: 63 bytes.
 const NAMES: [&str; 8] = [
     "a\"b'c",
     "back\\slash \\n \\u0041 \\x41 \\x",
