@@ -224,7 +224,7 @@ mod tests {
             (b"\xE9\xC3\xA9\xFF", "\\xe9é\\xff"),
         ] {
             assert_eq!(escape_name(name), escaped);
-            assert_eq!(unescape(&escaped), name);
+            assert_eq!(unescape(escaped), name);
         }
     }
 

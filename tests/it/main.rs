@@ -13,7 +13,7 @@
 //! - `layers`: the layers of the source, which import in one direction
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
-//! - `types`: every type at its extremes, against what SQL reads under the pinned settings
+//! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger

@@ -5,6 +5,7 @@ mod columns;
 mod encodings;
 mod large;
 mod names;
+mod others;
 mod samples;
 mod settings;
 mod users;

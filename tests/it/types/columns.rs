@@ -62,8 +62,8 @@ fn values(
     if let Some(expression) = statistics(major, name) {
         return Some((Tag::RawText, vec![expression]));
     }
-    let samples = SAMPLES.into_iter().chain([users::SAMPLES]).flatten();
-    let (_, tag, literals) = samples.filter(|sample| sample.0 == name).next()?;
+    let mut samples = SAMPLES.into_iter().chain([users::SAMPLES]).flatten();
+    let (_, tag, literals) = samples.find(|sample| sample.0 == name)?;
     let since = SINCE
         .iter()
         .filter(|(since, of, _)| *of == name && major >= *since);
