@@ -37,7 +37,7 @@ pub struct Plan<'a> {
 pub fn ensure(target: &Target, endpoint: &Endpoint, plan: &Plan<'_>) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut client = target
-        .sql_config(endpoint)
+        .sql_config(endpoint)?
         .connect(NoTls)
         .map_err(from_sql)
         .at(place)?;

@@ -154,8 +154,13 @@ impl ReplicationConnection {
         }))
     }
 
-    /// Starts streaming where the slot was confirmed last.
-    pub fn start(mut self, slot: &str, publication: &str) -> Result<ReplicationStream> {
+    /// Starts streaming where the slot was confirmed last. A read waits for `poll`, at most [`POLL`].
+    pub fn start(
+        mut self,
+        slot: &str,
+        publication: &str,
+        poll: Duration,
+    ) -> Result<ReplicationStream> {
         // The grammar of these commands has no escapes in strings but the doubled quote.
         let publications = quote_identifier(publication).replace('\'', "''");
         let command = format!(
@@ -164,7 +169,7 @@ impl ReplicationConnection {
             quote_identifier(slot),
         );
         self.connection.copy_both(&command)?;
-        self.connection.set_read_timeout(POLL)?;
+        self.connection.set_read_timeout(poll.min(POLL))?;
         Ok(ReplicationStream {
             connection: self.connection,
         })
@@ -194,8 +199,8 @@ impl ReplicationStream {
             && matches!(self.connection.body(frame), [b'w', header @ ..] if header.len() == 24)
     }
 
-    /// Reads once, at most for [`POLL`]; false when nothing came.
-    pub fn wait(&mut self) -> Result<bool> {
+    /// Reads once, and waits for no longer than the `poll` of the start: how many bytes came.
+    pub fn wait(&mut self) -> Result<usize> {
         self.connection.fill()
     }
 
@@ -241,7 +246,10 @@ impl ReplicationStream {
                         self.connection.terminate();
                         return Ok(());
                     }
-                    b'E' => return Err(self.connection.server_error(&frame)),
+                    b'E' => {
+                        let error = ServerError::decode(self.connection.body(&frame));
+                        return Err(error.without_rows().into_error());
+                    }
                     _ => {}
                 }
             }

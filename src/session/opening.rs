@@ -222,10 +222,11 @@ impl<'a> Program<'a> {
             publication, slot, ..
         } = self.config;
         let timeout = connection.wal_sender_timeout()?;
-        let stream = connection.start(slot, publication);
         let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
+        let status_interval = self.config.status_interval.min(limit);
+        let stream = connection.start(slot, publication, status_interval);
         let stream = stream.at(|| format!("replication slot {slot}"))?;
-        Ok((stream, self.config.status_interval.min(limit)))
+        Ok((stream, status_interval))
     }
 
     /// Reads the topic's end, once it is still, and compares it with what was in doubt. The server

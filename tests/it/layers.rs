@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["sink"],
     &["progress"],
     &["config"],
-    &["setup", "signals", "state", "position", "resume"],
+    &["setup", "signals", "state", "pace", "position", "resume"],
     &["summary", "continuity"],
     &["tail"],
     &["reader", "producer"],
@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
-    &["wire"],
+    &["wire", "ssl"],
     &[
         "pgoutput",
         "server_error",
@@ -34,7 +34,7 @@ const PG_LAYERS: &[&[&str]] = &[
         "auth",
         "system",
     ],
-    &["stream"],
+    &["stream", "resolve"],
     &["connection"],
     &["replication"],
 ];

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres_source::lsn::Lsn;
-use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream};
+use postgres_source::pg::replication::{POLL, ReplicationConnection, ReplicationStream};
 use postgres_source::pg::target::Target;
 
 use super::super::POLL_INTERVAL;
@@ -266,7 +266,7 @@ fn take_slot(stage: &Stage) -> Option<ReplicationStream> {
     while Instant::now() < until {
         // Nobody tells when the slot is free; the one who asks is told.
         let stream = ReplicationConnection::connect(&target)
-            .and_then(|connection| connection.start(&stage.slot, &stage.publication));
+            .and_then(|connection| connection.start(&stage.slot, &stage.publication, POLL));
         if let Ok(stream) = stream {
             return Some(stream);
         }
