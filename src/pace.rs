@@ -16,7 +16,7 @@ const BUSY_READS: u32 = 8;
 const AT_ONCE: Duration = Duration::from_micros(200);
 
 /// The first pause, and the least.
-const SHORTEST: Duration = Duration::from_micros(100);
+const SHORTEST: Duration = Duration::from_micros(200);
 
 /// The longest: what a row of a busy stream may be late by.
 const LONGEST: Duration = Duration::from_millis(3);
@@ -27,19 +27,28 @@ const BUSY_BYTES_PER_US: f64 = 10.0;
 /// A read that brings less has taken all there was.
 const ALL_THERE_WAS: usize = 64 * 1024;
 
+/// After so many pauses of one length they are judged. One alone says little: whoever sends may just
+/// have lost its processor.
+const JUDGED_AFTER: u32 = 8;
+
+/// How many such times a length is kept before a longer one is tried again.
+const KEPT_FOR: u32 = 16;
+
 /// Decides on the pause before each read.
 #[derive(Debug)]
 pub struct Pace {
     busy_reads: u32,
     pause: Duration,
-    /// When the last pause began; `None` when the stream was quiet since.
-    paused_at: Option<Instant>,
+    /// When the first pause of this length began; `None` when there was none.
+    since: Option<Instant>,
+    pauses: u32,
     /// What was read since.
     taken: usize,
     /// What the last read brought.
     last: usize,
     /// The most bytes a microsecond that lately came.
     best: f64,
+    kept_for: u32,
 }
 
 impl Default for Pace {
@@ -47,10 +56,12 @@ impl Default for Pace {
         Pace {
             busy_reads: 0,
             pause: SHORTEST,
-            paused_at: None,
+            since: None,
+            pauses: 0,
             taken: 0,
             last: 0,
             best: 0.0,
+            kept_for: 0,
         }
     }
 }
@@ -72,29 +83,38 @@ impl Pace {
         if self.busy_reads < BUSY_READS || self.last >= ALL_THERE_WAS {
             return Duration::ZERO;
         }
-        if let Some(paused_at) = self.paused_at {
-            let us = now.duration_since(paused_at).as_secs_f64() * 1e6;
+        let since = *self.since.get_or_insert(now);
+        if self.pauses == JUDGED_AFTER {
+            let us = now.duration_since(since).as_secs_f64() * 1e6;
             let rate = self.taken as f64 / us.max(1.0);
             if rate < BUSY_BYTES_PER_US {
                 *self = Pace::default();
                 return Duration::ZERO;
             }
-            self.adapt(rate);
+            self.judge(rate);
+            self.since = Some(now);
         }
-        (self.paused_at, self.taken) = (Some(now), 0);
+        if self.pauses == 0 {
+            self.taken = 0;
+        }
+        self.pauses += 1;
         self.pause
     }
 
     /// Pauses grow as long as as much comes as before. When less does, the buffers were full and the
     /// server had to wait.
-    fn adapt(&mut self, rate: f64) {
-        let grown = match rate < self.best * 0.9 {
-            true => self.pause.mul_f64(0.75),
-            false => self.pause.mul_f64(1.125),
-        };
-        self.pause = grown.clamp(SHORTEST, LONGEST);
-        // What was is forgotten, or a table with smaller rows would never be let alone.
-        self.best = rate.max(self.best * 0.98);
+    fn judge(&mut self, rate: f64) {
+        if rate < self.best * 0.93 {
+            self.pause = (self.pause / 2).max(SHORTEST);
+            self.kept_for = KEPT_FOR;
+        } else if self.kept_for > 0 {
+            self.kept_for -= 1;
+        } else {
+            self.pause = self.pause.mul_f64(1.5).min(LONGEST);
+        }
+        // What was is forgotten, or after fast rows slow ones would never be let alone.
+        self.best = rate.max(self.best * 0.95);
+        self.pauses = 0;
     }
 }
 
@@ -151,9 +171,14 @@ mod tests {
     fn a_stream_that_calms_down_is_read_at_once_again() {
         let mut pace = Pace::default();
         settled(&mut pace, 100, usize::MAX);
-        pace.has_read(1000, Duration::ZERO);
-        let now = Instant::now() + Duration::from_secs(60);
-        assert_eq!(pace.pause(now), Duration::ZERO);
+        let mut now = Instant::now() + Duration::from_secs(60);
+        let pauses = std::iter::repeat_with(|| {
+            pace.has_read(1000, Duration::ZERO);
+            now += LONGEST;
+            pace.pause(now)
+        });
+        let more = pauses.take_while(|pause| !pause.is_zero()).count();
+        assert!(more <= JUDGED_AFTER as usize, "{more}");
         settled(&mut pace, 100, usize::MAX);
         pace.has_read(0, Duration::from_millis(100));
         assert_eq!(pace.pause(now), Duration::ZERO);
