@@ -151,8 +151,11 @@ fn warn_of_unpublished(client: &mut Client, publication: &str, tables: &[String]
 
 /// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.
 fn warn_of_missing_identities(client: &mut Client) -> Result<()> {
+    // Names in a database without an encoding may be no text that could be sent.
     let select = format!(
-        "SELECT format('%I.%I', n.nspname, c.relname) \
+        "SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' \
+           THEN encode(convert_to(format('%I.%I', n.nspname, c.relname), 'SQL_ASCII'), 'escape') \
+           ELSE format('%I.%I', n.nspname, c.relname) END \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
          AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast' \

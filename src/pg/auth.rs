@@ -165,7 +165,7 @@ impl<'a> Exchange<'a> {
     fn start_scram(&mut self, c: &mut Cursor<'_>, out: &mut BytesMut) -> Result<()> {
         let mut offered = Vec::new();
         loop {
-            match c.str("SASL mechanism")? {
+            match &*c.str("SASL mechanism")? {
                 "" => break,
                 mechanism => offered.push(mechanism.to_owned()),
             }

@@ -25,9 +25,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the text of values depends on, pinned so that it never depends on who connects. In the
-/// startup packet these win over the settings of the role and the database. `search_path` and the next decide how
-/// `regclass`, `regtype` and their like name things; and under this path an output function cannot
-/// be led to a function of somebody else's.
+/// startup packet these win over the settings of the role and the database. `search_path` and the
+/// next decide how `regclass`, `regtype` and their like name things; and under this path an output
+/// function cannot be led to a function of somebody else's.
 const PINNED: [(&str, &str); 10] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -61,6 +61,7 @@ pub struct Connection {
     out: BytesMut,
     endpoint: Endpoint,
     protection: Protection,
+    has_encoding: bool,
 }
 
 impl Connection {
@@ -88,6 +89,7 @@ impl Connection {
         if !connection.stream.is_local() {
             warn_if_unverified(connection.protection, endpoint);
         }
+        connection.take_bytes_as_they_are()?;
         connection.check_session(wanted)?;
         Ok(connection)
     }
@@ -114,6 +116,7 @@ impl Connection {
             out: BytesMut::new(),
             endpoint: endpoint.clone(),
             protection,
+            has_encoding: true,
         };
         match connection.start_up(purpose, target, password, deadline) {
             Ok(()) => Ok(connection),
@@ -206,6 +209,15 @@ impl Connection {
             }
             _ => error,
         }
+    }
+
+    /// A database whose encoding is SQL_ASCII has bytes, which the server cannot convert. Asked for
+    /// UTF-8 it would end the stream at the first that are not.
+    fn take_bytes_as_they_are(&mut self) -> Result<()> {
+        if self.has_encoding {
+            return Ok(());
+        }
+        self.query("SET client_encoding = 'SQL_ASCII'").map(drop)
     }
 
     fn check_session(&mut self, wanted: SessionAttrs) -> Result<()> {
@@ -317,7 +329,11 @@ impl Connection {
                     }
                     log::info!("PostgreSQL: {}", notice.without_rows());
                 }
-                b'S' | b'A' => {}
+                b'S' => {
+                    let sql_ascii = b"server_encoding\0SQL_ASCII\0";
+                    self.has_encoding &= self.frames.body(&frame) != sql_ascii;
+                }
+                b'A' => {}
                 _ => return Ok(Some(frame)),
             }
         }

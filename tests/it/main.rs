@@ -26,6 +26,7 @@
 //! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
 //! - `tls_session`: whole sessions over TLS
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
+//! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger

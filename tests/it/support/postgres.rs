@@ -187,7 +187,15 @@ impl Postgres {
     /// A fresh database whose name begins with `prefix`.
     #[track_caller]
     pub fn database(&self, prefix: &str) -> Database {
-        Database::create(self.socket_dir(), self.port, prefix)
+        Database::create(self.socket_dir(), self.port, prefix, "")
+    }
+
+    /// The same with an encoding of its own. The locale C goes with all of them.
+    #[track_caller]
+    pub fn database_in(&self, encoding: &str, prefix: &str) -> Database {
+        let options =
+            format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+        Database::create(self.socket_dir(), self.port, prefix, &options)
     }
 
     /// Stops the server and waits until it has ended.
