@@ -43,6 +43,13 @@ find_postgres() {
     [ -x "${POSTGRES_BIN:-}/initdb" ] && export POSTGRES_BIN
 }
 
+# What the tests and the fetching of servers use besides.
+prepare_tools() {
+    # The tests send signals with it.
+    type -P kill >/dev/null || install_packages procps
+    type -P curl >/dev/null || install_packages curl ca-certificates
+}
+
 install_packages() {
     command -v apt-get >/dev/null || fail "install $* (this script can do it only where there is apt-get)"
     step "installing $*"

@@ -93,16 +93,27 @@ impl<'a> Cursor<'a> {
     /// String: bytes up to a zero byte, which is read too. Names come in `client_encoding`,
     /// which is pinned to UTF8.
     pub fn str(&mut self, field: &'static str) -> Result<&'a str> {
-        let Some(end) = self.rest.iter().position(|&b| b == 0) else {
-            return Err(Error::undeliverable(format!(
-                "{field}: no terminating zero byte"
-            )));
-        };
-        let (text, rest) = self.rest.split_at(end);
+        let (text, rest) = self.split_at_zero(field)?;
         let text = std::str::from_utf8(text)
             .map_err(|_| Error::undeliverable(format!("{field}: not valid UTF-8")))?;
-        self.rest = &rest[1..];
+        self.rest = rest;
         Ok(text)
+    }
+
+    /// String whose encoding is not known: a database in SQL_ASCII converts nothing.
+    pub fn text(&mut self, field: &'static str) -> Result<&'a [u8]> {
+        let (text, rest) = self.split_at_zero(field)?;
+        self.rest = rest;
+        Ok(text)
+    }
+
+    fn split_at_zero(&self, field: &'static str) -> Result<(&'a [u8], &'a [u8])> {
+        match self.rest.iter().position(|&b| b == 0) {
+            Some(end) => Ok((&self.rest[..end], &self.rest[end + 1..])),
+            None => Err(Error::undeliverable(format!(
+                "{field}: no terminating zero byte"
+            ))),
+        }
     }
 
     /// The message must end here.
