@@ -1,6 +1,8 @@
 //! Parameters that not every version has: each does what it says, or names the version that has it.
 
-use serde_json::{Value, json};
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
 
 use crate::setup::Place;
 use crate::support::connector::ConfigFile;
@@ -41,20 +43,29 @@ fn column(place: &Place, expression: &str) -> String {
     ))
 }
 
-/// What of each record is not of the server's own numbers: a relation's name and columns, a row.
-fn outlines(records: &[Record]) -> Vec<Value> {
-    let messages = transactions(records).concat();
-    let outline = |message: &Value| match message["type"].as_str() {
-        Some("relation") => {
-            let columns = message["columns"].as_array().expect("columns");
-            let names: Vec<&Value> = columns.iter().map(|column| &column["name"]).collect();
-            json!([message["name"], names])
+/// Each change as its kind, its table, and the values of its row by name. Which tables are described,
+/// and how often, is a matter of the server.
+fn changes(records: &[Record]) -> Vec<Value> {
+    let mut relations = HashMap::new();
+    let mut changes = Vec::new();
+    for message in transactions(records).concat() {
+        let rel_id = message["rel_id"].as_u64().expect("a table");
+        if message["type"] == "relation" {
+            relations.insert(rel_id, message);
+            continue;
         }
-        Some("insert") => message["tuple"].clone(),
-        Some("update") => json!({"update": message["new_tuple"]}),
-        _ => json!({"delete": message["key_tuple"]}),
-    };
-    messages.iter().map(outline).collect()
+        let relation = &relations[&rel_id];
+        let row = ["tuple", "new_tuple", "key_tuple"];
+        let row = row.iter().find_map(|key| message.get(key)?.as_array());
+        let columns = relation["columns"].as_array().expect("columns");
+        let names = columns.iter().map(|column| {
+            let name = column["name"].as_str().expect("a name");
+            name.to_owned()
+        });
+        let row: Map<String, Value> = names.zip(row.expect("a row").iter().cloned()).collect();
+        changes.push(json!([message["type"], relation["name"], row]));
+    }
+    changes
 }
 
 #[test]
@@ -79,12 +90,11 @@ fn publish() {
         .database
         .execute("DELETE FROM t WHERE id = 2; TRUNCATE t");
     let expected = [
-        json!(["t", ["id"]]),
-        json!([{"Int8": 1}]),
-        json!([{"Int8": 2}]),
-        json!({"delete": [{"Int8": 2}]}),
+        json!(["insert", "t", {"id": {"Int8": 1}}]),
+        json!(["insert", "t", {"id": {"Int8": 2}}]),
+        json!(["delete", "t", {"id": {"Int8": 2}}]),
     ];
-    assert_eq!(outlines(&pipeline.settled()), expected);
+    assert_eq!(changes(&pipeline.settled()), expected);
 }
 
 #[test]
@@ -122,11 +132,10 @@ fn publish_via_partition_root() {
     pipeline.database.execute(ROWS);
     let point = json!({"RawText": "(1,2)".as_bytes()});
     let expected = [
-        json!(["whole", ["a", "p"]]),
-        json!([{"Int4": 1}, point]),
-        json!([{"Int4": 11}, "Null"]),
+        json!(["insert", "whole", {"a": {"Int4": 1}, "p": point}]),
+        json!(["insert", "whole", {"a": {"Int4": 11}, "p": "Null"}]),
     ];
-    assert_eq!(outlines(&pipeline.settled()), expected);
+    assert_eq!(changes(&pipeline.settled()), expected);
 }
 
 /// That is how it is by itself, in every version.
@@ -140,12 +149,10 @@ fn publish_via_the_partitions_themselves() {
     pipeline.database.execute(ROWS);
     let point = json!({"RawText": "(1,2)".as_bytes()});
     let expected = [
-        json!(["low", ["a", "p"]]),
-        json!([{"Int4": 1}, point]),
-        json!(["high", ["p", "a"]]),
-        json!(["Null", {"Int4": 11}]),
+        json!(["insert", "low", {"a": {"Int4": 1}, "p": point}]),
+        json!(["insert", "high", {"p": "Null", "a": {"Int4": 11}}]),
     ];
-    assert_eq!(outlines(&pipeline.settled()), expected);
+    assert_eq!(changes(&pipeline.settled()), expected);
 }
 
 const GENERATED: &str = "CREATE TABLE t (a int4 PRIMARY KEY, \
@@ -158,20 +165,20 @@ fn generated_columns() {
     if !has(&place, &config, "generated_columns: stored", 18) {
         return;
     }
-    for (which, names, row) in [
+    for (which, row) in [
         (
             "stored",
-            json!(["a", "b", "c"]),
-            json!([{"Int4": 7}, {"Int4": 14}, "Null"]),
+            json!({"a": {"Int4": 7}, "b": {"Int4": 14}, "c": "Null"}),
         ),
-        ("none", json!(["a", "c"]), json!([{"Int4": 7}, "Null"])),
+        ("none", json!({"a": {"Int4": 7}, "c": "Null"})),
     ] {
         let pipeline = Pipeline::new("generated");
         pipeline.database.execute(GENERATED);
         let config = pipeline.config().parameter("generated_columns", which);
         let _connector = pipeline.start_with(&config);
         pipeline.database.execute("INSERT INTO t (a) VALUES (7)");
-        assert_eq!(outlines(&pipeline.settled()), [json!(["t", names]), row]);
+        let expected = [json!(["insert", "t", row])];
+        assert_eq!(changes(&pipeline.settled()), expected);
     }
 }
 
@@ -294,11 +301,10 @@ fn row_filters_and_column_lists() {
     database.execute("UPDATE t SET id = 2 WHERE id = 11");
     let text = |text: &str| json!({"String": text});
     let expected = [
-        json!(["t", ["id", "name"]]),
-        json!([{"Int8": 11}, text("b")]),
-        json!([{"Int8": 12}, text("a")]),
-        json!({"update": [{"Int8": 11}, text("c")]}),
-        json!({"delete": [{"Int8": 11}, "Null"]}),
+        json!(["insert", "t", {"id": {"Int8": 11}, "name": text("b")}]),
+        json!(["insert", "t", {"id": {"Int8": 12}, "name": text("a")}]),
+        json!(["update", "t", {"id": {"Int8": 11}, "name": text("c")}]),
+        json!(["delete", "t", {"id": {"Int8": 11}, "name": "Null"}]),
     ];
-    assert_eq!(outlines(&pipeline.settled()), expected);
+    assert_eq!(changes(&pipeline.settled()), expected);
 }
