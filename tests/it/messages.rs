@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::setup::Place;
-use crate::support::connector::ConfigFile;
+use crate::support::connector::{ConfigFile, Connector};
+use crate::support::outcome::assert_end;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Database, Postgres};
 use crate::support::record::Record;
 use crate::support::stopped::{Stopped, run_verb};
+use crate::support::wait_until;
 
 /// The first major that sends them.
 const SINCE: u32 = 14;
@@ -211,14 +213,13 @@ fn each_is_there_once_wherever_the_topic_ends() {
     ] {
         stopped.truncate(cut);
         let connector = stopped.start(&config());
-        let goal = end;
-        crate::support::wait_until("all of it is there", DEADLINE, || {
+        wait_until("all of it is there", DEADLINE, || {
             sequence(&stopped.pipeline.records()).len() >= expected.len()
         });
         connector.kill();
         stopped.wait_free();
         let found = sequence(&stopped.pipeline.records());
-        assert_eq!(found, expected, "cut at {cut} of {goal}");
+        assert_eq!(found, expected, "cut at {cut} of {end}");
         assert_verified(&stopped.pipeline, &config());
     }
 }
@@ -232,17 +233,17 @@ fn the_last_of_them_is_missed_when_they_are_not_asked_for() {
     let stopped = Stopped::new("messages");
     let config = stopped.without_state().set("status_interval", "1h");
     unconfirmed(&stopped, &config.parameter("messages", "[one, two]"));
-    let connector = stopped.pipeline.config();
+    let without = stopped.pipeline.config();
     let url = stopped.pipeline.database.url();
     let says = [
         "the topic ends with the message at",
         "\"messages\" or \"origin\" were changed since",
     ];
-    let mut connector = crate::support::connector::Connector::spawn_config(&connector, &url, &[]);
+    let mut connector = Connector::spawn_config(&without, &url, &[]);
     connector.wait_log("streaming from", DEADLINE);
     stopped.insert(50);
     let code = connector.wait_exit(DEADLINE);
-    crate::support::outcome::assert_end((code, connector.log(), Vec::new()), 76, &says);
+    assert_end((code, connector.log(), Vec::new()), 76, &says);
 
     // With another prefix asked for they come, and are known.
     let other = stopped.pipeline.config().parameter("messages", "[three]");
