@@ -132,7 +132,7 @@ fn an_invalidated_slot_is_made_anew() {
     let says = [
         "is invalidated, and skip_setup is true",
         "SELECT pg_drop_replication_slot(",
-        "SELECT pg_create_logical_replication_slot(",
+        "SELECT pg_catalog.pg_create_logical_replication_slot(",
     ];
     assert_end(outcome, 78, &says);
     assert!(stopped.state()["accepted"].is_null());

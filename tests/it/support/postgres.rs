@@ -38,6 +38,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_senders", "50"),
     ("max_prepared_transactions", "20"),
     ("fsync", "off"),
+    // Up to version 14 its transactions come too, empty, when nobody expects them.
+    ("autovacuum", "off"),
     ("timezone", "UTC"),
     ("log_timezone", "UTC"),
     ("log_line_prefix", "%m [%p] %a %d: "),
