@@ -68,19 +68,12 @@ pub struct Topic<'a> {
 pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
     check_own(slot, database)?;
     match slot.invalidated() {
-        Some(reason) => {
-            let because = if slot.conflicting == Some(true) {
-                "the primary removed rows that this standby still needed for it, which \
-                 hot_standby_feedback = on and primary_slot_name prevent"
-            } else {
-                "max_slot_wal_keep_size is one limit that does this"
-            };
-            Err(gap(format!(
-                "was invalidated by the server ({reason}; {because}): the changes since {} are lost \
-                 to it",
-                slot.confirmed()
-            )))
-        }
+        Some(reason) => Err(gap(format!(
+            "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \
+             this, and on a standby its primary does it that removes rows, unless \
+             hot_standby_feedback is on): the changes since {} are lost to it",
+            slot.confirmed()
+        ))),
         None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@
 //! and the code the process exits with. Messages never hold a secret or the value of a row.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// What went wrong, as far as it decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,8 @@ impl Kind {
 
 /// An error with the path that led to it.
 ///
-/// Displayed on one line: contexts from the outermost in, the message, the source, the hint.
+/// Displayed on one line, whatever a server said: contexts from the outermost in, the message, the
+/// source, the hint.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -131,6 +132,7 @@ struct Headline<'a>(&'a Inner);
 
 impl fmt::Display for Headline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
         for context in self.0.context.iter().rev() {
             write!(f, "{context}: ")?;
         }
@@ -144,11 +146,27 @@ impl fmt::Display for Headline<'_> {
     }
 }
 
+/// Writes a space for each control character: what a server or a name has of them must not make a
+/// line of its own in a log, nor move a terminal's cursor.
+pub struct OneLine<W>(pub W);
+
+impl<W: fmt::Write> fmt::Write for OneLine<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (i, part) in text.split(char::is_control).enumerate() {
+            if i > 0 {
+                self.0.write_char(' ')?;
+            }
+            self.0.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Headline(&self.0).fmt(f)?;
         match &self.0.hint {
-            Some(hint) => write!(f, " (hint: {hint})"),
+            Some(hint) => write!(OneLine(f), " (hint: {hint})"),
             None => Ok(()),
         }
     }
@@ -194,6 +212,15 @@ mod tests {
             "PostgreSQL: host db1: cannot connect: refused (hint: start it)"
         );
         assert_eq!(error.kind().exit_code(), 69);
+    }
+
+    #[test]
+    fn control_characters_make_no_line_of_their_own() {
+        let error = Error::config("a\nb\r\n\tc")
+            .with_source(std::io::Error::other("d\x1b[2Je"))
+            .with_hint("f\0")
+            .at("\n");
+        assert_eq!(error.to_string(), " : a b   c: d [2Je (hint: f )");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use postgres_source::run::{Attempts, run};
 use postgres_source::session::Output;
 use postgres_source::signals::Signals;
 use postgres_source::verify::verify;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
 #[derive(FromArgs)]
@@ -82,6 +83,7 @@ struct AcceptGap {
 struct Version {}
 
 fn main() -> ExitCode {
+    forbid_core_dumps();
     let verb = match arguments() {
         Ok(arguments) => arguments.verb,
         Err(code) => return code,
@@ -104,6 +106,16 @@ fn main() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// A core dump would hold the password and rows, in a file that stays when both are long forgotten.
+fn forbid_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Nobody is kept from having less than the limit allows.
+    let _ = setrlimit(Resource::Core, none);
 }
 
 /// The command line; or the exit code, once the help or the error is printed.

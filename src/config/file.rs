@@ -12,7 +12,7 @@ use super::GeneratedColumns;
 use super::secret::Secret;
 use super::value::{
     Endpoint, LogLevel, MessagePrefix, Operation, Publication, Refused, SlotName, SourceType,
-    TableName, TopicName, batch_bytes, boolean, compression, duration, generated_columns,
+    TableName, TopicName, batch_bytes, boolean, command, compression, duration, generated_columns,
     optional_boolean, origin, positive_duration, raw_text, secret,
 };
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ pub struct File {
     pub parameters: Parameters,
     #[serde(default)]
     secrets: Secrets,
+    #[serde(default, alias = "password-command", deserialize_with = "command")]
+    pub password_command: Option<Secret>,
     #[serde(default = "yes", rename = "create-topic", alias = "create_topic")]
     pub create_topic: bool,
     #[serde(default)]
@@ -239,20 +241,25 @@ fn second_key(what: &str, text: &str, line: usize, column: usize) -> Option<usiz
     found.nth(1).map(|(index, _)| index + 1)
 }
 
-/// The parser repeats what it found. A value, or a key that looks like a URL, may be the secret in
-/// the wrong place: `string "..."` becomes `a string`, and such a key is left out.
+/// The parser repeats what it found. A value, or a key that looks like none, may be the secret in the
+/// wrong place: `string "..."` becomes `a string`, and such a key is left out.
 fn without_values(message: &str) -> String {
+    const KEY: &str = "unknown field `";
+    // From both ends: the key itself may have anything in it.
+    if let Some((before, rest)) = message.split_once(KEY)
+        && let Some((key, after)) = rest.rsplit_once("`, expected ")
+    {
+        let shown = if looks_like_a_key(key) { key } else { "..." };
+        return format!("{before}{KEY}{shown}`, expected {after}");
+    }
     let mut out = String::new();
     let mut rest = message;
-    while let Some(start) = rest.find(['"', '`']) {
-        let quote = rest.as_bytes()[start];
+    while let Some(start) = rest.find('"') {
         let (before, quoted) = rest.split_at(start);
-        let end = closing(quoted.as_bytes(), quote);
-        let (quoted, after) = quoted.split_at(end);
-        match (quote, before.strip_suffix("string ")) {
-            (b'"', Some(before)) => out.extend([before, "a string"]),
-            (b'`', _) if quoted.contains([':', '@', ' ']) => out.extend([before, "`...`"]),
-            _ => out.extend([before, quoted]),
+        let (quoted, after) = quoted.split_at(closing(quoted.as_bytes()));
+        match before.strip_suffix("string ") {
+            Some(before) => out.extend([before, "a string"]),
+            None => out.extend([before, quoted]),
         }
         rest = after;
     }
@@ -260,14 +267,19 @@ fn without_values(message: &str) -> String {
     out
 }
 
+fn looks_like_a_key(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// Where a quoted text ends, its closing quote included.
-fn closing(quoted: &[u8], quote: u8) -> usize {
+fn closing(quoted: &[u8]) -> usize {
     let mut escaped = false;
     for (i, &byte) in quoted.iter().enumerate().skip(1) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
-            _ if byte == quote => return i + 1,
+            b'"' => return i + 1,
             _ => {}
         }
     }
@@ -348,6 +360,10 @@ mod tests {
                 with("  slot: s\nfluvio: { endpoint: localhost }"),
                 "fluvio.endpoint: expected host:port",
             ),
+            (
+                with("  slot: s\npassword_command: [hunter2]"),
+                "password_command: invalid type: sequence, expected a shell command",
+            ),
             ("- a".into(), "expected the keys of a connector's config"),
         ] {
             let error = error(&text);
@@ -365,6 +381,8 @@ mod tests {
                 "  slot: s\nsecrets: {{ FLUVIO_PG_DATABASE_URL: [{URL}] }}"
             )),
             with(&format!("  slot: s\n\"{URL}\": x")),
+            with(&format!("  slot: s\nx`{URL}: x")),
+            with(&format!("  slot: s\nx`, expected `{URL}: x")),
             with(&format!("  slot: {URL}")),
             with(&format!("  slot: s\npartition: '\"{URL}'")),
             with(&format!("  slot: s\nraw_text: {URL}")),

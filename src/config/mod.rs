@@ -16,6 +16,8 @@ use self::value::{Publication, SlotName};
 use crate::error::{Context, Error, Result};
 use crate::json::RawText;
 use crate::pg::replication::Origins;
+use crate::pg::target::Target;
+use crate::pg::target::password::PasswordCommand;
 use crate::sink::fluvio;
 
 /// What the program runs with.
@@ -25,6 +27,8 @@ pub struct Config {
     pub name: String,
     /// The database.
     pub database_url: Secret,
+    /// The command that tells the password, unless the URL does.
+    pub password_command: Option<Secret>,
     /// The publication.
     pub publication: String,
     /// The replication slot.
@@ -111,6 +115,15 @@ impl Config {
         Self::resolve(file, database_url).at(place)
     }
 
+    /// Whom to connect to.
+    pub fn target(&self) -> Result<Target> {
+        let application = format!("postgres-source/{}", self.name);
+        let command = self.password_command.as_ref();
+        let command = command.map(|command| PasswordCommand::new(command.expose()));
+        let target = Target::parse(self.database_url.expose(), &application)?;
+        Ok(target.with_password_command(command))
+    }
+
     fn resolve(file: File, database_url: Secret) -> Result<Config> {
         let publication = overridden("FLUVIO_PG_PUBLICATION", Publication::parse)?;
         let slot = overridden("FLUVIO_PG_SLOT", SlotName::parse)?;
@@ -122,6 +135,7 @@ impl Config {
         Ok(Config {
             name: file.name,
             database_url,
+            password_command: file.password_command,
             publication: publication.unwrap_or(parameters.publication).0,
             slot: slot.unwrap_or(parameters.slot).0,
             tables: parameters.tables.into_iter().map(|table| table.0).collect(),

@@ -254,3 +254,11 @@ pub fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secre
         text => Ok(Some(Secret::new(text.to_owned()))),
     })
 }
+
+/// A shell command that prints the password.
+pub fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    parsed(deserializer, |text| match text.trim() {
+        "" => Err("a shell command that prints the password"),
+        _ => Ok(Some(Secret::new(text.to_owned()))),
+    })
+}

@@ -11,6 +11,11 @@ use postgres_protocol::message::frontend;
 use super::wire::Cursor;
 use crate::error::{Error, Kind, Result};
 
+/// The most iterations that a server may ask for; the library computes no more. PostgreSQL's default
+/// is 4096. This many take a tenth of a second, but the protocol allows two billion, with which a
+/// server could keep us computing for a quarter of an hour, deadline or not.
+const MAX_SCRAM_ITERATIONS: u32 = 100_000;
+
 /// What an answer leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -24,6 +29,9 @@ pub enum Step {
 pub struct Exchange<'a> {
     user: &'a str,
     password: Option<&'a [u8]>,
+    /// Whether the server has asked for a method. It may do so once: another one, after the first
+    /// was answered, can only be meant to get more out of us.
+    asked: bool,
     scram: Scram,
 }
 
@@ -39,6 +47,7 @@ impl<'a> Exchange<'a> {
         Exchange {
             user,
             password,
+            asked: false,
             scram: Scram::NotAsked,
         }
     }
@@ -46,7 +55,13 @@ impl<'a> Exchange<'a> {
     /// Answers one request: `R` · Int32 code · what the method needs.
     pub fn step(&mut self, body: &[u8], out: &mut BytesMut) -> Result<Step> {
         let mut c = Cursor::new(body);
-        match c.i32("authentication code")? {
+        let code = c.i32("authentication code")?;
+        if matches!(code, 3 | 5 | 10) && std::mem::replace(&mut self.asked, true) {
+            return Err(Error::undeliverable(
+                "the server asks for authentication a second time",
+            ));
+        }
+        match code {
             0 => return self.ok(),
             3 => frontend::password_message(self.password()?, out).map_err(unwritable)?,
             5 => {
@@ -60,6 +75,7 @@ impl<'a> Exchange<'a> {
                 let Scram::Running(scram) = &mut self.scram else {
                     return Err(unasked());
                 };
+                check_iterations(c.rest())?;
                 scram.update(c.rest()).map_err(refused)?;
                 frontend::sasl_response(scram.message(), out).map_err(unwritable)?;
             }
@@ -134,6 +150,29 @@ fn unsupported(method: &str) -> Error {
     .with_hint("allow scram-sha-256 for this user in pg_hba.conf")
 }
 
+/// The server's first message: `r=` nonce, `s=` salt, `i=` number of iterations
+/// ([RFC 5802](https://www.rfc-editor.org/rfc/rfc5802#section-5.1)). What cannot be read is left to
+/// the library.
+fn check_iterations(message: &[u8]) -> Result<()> {
+    let mut attributes = message.split(|byte| *byte == b',');
+    let digits = attributes.find_map(|attribute| attribute.strip_prefix(b"i="));
+    let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+    match digits.map(str::parse::<u32>) {
+        Some(Ok(iterations)) if iterations > MAX_SCRAM_ITERATIONS => Err(Error::new(
+            Kind::Permission,
+            format!(
+                "the server asks for {iterations} iterations of SCRAM, at most \
+                 {MAX_SCRAM_ITERATIONS} are computed"
+            ),
+        )
+        .with_hint(
+            "SET scram_iterations to less, and then the password of this user once more with \
+             \\password",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn refused(error: std::io::Error) -> Error {
     Error::new(Kind::Permission, "SCRAM authentication failed")
         .with_source(error)
@@ -169,6 +208,7 @@ mod tests {
             step(&mut exchange, 3, b"").unwrap().1,
             b"p\0\0\0\x0bsecret\0"
         );
+        let mut exchange = Exchange::new("bob", Some(b"secret"));
         let md5 = step(&mut exchange, 5, b"abcd").unwrap().1;
         // md5(md5("secretbob") + "abcd")
         assert!(
@@ -186,6 +226,44 @@ mod tests {
     }
 
     #[test]
+    fn a_second_method_is_refused() {
+        for first in [&b"SCRAM-SHA-256\0\0"[..], b""] {
+            let mut exchange = Exchange::new("bob", Some(b"secret"));
+            let code = if first.is_empty() { 3 } else { 10 };
+            step(&mut exchange, code, first).unwrap();
+            for (code, rest) in [(3, &b""[..]), (5, b"abcd"), (10, b"SCRAM-SHA-256\0\0")] {
+                let error = step(&mut exchange, code, rest).unwrap_err();
+                assert!(error.to_string().contains("a second time"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn iterations_are_limited_and_the_error_says_so() {
+        for (message, says) in [
+            (&b"r=x,s=c2FsdA==,i=100000"[..], None),
+            (
+                b"r=x,s=c2FsdA==,i=2147483647",
+                Some("2147483647 iterations"),
+            ),
+            (b"r=x,s=c2FsdA==,i=100001,m=1", Some("100001 iterations")),
+            // The library says what it thinks of these.
+            (b"r=x,s=c2FsdA==,i=9999999999999999", None),
+            (b"r=x,s=c2FsdA==,i=-1", None),
+            (b"\xFF", None),
+        ] {
+            match (check_iterations(message), says) {
+                (Ok(()), None) => {}
+                (Err(error), Some(says)) => {
+                    assert!(error.to_string().contains(says), "{error}");
+                    assert_eq!(error.kind(), Kind::Permission);
+                }
+                (found, says) => panic!("{found:?}, not {says:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_an_error() {
         let mut exchange = Exchange::new("bob", None);
         assert_eq!(
@@ -199,8 +277,10 @@ mod tests {
                 .contains("GSSAPI")
         );
         assert!(step(&mut exchange, 11, b"").is_err());
-        assert!(step(&mut exchange, 10, b"SCRAM-SHA-1\0\0").is_err());
-        assert!(step(&mut exchange, 10, b"SCRAM").is_err());
+        for mechanisms in [&b"SCRAM-SHA-1\0\0"[..], b"SCRAM"] {
+            let mut exchange = Exchange::new("bob", Some(b"secret"));
+            assert!(step(&mut exchange, 10, mechanisms).is_err());
+        }
         assert!(exchange.step(b"\0", &mut BytesMut::new()).is_err());
     }
 }

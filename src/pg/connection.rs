@@ -4,14 +4,15 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use postgres::config::TargetSessionAttrs;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Exchange, Step};
-use super::frames::{Frame, Frames};
+use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
+use super::resolve::{arrange, resolve};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
-use super::target::{Endpoint, Target};
+use super::target::password::Password;
+use super::target::{Endpoint, SessionAttrs, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -53,33 +54,40 @@ pub struct Connection {
 
 impl Connection {
     /// Connects to the first server of `target` that takes us.
+    ///
+    /// One that cannot be reached, or is not what is wanted, is passed over; one that refuses us ends
+    /// the search, as in libpq: the next one would be asked with the same password.
     pub fn connect(target: &Target) -> Result<Connection> {
-        let endpoints = target.endpoints();
-        let mut failure: Option<Error> = None;
-        for endpoint in &endpoints {
-            match Self::connect_to(endpoint, target).at(|| format!("PostgreSQL at {endpoint}")) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => {
-                    if endpoints.len() > 1 {
-                        log::info!("{error}");
-                    }
-                    // The first is reported, but one that may mend itself goes before one that
-                    // cannot.
-                    let keep = failure.as_ref().is_some_and(|first| {
-                        first.kind().is_transient() || !error.kind().is_transient()
-                    });
-                    if !keep {
-                        failure = Some(error);
-                    }
+        let mut search = Search::default();
+        let found = match target.session_attrs() {
+            SessionAttrs::PreferStandby => search
+                .pass(target, SessionAttrs::Standby)
+                .or_else(|| search.pass(target, SessionAttrs::Any)),
+            wanted => search.pass(target, wanted),
+        };
+        match (found, search.failure) {
+            (Some(connection), failure) => {
+                if let Some(passed_over) = failure {
+                    log::info!("{passed_over}");
                 }
+                Ok(connection)
+            }
+            (None, failure) => {
+                Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
             }
         }
-        Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
     }
 
-    fn connect_to(endpoint: &Endpoint, target: &Target) -> Result<Connection> {
+    /// Connects to one address of a server.
+    fn connect_to(
+        endpoint: &Endpoint,
+        target: &Target,
+        wanted: SessionAttrs,
+    ) -> Result<Connection> {
+        // Before the server begins to count the time that we take.
+        let password = target.password(endpoint)?;
         let deadline = Instant::now() + target.connect_timeout();
-        let stream = Stream::connect(endpoint, target.config(), deadline)?;
+        let stream = Stream::connect(endpoint, target.tcp(), deadline)?;
         stream
             .set_write_timeout(WRITE_TIMEOUT)
             .map_err(|e| lost(&e))?;
@@ -89,8 +97,8 @@ impl Connection {
             out: BytesMut::new(),
             endpoint: endpoint.clone(),
         };
-        connection.start_up(target, deadline)?;
-        connection.check_session(target.session_attrs())?;
+        connection.start_up(target, password.as_ref(), deadline)?;
+        connection.check_session(wanted)?;
         Ok(connection)
     }
 
@@ -100,24 +108,24 @@ impl Connection {
     }
 
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
-    fn start_up(&mut self, target: &Target, deadline: Instant) -> Result<()> {
-        let config = target.config();
+    fn start_up(
+        &mut self,
+        target: &Target,
+        password: Option<&Password>,
+        deadline: Instant,
+    ) -> Result<()> {
         let mut parameters = vec![
             ("user", target.user()),
             ("database", target.database()),
             ("replication", "database"),
         ];
         parameters.extend(PINNED);
-        parameters.extend(
-            config
-                .get_application_name()
-                .map(|name| ("application_name", name)),
-        );
-        parameters.extend(config.get_options().map(|options| ("options", options)));
+        parameters.push(("application_name", target.application_name()));
+        parameters.extend(target.options().map(|options| ("options", options)));
         frontend::startup_message(parameters, &mut self.out)
             .map_err(|_| Error::config("the database URL contains a zero byte"))?;
         self.send()?;
-        let mut exchange = Exchange::new(target.user(), config.get_password());
+        let mut exchange = Exchange::new(target.user(), password.map(Password::expose));
         let mut authenticated = false;
         loop {
             let frame = self
@@ -151,14 +159,18 @@ impl Connection {
         }
     }
 
-    fn check_session(&mut self, wanted: TargetSessionAttrs) -> Result<()> {
-        let read_only = match wanted {
-            TargetSessionAttrs::ReadWrite => "off",
-            TargetSessionAttrs::ReadOnly => "on",
-            _ => return Ok(()),
+    fn check_session(&mut self, wanted: SessionAttrs) -> Result<()> {
+        let is_read_only = "SHOW transaction_read_only";
+        let is_standby = "SELECT pg_catalog.pg_is_in_recovery()";
+        let (question, answer) = match wanted {
+            SessionAttrs::Any | SessionAttrs::PreferStandby => return Ok(()),
+            SessionAttrs::ReadWrite => (is_read_only, "off"),
+            SessionAttrs::ReadOnly => (is_read_only, "on"),
+            SessionAttrs::Primary => (is_standby, "f"),
+            SessionAttrs::Standby => (is_standby, "t"),
         };
-        match self.value("SHOW transaction_read_only")?.as_deref() {
-            Some(is) if is == read_only => Ok(()),
+        match self.value(question)?.as_deref() {
+            Some(is) if is == answer => Ok(()),
             _ => Err(Error::unreachable(
                 "the server is not what target_session_attrs asks for",
             )),
@@ -169,11 +181,20 @@ impl Connection {
     /// use: it is thrown away with the session.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
         let deadline = self.command(sql)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         loop {
             let frame = self.receive(deadline)?;
             match frame.tag {
-                b'D' => rows.push(row(self.frames.body(&frame))?),
+                b'D' => {
+                    let body = self.frames.body(&frame);
+                    bytes += body.len();
+                    if bytes > MAX_ANSWER_BYTES {
+                        return Err(Error::undeliverable(format!(
+                            "an answer of more than {MAX_ANSWER_BYTES} bytes"
+                        )));
+                    }
+                    rows.push(row(body)?);
+                }
                 b'T' | b'C' | b'I' => {}
                 b'Z' => return Ok(rows),
                 tag => return Err(unexpected("query", tag)),
@@ -196,7 +217,10 @@ impl Connection {
         let deadline = self.command(command)?;
         let frame = self.receive(deadline)?;
         match frame.tag {
-            b'W' => Ok(()),
+            b'W' => {
+                self.frames.take_large();
+                Ok(())
+            }
             tag => Err(unexpected("START_REPLICATION", tag)),
         }
     }
@@ -235,7 +259,7 @@ impl Connection {
                     if notice.publication_is_too_young() {
                         return Err(notice.into_stream_error());
                     }
-                    log::info!("PostgreSQL: {notice}");
+                    log::info!("PostgreSQL: {}", notice.without_rows());
                 }
                 b'S' | b'A' => {}
                 _ => return Ok(Some(frame)),
@@ -249,7 +273,7 @@ impl Connection {
         self.frames.body(frame)
     }
 
-    pub(super) fn server_error(&self, frame: &Frame) -> Error {
+    fn server_error(&self, frame: &Frame) -> Error {
         ServerError::decode(self.frames.body(frame)).into_error()
     }
 
@@ -288,8 +312,57 @@ impl Connection {
     }
 }
 
+/// The search for a server, and why none was taken so far.
+#[derive(Default)]
+struct Search {
+    failure: Option<Error>,
+    is_over: bool,
+}
+
+impl Search {
+    /// Tries every address of every server once.
+    fn pass(&mut self, target: &Target, wanted: SessionAttrs) -> Option<Connection> {
+        for endpoint in arrange(target.endpoints().to_vec(), target.order()) {
+            let place = || format!("PostgreSQL at {endpoint}");
+            let addresses = match resolve(&endpoint, target.connect_timeout()).at(place) {
+                Ok(addresses) => arrange(addresses, target.order()),
+                Err(error) => {
+                    self.failed(error);
+                    continue;
+                }
+            };
+            for address in &addresses {
+                if self.is_over {
+                    return None;
+                }
+                match Connection::connect_to(address, target, wanted).at(place) {
+                    Ok(connection) => return Some(connection),
+                    Err(error) => self.failed(error),
+                }
+            }
+        }
+        None
+    }
+
+    /// The first failure is reported, but one that may mend itself goes before one that cannot. The
+    /// others are only logged.
+    fn failed(&mut self, error: Error) {
+        self.is_over = !error.kind().is_transient();
+        let Some(first) = self.failure.take() else {
+            self.failure = Some(error);
+            return;
+        };
+        let (reported, other) = match first.kind().is_transient() {
+            false if !self.is_over => (error, first),
+            _ => (first, error),
+        };
+        log::info!("{other}");
+        self.failure = Some(reported);
+    }
+}
+
 /// DataRow: Int16 number of columns · Int32 length (-1: NULL) and bytes each.
-fn row(body: &[u8]) -> Result<Row> {
+pub fn row(body: &[u8]) -> Result<Row> {
     let mut c = Cursor::new(body);
     let columns = c.u16("number of columns")?;
     let mut row = Row::new();

@@ -12,6 +12,10 @@ const READ_BYTES: usize = 128 * 1024;
 /// (`MaxAllocSize`), so a longer one means that the stream is broken.
 pub const MAX_FRAME_BYTES: usize = 0x3fff_ffff;
 
+/// The longest message taken before the stream begins. A server has little to say until then, and
+/// may be none that we trust: it could fill our memory before it lets us in.
+pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
 /// A buffer is given back after a message that needed more than this.
 const KEEP_BYTES: usize = 4 * READ_BYTES;
 
@@ -29,11 +33,14 @@ pub struct Frames {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    max_body: usize,
 }
 
 impl Default for Frames {
+    /// Takes messages of up to [`MAX_ANSWER_BYTES`].
     fn default() -> Self {
         Frames {
+            max_body: MAX_ANSWER_BYTES,
             buffer: vec![0; READ_BYTES],
             start: 0,
             end: 0,
@@ -42,6 +49,11 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// From now on takes messages of up to [`MAX_FRAME_BYTES`]: the server streams.
+    pub fn take_large(&mut self) {
+        self.max_body = MAX_FRAME_BYTES;
+    }
+
     /// The next whole message, if it has arrived. Valid until the next [`Frames::fill`].
     pub fn take(&mut self) -> Result<Option<Frame>> {
         let pending = &self.buffer[self.start..self.end];
@@ -50,10 +62,11 @@ impl Frames {
         };
         let len = i32::from_be_bytes([a, b, c, d]);
         let body = usize::try_from(len).ok().and_then(|len| len.checked_sub(4));
-        let Some(body) = body.filter(|body| *body <= MAX_FRAME_BYTES) else {
+        let Some(body) = body.filter(|body| *body <= self.max_body) else {
             return Err(Error::undeliverable(format!(
-                "message '{}' claims a length of {len} bytes; at most {MAX_FRAME_BYTES} are taken",
-                tag.escape_ascii()
+                "message '{}' claims a length of {len} bytes; at most {} are taken",
+                tag.escape_ascii(),
+                self.max_body
             ))
             .with_hint("is this a PostgreSQL server?"));
         };
@@ -74,7 +87,10 @@ impl Frames {
     /// protocol the client speaks: `E`, text, zero byte, without a length.
     pub fn unframed_error(&self) -> Option<String> {
         let text = self.buffer[self.start..self.end].strip_prefix(b"E")?;
-        let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        let text = text.split(|&byte| byte == 0).next()?;
+        if text.is_empty() {
+            return None;
+        }
         Some(String::from_utf8_lossy(text).trim_end().to_owned())
     }
 
@@ -157,9 +173,15 @@ mod tests {
 
     #[test]
     fn impossible_lengths_are_refused_before_anything_is_allocated() {
-        for len in [3i32, 0, -1, i32::MIN, i32::MAX] {
+        let cases = [(MAX_ANSWER_BYTES, false), (MAX_FRAME_BYTES, true)].map(|(max, large)| {
+            [3, 0, -1, i32::MIN, i32::MAX, max as i32 + 5].map(|len| (len, large))
+        });
+        for (len, large) in cases.concat() {
             let bytes = [&b"d"[..], &len.to_be_bytes()].concat();
             let mut frames = Frames::default();
+            if large {
+                frames.take_large();
+            }
             frames.fill(&mut &bytes[..]).unwrap();
             let error = frames.take().unwrap_err().to_string();
             assert!(error.contains("claims a length"), "{error}");
@@ -171,6 +193,7 @@ mod tests {
     fn the_buffer_of_a_large_message_is_given_back() {
         let bytes = frame(b'd', &vec![0; 5_000_000]);
         let (mut frames, mut stream) = (Frames::default(), &bytes[..]);
+        frames.take_large();
         while frames.take().unwrap().is_none() {
             frames.fill(&mut stream).unwrap();
         }

@@ -8,6 +8,10 @@ use super::wire::Cursor;
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
 
+/// A table has no more columns
+/// ([`MaxHeapAttributeNumber`](https://www.postgresql.org/docs/current/limits.html)).
+const MAX_COLUMNS: u16 = 1600;
+
 /// One message of the stream.
 #[derive(Debug, Clone)]
 pub enum Message<'a> {
@@ -266,6 +270,11 @@ impl<'a> Relation<'a> {
         let name = c.str("name")?;
         let replica_identity = ReplicaIdentity::decode(c)?;
         let columns = c.u16("number of columns")?;
+        if columns > MAX_COLUMNS {
+            return Err(Error::undeliverable(format!(
+                "{columns} columns, a table has at most {MAX_COLUMNS}"
+            )));
+        }
         let column_bytes = c.rest();
         for i in 0..columns {
             Column::decode(c).at(|| format!("column {}", i + 1))?;
@@ -565,6 +574,10 @@ mod tests {
             (
                 b"I\0\0\0\x01N\0\x01b\0\0\0\0",
                 "insert: new tuple: column 1: unknown value kind 'b'",
+            ),
+            (
+                b"R\0\0\0\x01n\0t\0d\x27\x10",
+                "relation: 10000 columns, a table has at most 1600",
             ),
             (
                 b"T\xFF\xFF\xFF\xFF\0",

@@ -287,7 +287,10 @@ impl ReplicationStream {
                         self.connection.terminate();
                         return Ok(());
                     }
-                    b'E' => return Err(self.connection.server_error(&frame)),
+                    b'E' => {
+                        let error = ServerError::decode(self.connection.body(&frame));
+                        return Err(error.without_rows().into_error());
+                    }
                     _ => {}
                 }
             }

@@ -1,6 +1,8 @@
 //! What a server's error means for this program.
 
-use crate::error::{Error, Kind};
+use std::fmt::Write as _;
+
+use crate::error::{Error, Kind, OneLine};
 use crate::pg::wire::Cursor;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
@@ -45,8 +47,7 @@ impl ServerError {
     /// The error of this program that it amounts to.
     pub fn into_error(self) -> Error {
         let mut text = format!("the server says: {} {}", self.severity, self.message);
-        // Details of these two classes quote the data itself.
-        let quotes_data = self.code.starts_with("22") || self.code.starts_with("23");
+        let quotes_data = self.quotes_data();
         if let Some(detail) = self.detail.filter(|_| !quotes_data) {
             text = format!("{text}; {detail}");
         }
@@ -59,6 +60,25 @@ impl ServerError {
 }
 
 impl ServerError {
+    /// Data exceptions and violated constraints: their details quote the data itself.
+    fn quotes_data(&self) -> bool {
+        self.code.starts_with("22") || self.code.starts_with("23")
+    }
+
+    /// Without what may quote a row. A row filter can fail on one while the server decodes, and then
+    /// the message itself quotes it: `date field value out of range: 2020-13-45`.
+    pub fn without_rows(self) -> ServerError {
+        if !self.quotes_data() {
+            return self;
+        }
+        ServerError {
+            message: "an error whose text may quote a row and is left out".into(),
+            detail: None,
+            hint: Some("see the server's log for its text".into()),
+            ..self
+        }
+    }
+
     /// Whether the server cannot decode what the slot holds because it is older than the
     /// publication. Servers up to 17 end the stream with an error; later ones warn, once, and leave
     /// the changes out.
@@ -71,7 +91,7 @@ impl ServerError {
     /// The error of a stream that this message came in.
     pub fn into_stream_error(self) -> Error {
         if !self.publication_is_too_young() {
-            return self.into_error();
+            return self.without_rows().into_error();
         }
         let message = format!(
             "the server says: {self}: the slot holds changes of a time without the publication, which \
@@ -88,9 +108,11 @@ impl ServerError {
 impl std::fmt::Display for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
-            f,
+            OneLine(f),
             "{} {} [SQLSTATE {}]",
-            self.severity, self.message, self.code
+            self.severity,
+            self.message,
+            self.code
         )
     }
 }
@@ -171,6 +193,16 @@ mod tests {
                 .into_error()
                 .to_string()
                 .contains("secret")
+        );
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_decoded_is_not_quoted_at_all() {
+        let body = b"VERROR\0C22008\0Mdate out of range: secret\0Dsecret\0Hsecret\0\0";
+        let error = ServerError::decode(body).into_stream_error().to_string();
+        assert!(
+            error.contains("[SQLSTATE 22008]") && !error.contains("secret"),
+            "{error}"
         );
     }
 

@@ -3,19 +3,17 @@
 //! TLS will be one more variant of [`Stream`]; nothing above this file will know.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use postgres::config::{Config, Host};
-use socket2::{SockRef, TcpKeepalive};
+use postgres::config::Host;
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::target::{Endpoint, socket_path};
+use super::target::{Endpoint, TcpOptions, socket_path};
 use crate::error::{Error, Result};
-
-/// How long what was sent may stay unacknowledged by the other host, which then counts as dead. We
-/// send often, so this notices a host that vanished; the kernel's own limit is a quarter of an hour.
-const DEAD_AFTER: Duration = Duration::from_secs(60);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -27,13 +25,24 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects to one server, to the first of its addresses that answers before `deadline`.
-    pub fn connect(endpoint: &Endpoint, config: &Config, deadline: Instant) -> Result<Stream> {
-        match &endpoint.host {
-            Host::Tcp(host) => tcp(host, endpoint.port, config, deadline),
-            Host::Unix(directory) => {
+    /// Connects to one server, at the address that its name was resolved to.
+    pub fn connect(endpoint: &Endpoint, options: &TcpOptions, deadline: Instant) -> Result<Stream> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = left.max(Duration::from_millis(1));
+        match (&endpoint.host, endpoint.address) {
+            (Host::Tcp(host), None) => Err(Error::unreachable(format!("{host} has no address"))),
+            (Host::Tcp(_), Some(address)) => {
+                let address = SocketAddr::new(address, endpoint.port);
+                let tcp = TcpStream::connect_timeout(&address, left).map_err(|e| {
+                    Error::unreachable(format!("cannot connect to {address}")).with_source(e)
+                })?;
+                configure(&tcp, options)
+                    .map_err(|e| Error::unreachable("cannot set socket options").with_source(e))?;
+                Ok(Stream::Tcp(tcp))
+            }
+            (Host::Unix(directory), _) => {
                 let path = socket_path(directory, endpoint.port);
-                UnixStream::connect(path).map(Stream::Unix).map_err(|e| {
+                unix(&path, left).map(Stream::Unix).map_err(|e| {
                     Error::unreachable("cannot connect")
                         .with_source(e)
                         .with_hint("is PostgreSQL running on this machine?")
@@ -96,41 +105,30 @@ pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
-fn tcp(host: &str, port: u16, config: &Config, deadline: Instant) -> Result<Stream> {
-    let addresses = (host, port)
-        .to_socket_addrs()
-        .map_err(|e| Error::unreachable(format!("cannot resolve {host}")).with_source(e))?;
-    let mut last = Error::unreachable(format!("{host} has no address"));
-    for address in addresses {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
-            Ok(tcp) => {
-                configure(&tcp, config)
-                    .map_err(|e| Error::unreachable("cannot set socket options").with_source(e))?;
-                return Ok(Stream::Tcp(tcp));
-            }
-            Err(e) => {
-                last = Error::unreachable(format!("cannot connect to {address}")).with_source(e)
-            }
-        }
-    }
-    Err(last)
+/// The standard library knows no time limit here, and a server that hangs makes us wait.
+fn unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.connect_timeout(&SockAddr::unix(path)?, timeout)?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
-fn configure(tcp: &TcpStream, config: &Config) -> io::Result<()> {
+fn configure(tcp: &TcpStream, options: &TcpOptions) -> io::Result<()> {
     // A status update is small and must not wait for company.
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
-    if config.get_keepalives() {
-        let mut keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
-        if let Some(interval) = config.get_keepalives_interval() {
+    if options.keepalives {
+        socket.set_keepalive(true)?;
+        let mut keepalive = TcpKeepalive::new();
+        if let Some(idle) = options.idle {
+            keepalive = keepalive.with_time(idle);
+        }
+        if let Some(interval) = options.interval {
             keepalive = keepalive.with_interval(interval);
         }
-        if let Some(retries) = config.get_keepalives_retries() {
-            keepalive = keepalive.with_retries(retries);
+        if let Some(count) = options.count {
+            keepalive = keepalive.with_retries(count);
         }
         socket.set_tcp_keepalive(&keepalive)?;
     }
-    let dead_after = config.get_tcp_user_timeout().copied().unwrap_or(DEAD_AFTER);
-    socket.set_tcp_user_timeout(Some(dead_after))
+    socket.set_tcp_user_timeout(options.user_timeout)
 }

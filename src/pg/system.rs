@@ -24,8 +24,6 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// Why it cannot be used any more (17+).
     pub invalidation_reason: Option<String>,
-    /// Whether it cannot be used any more because its standby had to follow the primary (16+).
-    pub conflicting: Option<bool>,
     /// Whether standbys keep it too (17+).
     pub failover: Option<bool>,
 }

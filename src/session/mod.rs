@@ -65,8 +65,7 @@ pub struct Opened {
 impl<'a> Program<'a> {
     /// Checks what can be checked without connecting.
     pub fn new(config: &'a Config, output: Output) -> Result<Self> {
-        let application = format!("postgres-source/{}", config.name);
-        let target = Target::parse(config.database_url.expose(), &application)?;
+        let target = config.target()?;
         // The file is about the topic; standard output has no end that could be known.
         let state_dir = config
             .state_dir

@@ -38,7 +38,7 @@ struct Server {
 pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut client = target
-        .sql_config(endpoint)
+        .sql_config(endpoint)?
         .connect(NoTls)
         .map_err(from_sql)
         .at(place)?;

@@ -272,9 +272,9 @@ fn a_secret_in_a_wrong_place_is_not_shown() {
         with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres:/u:hunter2@h/db' }"),
         with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u:hunter2@h:port/db' }"),
         with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u:hunter2@h/db?hunter2=1' }")
-            .replace("hunter2=1", "passfile=hunter2"),
+            .replace("hunter2=1", "keepalives=hunter2"),
         with("secrets: { FLUVIO_PG_DATABASE_URL: 'hunter2' }"),
-        with("secrets: { FLUVIO_PG_DATABASE_URL: 'host=h password=hunter2' }"),
+        with("secrets: { FLUVIO_PG_DATABASE_URL: 'host=h password=hunter2 hunter2=1' }"),
         URL.to_owned(),
     ] {
         let path = home.write("config.yaml", &text, 0o600);

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
-    &["wire"],
+    &["wire", "ssl"],
     &[
         "pgoutput",
         "server_error",
@@ -34,7 +34,7 @@ const PG_LAYERS: &[&[&str]] = &[
         "auth",
         "system",
     ],
-    &["stream"],
+    &["stream", "resolve"],
     &["connection"],
     &["replication"],
 ];

@@ -9,8 +9,10 @@
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
+//! - `fuzz`: hostile input that a fuzzer found worth keeping, run again and damaged
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `layers`: the layers of the source, which import in one direction
+//! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
@@ -27,12 +29,14 @@
 //! - `config`: what is wrong with a config file, told without its secret
 //! - `config_example`: the example has every key, and its defaults are true
 //! - `config_sources`: where the secret, the names and the cluster come from
+//! - `secrets`: the password and the rows, which nothing may tell at any log level
 //! - `session_script`: servers that fail in the midst of a session
 //! - `setup`: publication and slot: made, found or missing
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
 //! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
 //! - `stdout`: records on standard output, confirmed when they are written
+//! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
 #![allow(missing_docs)]
 
@@ -53,7 +57,9 @@ mod continuity_topic;
 mod ddl;
 mod decoder;
 mod delivery;
+mod fuzz;
 mod golden;
+mod hostile;
 mod identity;
 mod layers;
 mod memory;
@@ -61,6 +67,7 @@ mod messages;
 mod parameters;
 mod resume;
 mod resume_e2e;
+mod secrets;
 mod session_script;
 mod setup;
 mod setup_foreign;
@@ -71,4 +78,5 @@ mod stdout;
 mod stop;
 mod torture;
 mod types;
+mod url;
 mod verify;

@@ -65,7 +65,7 @@ fn no_sender_is_left() {
     let mut first = start(&config("first"), &database.url());
     let config = config("second");
     let setting = match server.major() {
-        ..18 => "max_wal_senders",
+        ..17 => "max_wal_senders",
         _ => "\"max_wal_senders\"",
     };
     let exceeds =

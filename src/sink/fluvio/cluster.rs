@@ -16,7 +16,7 @@ use fluvio_sc_schema::topic::{CompressionAlgorithm, TopicSpec};
 use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 
 use super::Options;
-use super::rpc::Rpc;
+use super::rpc::{Rpc, guarded};
 use crate::error::{Error, Kind, Result};
 
 /// How often the SC is asked again while it sets a new topic up.
@@ -210,17 +210,12 @@ where
     let version = sc.version::<ObjectApiListRequest>()?;
     let request = ObjectApiListRequest::try_encode_from(request, version).map_err(unencodable)?;
     let response = sc.call(&request)?;
-    match response.downcast() {
-        Ok(Some(objects)) => Ok(objects.inner()),
-        other => {
-            let what = format!("a list of {} that cannot be read", S::LABEL);
-            let error = Error::undeliverable(what);
-            Err(sc.error(match other {
-                Err(e) => error.with_source(e.to_string()),
-                _ => error,
-            }))
-        }
-    }
+    guarded(|| response.downcast())
+        .and_then(|objects| {
+            objects.ok_or_else(|| Error::undeliverable("a response of another kind"))
+        })
+        .map(|objects| objects.inner())
+        .map_err(|error| sc.error(error.at(format!("list of {}", S::LABEL))))
 }
 
 fn unencodable(error: impl std::fmt::Display) -> Error {

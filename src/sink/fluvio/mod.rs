@@ -4,12 +4,13 @@
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
 //! one batch is under way at a time, its acknowledgement is awaited, and closing the socket is
 //! giving up. [`rpc`] talks to a server, [`cluster`] finds the one that leads the partition,
-//! [`batch`] encodes, [`reader`] reads and [`writer`] writes.
+//! [`batch`] encodes and [`unpack`] decodes, [`reader`] reads and [`writer`] writes.
 
 pub mod batch;
 pub mod cluster;
 pub mod reader;
 pub mod rpc;
+pub mod unpack;
 pub mod writer;
 
 use std::thread;

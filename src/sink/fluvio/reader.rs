@@ -1,14 +1,13 @@
 //! Reading a partition: its bounds, and its records in whole batches.
 
-use fluvio_protocol::bytes::Bytes;
 use fluvio_protocol::link::ErrorCode;
-use fluvio_protocol::record::{BATCH_PREAMBLE_SIZE, Batch, RawRecords, RecordSet};
 use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
 use super::rpc::Rpc;
+use super::unpack::{RecordSet, StoredRecord, Unpacked, unpack};
 use super::{Options, refused};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// A fetch returns whole batches up to this size; most are no larger than this.
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;
@@ -16,9 +15,6 @@ const FETCH_BYTES: i32 = 4 * 1024 * 1024;
 /// A fetch returns no whole batch when the first is larger than it may be, and may not even say how
 /// large that is. This is above the largest that a server stores.
 const LARGEST_FETCH_BYTES: i32 = 40 * 1024 * 1024;
-
-/// A batch's length does not count the part in front of it, offset and length.
-const PREAMBLE_BYTES: i32 = BATCH_PREAMBLE_SIZE as i32;
 
 /// The offsets that a partition holds: from `start` up to and not including `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +34,10 @@ impl Bounds {
     }
 }
 
-/// What one fetch returned.
-struct Fetched {
-    records: Vec<StoredRecord>,
-    /// How large the first batch says it is, in part or whole.
-    first_batch_bytes: Option<i32>,
-}
-
 /// A connection that reads one partition.
 pub struct PartitionReader {
     spu: Rpc,
     options: Options,
-}
-
-/// A record as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// Its offset.
-    pub offset: i64,
-    /// Its value.
-    pub value: Bytes,
 }
 
 impl PartitionReader {
@@ -134,7 +114,7 @@ impl PartitionReader {
         }
     }
 
-    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Fetched> {
+    fn fetch_up_to(&mut self, offset: i64, max_bytes: i32) -> Result<Unpacked> {
         let partition = FetchPartition {
             partition_index: self.options.partition,
             fetch_offset: offset,
@@ -145,7 +125,7 @@ impl PartitionReader {
             name: self.options.topic.clone(),
             fetch_partitions: vec![partition],
         };
-        let request = FetchRequest::<RecordSet<RawRecords>> {
+        let request = FetchRequest::<RecordSet> {
             max_bytes,
             topics: vec![topic],
             ..Default::default()
@@ -158,56 +138,8 @@ impl PartitionReader {
             ErrorCode::None => {}
             code => return Err(self.error(refused(&code))),
         }
-        let mut records = Vec::new();
         // The server cuts an answer at `max_bytes`, in the middle of a batch if need be.
-        let whole = |batch: &&Batch<RawRecords>| batch.validate_decoding();
-        for batch in found.records.batches.iter().take_while(whole) {
-            self.unpack(batch, offset, &mut records)
-                .map_err(|error| self.error(error))
-                .at(|| format!("batch at offset {}", batch.base_offset))?;
-        }
-        let first = found.records.batches.first();
-        let first_batch_bytes = first.map(|first| PREAMBLE_BYTES.saturating_add(first.batch_len));
-        Ok(Fetched {
-            records,
-            first_batch_bytes,
-        })
-    }
-
-    /// Adds the records of a batch from `offset` on. Each must follow the one before it: whatever
-    /// was left out of an answer would be taken for missing from the topic.
-    fn unpack(
-        &self,
-        batch: &Batch<RawRecords>,
-        offset: i64,
-        records: &mut Vec<StoredRecord>,
-    ) -> Result<()> {
-        let unpacked = batch
-            .memory_records()
-            .map_err(|e| Error::undeliverable("cannot be unpacked").with_source(e))?;
-        if unpacked.len() != batch.records_len() {
-            return Err(Error::undeliverable(format!(
-                "has {} records, its header says {}",
-                unpacked.len(),
-                batch.records_len()
-            )));
-        }
-        for (record, at) in unpacked.into_iter().zip(batch.base_offset..) {
-            let expected = records
-                .last()
-                .map_or(at.max(offset), |last| last.offset + 1);
-            if at < offset {
-                continue;
-            }
-            if at != expected {
-                return Err(Error::undeliverable(format!(
-                    "has offset {at} where {expected} follows"
-                )));
-            }
-            let value = Bytes::from(record.into_value().into_vec());
-            records.push(StoredRecord { offset: at, value });
-        }
-        Ok(())
+        unpack(&found.records.0, offset).map_err(|error| self.error(error))
     }
 
     /// An error of this partition.

@@ -7,6 +7,7 @@
 use std::io::{Cursor, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use fluvio_protocol::api::{Request, RequestHeader};
@@ -144,15 +145,8 @@ impl Rpc {
     pub fn receive<R: Request>(&mut self, pending: &Pending<R>) -> Result<R::Response> {
         let deadline = Instant::now() + self.timeout;
         let response = read_response(&mut self.stream, deadline).map_err(|e| self.error(e))?;
-        let mut cursor = Cursor::new(&response[..]);
-        let mut correlation_id = 0i32;
-        let mut decoded = R::Response::default();
-        let result = correlation_id
-            .decode(&mut cursor, 0)
-            .and_then(|()| decoded.decode(&mut cursor, pending.version));
-        result.map_err(|e| {
-            self.error(Error::undeliverable("a response that cannot be read").with_source(e))
-        })?;
+        let (correlation_id, decoded) =
+            decode::<R>(&response, pending.version).map_err(|e| self.error(e))?;
         if correlation_id != pending.correlation_id {
             return Err(self.error(Error::undeliverable(format!(
                 "a response to request {correlation_id}, expected was {}",
@@ -172,6 +166,32 @@ impl Drop for Rpc {
     /// Gives up what is still under way: nothing can be sent behind our back.
     fn drop(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Decodes a response: Int32 correlation id · what the request asked for.
+pub fn decode<R: Request>(response: &[u8], version: i16) -> Result<(i32, R::Response)> {
+    let mut cursor = Cursor::new(response);
+    let mut correlation_id = 0i32;
+    let mut decoded = R::Response::default();
+    guarded(|| {
+        correlation_id.decode(&mut cursor, 0)?;
+        decoded.decode(&mut cursor, version)
+    })?;
+    Ok((correlation_id, decoded))
+}
+
+/// Runs a decoder of the official types. Some of them panic at values that no server sends, such as
+/// a duration that is too long; that must not end the program as if it were broken itself.
+pub fn guarded<T, E>(decode: impl FnOnce() -> Result<T, E>) -> Result<T>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let unreadable = || Error::undeliverable("a response that cannot be read");
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(e)) => Err(unreadable().with_source(e)),
+        Err(_) => Err(unreadable().with_source("it has values that make no sense")),
     }
 }
 

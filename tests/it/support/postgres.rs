@@ -288,6 +288,15 @@ impl Postgres {
         }
     }
 
+    /// The next start recovers and goes on to, as a standby does that has lost its primary.
+    pub fn stand_by_at_next_start(&self) {
+        if self.major >= 12 {
+            self.write_data_file("standby.signal", "");
+        } else {
+            self.write_data_file("recovery.conf", "standby_mode = 'on'\n");
+        }
+    }
+
     /// The next timeline is not this one, but one after it.
     pub fn reserve_timeline(&self, timeline: u32) {
         let name = format!("pg_wal/{timeline:08X}.history");

@@ -1,0 +1,119 @@
+//! The addresses behind a server's name, within a time.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use postgres::config::Host;
+
+use super::target::{Endpoint, Order};
+use crate::error::{Error, Result};
+
+/// The server once for each of its addresses, in the order of the resolver.
+///
+/// The resolver of the system knows no deadline: it is asked in a thread of its own, which is left
+/// behind when it takes too long, and ends by the resolver's own limits.
+pub fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<Endpoint>> {
+    let Host::Tcp(host) = &endpoint.host else {
+        return Ok(vec![endpoint.clone()]);
+    };
+    let known = endpoint.address.or_else(|| host.parse().ok());
+    let addresses = match known {
+        Some(address) => vec![SocketAddr::new(address, endpoint.port)],
+        None => look_up(host, endpoint.port, timeout)?,
+    };
+    let with = |address: SocketAddr| Endpoint {
+        address: Some(address.ip()),
+        ..endpoint.clone()
+    };
+    Ok(addresses.into_iter().map(with).collect())
+}
+
+fn look_up(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>> {
+    let name = host.to_owned();
+    let ask = move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+    let cannot = || Error::unreachable(format!("cannot resolve {host}"));
+    match within(timeout, ask) {
+        Some(Ok(addresses)) if addresses.is_empty() => Err(cannot().with_source("no address")),
+        Some(found) => found.map_err(|e| cannot().with_source(e)),
+        None => Err(cannot().with_source("no answer in time")),
+    }
+}
+
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(ask()));
+    receiver.recv_timeout(timeout).ok()
+}
+
+/// Puts a list into the order in which it is tried.
+pub fn arrange<T>(mut list: Vec<T>, order: Order) -> Vec<T> {
+    if order == Order::Random {
+        // Fisher and Yates; the hasher's keys are random.
+        for last in (1..list.len()).rev() {
+            let random = RandomState::new().hash_one(last);
+            list.swap(last, (random % (last as u64 + 1)) as usize);
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: Host, address: Option<&str>) -> Endpoint {
+        Endpoint {
+            host,
+            address: address.map(|address| address.parse().unwrap()),
+            port: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_an_address_already_is_not_looked_up() {
+        let resolved = |host: Host, address| {
+            let found = resolve(&endpoint(host, address), Duration::ZERO).unwrap();
+            found
+                .into_iter()
+                .map(|found| found.address)
+                .collect::<Vec<_>>()
+        };
+        let of = |text: &str| vec![Some(text.parse().unwrap())];
+        assert_eq!(resolved(Host::Tcp("10.0.0.1".into()), None), of("10.0.0.1"));
+        assert_eq!(resolved(Host::Tcp("::1".into()), None), of("::1"));
+        assert_eq!(resolved(Host::Tcp("name".into()), Some("::1")), of("::1"));
+        assert_eq!(resolved(Host::Unix("/tmp".into()), None), [None]);
+    }
+
+    #[test]
+    fn a_look_up_that_takes_too_long_is_given_up() {
+        let (held, waits) = channel::<()>();
+        let forever = within(Duration::from_millis(10), move || waits.recv());
+        assert!(forever.is_none());
+        drop(held);
+        assert_eq!(within(Duration::from_secs(60), || 1), Some(1));
+    }
+
+    #[test]
+    fn a_random_order_is_an_order_of_the_same() {
+        let listed: Vec<u32> = (0..8).collect();
+        assert_eq!(arrange(listed.clone(), Order::AsListed), listed);
+        let first = |_| {
+            let arranged = arrange(listed.clone(), Order::Random);
+            let mut sorted = arranged.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, listed);
+            arranged[0]
+        };
+        // That one of eight is never the first in 500 draws has a chance of 1e-28.
+        let firsts: std::collections::BTreeSet<_> = (0..500).map(first).collect();
+        assert_eq!(firsts.len(), listed.len());
+    }
+}

@@ -1,0 +1,355 @@
+//! Whom to connect to, and how: libpq's connection parameters, resolved once for both clients.
+//!
+//! `keywords` lists the parameters; `conninfo` takes a connection string apart, and
+//! `settings` adds what it leaves open from a `service` and the [`environment`]; `hosts`,
+//! `options` and `tls` read them. [`password`] and `passfile` are asked anew at each connect.
+
+mod conninfo;
+pub mod environment;
+mod hosts;
+mod keywords;
+mod options;
+mod passfile;
+pub mod password;
+mod service;
+mod settings;
+mod tls;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postgres::config::{Config, Host, SslMode};
+
+use self::environment::Environment;
+pub use self::hosts::{Endpoint, socket_path};
+use self::hosts::{SOCKET_DIRECTORY, endpoints};
+pub use self::options::{Order, SessionAttrs, TcpOptions};
+use self::options::{connect_timeout, order, session_attrs};
+use self::password::{Password, PasswordCommand};
+use self::settings::{Origin, Settings};
+use super::ssl::Ssl;
+use crate::error::{Error, Result};
+
+/// A database to connect to. Its `Debug` shows no password.
+#[derive(Debug, Clone)]
+pub struct Target {
+    endpoints: Vec<Endpoint>,
+    user: String,
+    database: String,
+    /// From the URL or the service.
+    password: Option<Password>,
+    password_command: Option<PasswordCommand>,
+    /// From `PGPASSWORD`.
+    default_password: Option<Password>,
+    password_file: Option<PathBuf>,
+    application_name: String,
+    options: Option<String>,
+    connect_timeout: Duration,
+    tcp: TcpOptions,
+    session_attrs: SessionAttrs,
+    order: Order,
+    ssl: Ssl,
+}
+
+impl Target {
+    /// Parses a [connection string](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING);
+    /// what it leaves open is taken from the environment of this process. No error shows a part of
+    /// it that could be a secret.
+    pub fn parse(url: &str, application_name: &str) -> Result<Target> {
+        Self::parse_in(url, application_name, &Environment::of_process())
+    }
+
+    /// The same in an environment of the caller's choice.
+    pub fn parse_in(
+        url: &str,
+        application_name: &str,
+        environment: &Environment,
+    ) -> Result<Target> {
+        let settings = Settings::resolve(url, environment)?;
+        let text = |name: &str| settings.text(name).map(str::to_owned);
+        let user = text("user").or_else(|| environment.account().map(str::to_owned));
+        let user = user.ok_or_else(no_user)?;
+        let database = text("dbname").unwrap_or_else(|| user.clone());
+        let home = environment.home();
+        let endpoints = endpoints(&settings)?;
+        let ssl = tls::read(&settings, home.as_deref())?;
+        tls::refuse(&ssl, &endpoints)?;
+        let password = text("password").map(Password::new);
+        let is_default = matches!(settings.origin("password"), Some(Origin::Variable(_)));
+        let (password, default_password) = match is_default {
+            true => (None, password),
+            false => (password, None),
+        };
+        let named_file = settings.text("passfile").map(PathBuf::from);
+        Ok(Target {
+            endpoints,
+            user,
+            database,
+            password,
+            password_command: None,
+            default_password,
+            password_file: named_file.or_else(|| home.map(|home| home.join(".pgpass"))),
+            application_name: text("application_name")
+                .or_else(|| text("fallback_application_name"))
+                .unwrap_or_else(|| application_name.to_owned()),
+            options: text("options"),
+            connect_timeout: connect_timeout(&settings)?,
+            tcp: TcpOptions::read(&settings)?,
+            session_attrs: session_attrs(&settings)?,
+            order: order(&settings)?,
+            ssl,
+        })
+    }
+
+    /// The same with a command that tells the password, unless the URL does.
+    pub fn with_password_command(mut self, command: Option<PasswordCommand>) -> Target {
+        self.password_command = command;
+        self
+    }
+
+    /// The settings for the SQL client, with one server of the list alone.
+    pub fn sql_config(&self, endpoint: &Endpoint) -> Result<Config> {
+        let mut config = Config::new();
+        match &endpoint.host {
+            Host::Tcp(host) => config.host(host),
+            Host::Unix(directory) => config.host_path(directory),
+        };
+        if let Some(address) = endpoint.address {
+            config.hostaddr(address);
+        }
+        config
+            .port(endpoint.port)
+            .user(&self.user)
+            .dbname(&self.database)
+            .application_name(&self.application_name)
+            .ssl_mode(SslMode::Disable)
+            .connect_timeout(self.connect_timeout)
+            .keepalives(self.tcp.keepalives);
+        if let Some(password) = self.password(endpoint)? {
+            config.password(password.expose());
+        }
+        if let Some(options) = &self.options {
+            config.options(options);
+        }
+        if let Some(idle) = self.tcp.idle {
+            config.keepalives_idle(idle);
+        }
+        if let Some(interval) = self.tcp.interval {
+            config.keepalives_interval(interval);
+        }
+        if let Some(count) = self.tcp.count {
+            config.keepalives_retries(count);
+        }
+        if let Some(timeout) = self.tcp.user_timeout {
+            config.tcp_user_timeout(timeout);
+        }
+        Ok(config)
+    }
+
+    /// The password for this server: that of the URL or of the service, else what
+    /// `password_command` tells, else `PGPASSWORD`, else the password file's. The last two are
+    /// libpq's order; they may be there for other programs, and the command is there for this one.
+    pub fn password(&self, endpoint: &Endpoint) -> Result<Option<Password>> {
+        if let Some(password) = &self.password {
+            return Ok(Some(password.clone()));
+        }
+        let (host, port) = (endpoint.host_name(), endpoint.port.to_string());
+        let (user, database) = (self.user.as_str(), self.database.as_str());
+        if let Some(command) = &self.password_command {
+            let variables = [
+                ("PGHOST", host.as_str()),
+                ("PGPORT", &port),
+                ("PGUSER", user),
+                ("PGDATABASE", database),
+            ];
+            return command.run(&variables).map(Some);
+        }
+        if let Some(password) = &self.default_password {
+            return Ok(Some(password.clone()));
+        }
+        let host = if host == SOCKET_DIRECTORY {
+            "localhost"
+        } else {
+            &host
+        };
+        let file = self.password_file.as_deref();
+        let found = file.and_then(|file| passfile::find(file, [host, &port, database, user]));
+        Ok(found.map(Password::new))
+    }
+
+    /// The user.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The database; the user's name when there is none.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// What the server shows this connection as.
+    pub fn application_name(&self) -> &str {
+        &self.application_name
+    }
+
+    /// Options of the server's command line.
+    pub fn options(&self) -> Option<&str> {
+        self.options.as_deref()
+    }
+
+    /// What the server needs to be.
+    pub fn session_attrs(&self) -> SessionAttrs {
+        self.session_attrs
+    }
+
+    /// In which order servers are tried.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// How long one address may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// The options of a TCP socket.
+    pub fn tcp(&self) -> &TcpOptions {
+        &self.tcp
+    }
+
+    /// What is asked of TLS and of the server's authentication.
+    pub fn ssl(&self) -> &Ssl {
+        &self.ssl
+    }
+
+    /// The servers in the order of the URL.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+}
+
+fn no_user() -> Error {
+    Error::config("the database URL names no user").with_hint(
+        "the form is postgres://user:password@hostname:port/database_name; PGUSER or a service may \
+         name one too",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options::{CONNECT_TIMEOUT, DEAD_AFTER, FOR_EVER};
+    use super::*;
+
+    fn parse(url: &str) -> Result<Target> {
+        parse_in(url, &[])
+    }
+
+    fn parse_in(url: &str, variables: &[(&str, &str)]) -> Result<Target> {
+        Target::parse_in(url, "postgres-source/test", &Environment::of(variables))
+    }
+
+    #[test]
+    fn defaults() {
+        let target = parse("postgres://u@h").unwrap();
+        assert_eq!((target.user(), target.database()), ("u", "u"));
+        assert_eq!(target.application_name(), "postgres-source/test");
+        assert_eq!(target.connect_timeout(), CONNECT_TIMEOUT);
+        assert_eq!(target.session_attrs(), SessionAttrs::Any);
+        assert_eq!(target.order(), Order::AsListed);
+        let tcp = TcpOptions {
+            keepalives: true,
+            idle: None,
+            interval: None,
+            count: None,
+            user_timeout: Some(DEAD_AFTER),
+        };
+        assert_eq!(target.tcp(), &tcp);
+        let error = parse("postgres://h/db").unwrap_err().to_string();
+        assert!(error.contains("names no user"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_fills_what_the_url_leaves_open() {
+        let variables = [
+            ("PGHOST", "a,b"),
+            ("PGPORT", "1"),
+            ("PGUSER", "u"),
+            ("PGDATABASE", "d"),
+            ("PGAPPNAME", "n"),
+            ("PGOPTIONS", "-c a=1"),
+            ("PGCONNECT_TIMEOUT", "0"),
+            ("PGTARGETSESSIONATTRS", "prefer-standby"),
+            ("PGLOADBALANCEHOSTS", "random"),
+            ("PGCHANNELBINDING", "disable"),
+        ];
+        let target = parse_in("", &variables).unwrap();
+        assert_eq!(target.endpoints()[1].to_string(), "b:1");
+        assert_eq!((target.user(), target.database()), ("u", "d"));
+        assert_eq!(
+            (target.application_name(), target.options()),
+            ("n", Some("-c a=1"))
+        );
+        assert_eq!(target.connect_timeout(), FOR_EVER);
+        assert_eq!(target.session_attrs(), SessionAttrs::PreferStandby);
+        assert_eq!(target.order(), Order::Random);
+        let error = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]);
+        assert!(error.unwrap_err().to_string().contains("asks for TLS"));
+    }
+
+    #[test]
+    fn the_order_of_passwords() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "localhost:5432:d:u:of-local\n*:*:*:*:of-file\n").unwrap();
+        let file = file.path().to_str().unwrap();
+        let found = |url: &str, variables: &[(&str, &str)], command: Option<&str>| {
+            let target = parse_in(url, variables).unwrap();
+            let target = target.with_password_command(command.map(PasswordCommand::new));
+            let password = target.password(&target.endpoints()[0]).unwrap();
+            password.map(|password| String::from_utf8(password.expose().to_vec()).unwrap())
+        };
+        let command = Some("echo of-command-for-$PGUSER@$PGHOST:$PGPORT/$PGDATABASE");
+        let all = [("PGPASSWORD", "of-variable"), ("PGPASSFILE", file)];
+        let url = "host=h user=u dbname=d";
+        let with_password = format!("{url} password=of-url");
+        assert_eq!(
+            found(&with_password, &all, command).as_deref(),
+            Some("of-url")
+        );
+        let of_command = "of-command-for-u@h:5432/d";
+        assert_eq!(found(url, &all, command).as_deref(), Some(of_command));
+        assert_eq!(found(url, &all, None).as_deref(), Some("of-variable"));
+        assert_eq!(found(url, &all[1..], None).as_deref(), Some("of-file"));
+        assert_eq!(
+            found("user=u dbname=d", &all[1..], None).as_deref(),
+            Some("of-local")
+        );
+        assert_eq!(found(url, &[], None), None);
+    }
+
+    #[test]
+    fn the_sql_client_gets_one_server_and_every_setting() {
+        let target = parse(
+            "host=a,b hostaddr=,10.0.0.2 port=1,2 user=u password=p dbname=db options='-c x=1' \
+             keepalives=0 keepalives_idle=7 keepalives_interval=8 keepalives_count=9 \
+             tcp_user_timeout=10000 connect_timeout=11 application_name=n",
+        );
+        let target = target.unwrap();
+        let config = target.sql_config(&target.endpoints()[1]).unwrap();
+        // That parser takes seconds where libpq has milliseconds.
+        let expected: Config = "host=b hostaddr=10.0.0.2 port=2 user=u password=p dbname=db \
+             options='-c x=1' keepalives=0 keepalives_idle=7 keepalives_interval=8 \
+             keepalives_retries=9 tcp_user_timeout=10 connect_timeout=11 application_name=n \
+             sslmode=disable"
+            .parse()
+            .unwrap();
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let target = parse_in("user=u password=hunter2", &[("PGPASSWORD", "hunter2")]);
+        let command = Some(PasswordCommand::new("hunter2"));
+        let target = target.unwrap().with_password_command(command);
+        assert!(!format!("{target:?}").contains("hunter2"));
+    }
+}

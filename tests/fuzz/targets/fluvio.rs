@@ -1,0 +1,75 @@
+//! Answers of a Fluvio server, and the record batches in them.
+
+use fluvio_protocol::api::Request;
+use fluvio_protocol::link::versions::ApiVersionsRequest;
+use fluvio_sc_schema::TryEncodableFrom;
+use fluvio_sc_schema::objects::{ListResponse, ObjectApiCreateRequest, ObjectApiListRequest};
+use fluvio_sc_schema::partition::PartitionSpec;
+use fluvio_sc_schema::spu::SpuSpec;
+use fluvio_sc_schema::topic::TopicSpec;
+use fluvio_spu_schema::fetch::FetchRequest;
+use fluvio_spu_schema::produce::DefaultProduceRequest;
+use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
+use postgres_source::sink::fluvio::rpc::{decode, guarded};
+use postgres_source::sink::fluvio::unpack::{RecordSet, unpack};
+
+/// The first byte says what was asked for, the second at which version.
+pub fn fluvio(data: &[u8]) {
+    let Some((&[kind, version], response)) = data.split_first_chunk() else {
+        return;
+    };
+    match kind % 7 {
+        0 => answer::<ApiVersionsRequest>(response, version),
+        1 => answer::<FetchOffsetsRequest>(response, version),
+        2 => answer::<DefaultProduceRequest>(response, version),
+        3 => answer::<ObjectApiCreateRequest>(response, version),
+        4 => list(response, version),
+        5 => fetch(response, version),
+        _ => records(response, i64::from(version)),
+    }
+}
+
+fn version_of<R: Request>(version: u8) -> i16 {
+    let versions = R::MIN_API_VERSION..=R::MAX_API_VERSION.max(R::DEFAULT_API_VERSION);
+    i16::from(version).clamp(*versions.start(), *versions.end())
+}
+
+fn answer<R: Request>(response: &[u8], version: u8) {
+    let _ = decode::<R>(response, version_of::<R>(version));
+}
+
+fn list(response: &[u8], version: u8) {
+    let version = version_of::<ObjectApiListRequest>(version);
+    if let Ok((_, list)) = decode::<ObjectApiListRequest>(response, version) {
+        let _ = guarded(|| TryEncodableFrom::<ListResponse<TopicSpec>>::downcast(&list));
+        let _ = guarded(|| TryEncodableFrom::<ListResponse<PartitionSpec>>::downcast(&list));
+        let _ = guarded(|| TryEncodableFrom::<ListResponse<SpuSpec>>::downcast(&list));
+    }
+}
+
+fn fetch(response: &[u8], version: u8) {
+    let version = version_of::<FetchRequest<RecordSet>>(version);
+    let Ok((_, fetched)) = decode::<FetchRequest<RecordSet>>(response, version) else {
+        return;
+    };
+    for topic in fetched.topics {
+        for partition in topic.partitions {
+            assert!(partition.records.0.len() <= response.len());
+            records(&partition.records.0, 0);
+        }
+    }
+}
+
+/// What is unpacked follows without a gap, from where it was asked for on.
+fn records(set: &[u8], offset: i64) {
+    let Ok(unpacked) = unpack(set, offset) else {
+        return;
+    };
+    let offsets: Vec<i64> = unpacked
+        .records
+        .iter()
+        .map(|record| record.offset)
+        .collect();
+    assert!(offsets.iter().all(|at| *at >= offset));
+    assert!(offsets.windows(2).all(|pair| pair[1] - pair[0] == 1));
+}
