@@ -34,7 +34,7 @@
 //! | [`progress`] | what goes back: how far the stream is stored |
 //! | [`config`] | the YAML file → a valid, typed configuration |
 //! | [`setup`], [`signals`] | making publication and slot; SIGTERM and SIGINT |
-//! | [`position`], [`summary`] | where the reader is and what it may confirm; its log line |
+//! | [`pace`], [`position`], [`summary`] | how far apart reads are; where the reader is and what it may confirm; its log line |
 //! | [`resume`] | what comes again and is dropped, to the row |
 //! | [`state`], [`continuity`] | what is known of slot and topic, and whether they meet |
 //! | [`tail`] | how a topic ends |
@@ -49,6 +49,7 @@ pub mod error;
 pub mod event;
 pub mod json;
 pub mod lsn;
+pub mod pace;
 pub mod pg;
 pub mod position;
 pub mod producer;

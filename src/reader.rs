@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 
 use crate::error::{Context, Result};
 use crate::event::{Batch, Envelope};
+use crate::pace::Pace;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
@@ -21,15 +22,6 @@ use crate::resume::{Dropped, Resume, Verdict};
 use crate::signals::Signals;
 use crate::state::Memory;
 use crate::summary::Summary;
-
-/// A walsender tries to send each row by itself, and a reader that is always there makes it pay for
-/// a packet each time. While data keeps coming, reads are this far apart: more than half of the
-/// server's work goes away, and a row is late by less than a millisecond.
-const BREATH: Duration = Duration::from_micros(200);
-
-/// So many reads in a row that found data waiting mean that it keeps coming. A transaction of a
-/// few rows comes in fewer.
-const BUSY_READS: u32 = 8;
 
 /// How long a clean stop waits for the end of an open transaction and for room in the channel, and
 /// after that for the producer. With the end of the stream itself it stays well under 10 s, where
@@ -65,7 +57,7 @@ pub struct Reader<'a> {
     status_interval: Duration,
     status_sent: Instant,
     stopping_since: Option<Instant>,
-    busy_reads: u32,
+    pace: Pace,
     catalog: Catalog,
     resume: Resume,
     messages: &'a [String],
@@ -111,7 +103,7 @@ impl<'a> Reader<'a> {
             status_interval: parts.status_interval,
             status_sent: Instant::now(),
             stopping_since: None,
-            busy_reads: 0,
+            pace: Pace::default(),
             catalog: Catalog::default(),
             resume: parts.resume,
             messages: parts.messages,
@@ -153,18 +145,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads once. An idle stream is waited for, so that what comes is read at once.
+    /// Reads once. A quiet stream is waited for, so that what comes is read at once.
     fn wait(&mut self) -> Result<()> {
-        if self.busy_reads >= BUSY_READS {
-            thread::sleep(BREATH);
+        let pause = self.pace.pause(Instant::now());
+        if !pause.is_zero() {
+            thread::sleep(pause);
         }
         let begun = Instant::now();
-        let found_waiting = self.stream.wait()? && begun.elapsed() < BREATH;
-        self.busy_reads = if found_waiting {
-            self.busy_reads.saturating_add(1)
-        } else {
-            0
-        };
+        let bytes = self.stream.wait()?;
+        self.pace.has_read(bytes, begun.elapsed());
         Ok(())
     }
 

@@ -277,12 +277,12 @@ impl Connection {
         ServerError::decode(self.frames.body(frame)).into_error()
     }
 
-    /// Reads once, for as long as the read timeout allows; false when nothing came.
-    pub(super) fn fill(&mut self) -> Result<bool> {
+    /// Reads once, for as long as the read timeout allows: how many bytes came.
+    pub(super) fn fill(&mut self) -> Result<usize> {
         match self.frames.fill(&mut self.stream) {
             Ok(0) => Err(Error::unreachable("the server closed the connection")),
-            Ok(_) => Ok(true),
-            Err(e) if is_timeout(&e) => Ok(false),
+            Ok(read) => Ok(read),
+            Err(e) if is_timeout(&e) => Ok(0),
             Err(e) => Err(lost(&e)),
         }
     }

@@ -62,6 +62,8 @@ pub struct Wanted<'a> {
     pub messages: bool,
     /// Which changes come, by where they were made.
     pub origins: Origins,
+    /// How long one read waits, at most [`POLL`].
+    pub poll: Duration,
 }
 
 impl<'a> Wanted<'a> {
@@ -71,6 +73,7 @@ impl<'a> Wanted<'a> {
             publication,
             messages: false,
             origins: Origins::Any,
+            poll: POLL,
         }
     }
 }
@@ -210,7 +213,7 @@ impl ReplicationConnection {
         self.connection.copy_both(&format!(
             "START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})"
         ))?;
-        self.connection.set_read_timeout(POLL)?;
+        self.connection.set_read_timeout(wanted.poll.min(POLL))?;
         Ok(ReplicationStream {
             connection: self.connection,
         })
@@ -240,8 +243,8 @@ impl ReplicationStream {
             && matches!(self.connection.body(frame), [b'w', header @ ..] if header.len() == 24)
     }
 
-    /// Reads once, at most for [`POLL`]; false when nothing came.
-    pub fn wait(&mut self) -> Result<bool> {
+    /// Reads once, and waits for no longer than the `poll` of the start: how many bytes came.
+    pub fn wait(&mut self) -> Result<usize> {
         self.connection.fill()
     }
 

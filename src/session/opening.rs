@@ -209,15 +209,17 @@ impl<'a> Program<'a> {
     ) -> Result<(ReplicationStream, Duration)> {
         let slot = &self.config.slot;
         let timeout = connection.wal_sender_timeout()?;
+        let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
+        let status_interval = self.config.status_interval.min(limit);
         let wanted = Wanted {
-            publication: &self.config.publication,
             messages: !self.config.messages.is_empty(),
             origins: self.config.origin,
+            poll: status_interval,
+            ..Wanted::of(&self.config.publication)
         };
         let stream = connection.start(slot, wanted);
-        let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
         let stream = stream.at(|| format!("replication slot {slot}"))?;
-        Ok((stream, self.config.status_interval.min(limit)))
+        Ok((stream, status_interval))
     }
 
     /// Reads the topic's end, once it is still, and compares it with what was in doubt. The server

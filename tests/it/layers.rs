@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["sink"],
     &["progress"],
     &["config"],
-    &["setup", "signals", "state", "position", "resume"],
+    &["setup", "signals", "state", "pace", "position", "resume"],
     &["summary", "continuity"],
     &["tail"],
     &["reader", "producer"],

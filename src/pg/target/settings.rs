@@ -143,7 +143,8 @@ fn at(origin: Origin) -> &'static str {
 /// cannot be is shown.
 fn unknown(name: &str, previous: &str, origin: Origin) -> Error {
     let place = at(origin);
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    // No parameter has digits or capitals, many a password has.
+    let is_name = |b: u8| b.is_ascii_lowercase() || b == b'_';
     let is_name = !name.is_empty() && name.len() < 32 && name.bytes().all(is_name);
     if is_name && previous != "password" {
         Error::config(format!("{place} has a parameter that is not known: {name}"))
