@@ -140,6 +140,7 @@ impl Parts<'_> {
         };
         let source = Source {
             system,
+            is_standby: connection.is_standby()?,
             slot: slot.slot,
             publication_oid: publication.publication_oid,
             left_timeline_at,

@@ -9,7 +9,7 @@ use super::sql::Sql;
 use crate::config::Setup;
 use crate::error::{Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
-use crate::setup::{WITHOUT_IDENTITY, create_publication};
+use crate::setup::{WITHOUT_IDENTITY, create_publication_statement};
 
 /// So many names are shown in one line; there is a statement for each all the same.
 const NAMED: usize = 10;
@@ -128,7 +128,7 @@ fn missing(
     let quoted: Vec<String> = tables.iter().map(|table| table.quoted.clone()).collect();
     let statement = Mend::sql(format!(
         "{};",
-        create_publication(&config.publication, &quoted)
+        create_publication_statement(&config.publication, &quoted, &config.publishing)
     ));
     let name = &config.publication;
     if let Some(table) = tables.iter().find(|table| !table.exists) {

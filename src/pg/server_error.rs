@@ -171,8 +171,9 @@ fn kind(code: &str) -> Kind {
         "55006" => Kind::SlotInUse,
         // query_canceled, admin_shutdown, crash_shutdown, cannot_connect_now
         "57014" | "57P01" | "57P02" | "57P03" | "57P05" => Kind::Unreachable,
-        // lock_not_available, deadlock_detected
-        "55P03" | "40P01" => Kind::Unreachable,
+        // lock_not_available, deadlock_detected; serialization_failure, which is a standby's conflict
+        // with its primary: the slot says afterwards what became of it
+        "55P03" | "40P01" | "40001" => Kind::Unreachable,
         // configuration_limit_exceeded: waiting does not raise a limit
         "53400" => Kind::Config,
         "42501" => Kind::Permission,
