@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use postgres::config::Host;
 use serde::Deserialize;
 
 use super::condition::Condition;
@@ -13,7 +12,7 @@ use super::report::{Mend, Report};
 use super::sql::Sql;
 use crate::error::{Kind, Result};
 use crate::pg::connection::quote_literal;
-use crate::pg::target::Endpoint;
+use crate::pg::target::{Endpoint, Host};
 
 /// The oldest version with publications.
 const OLDEST: u32 = 100_000;

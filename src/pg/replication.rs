@@ -8,7 +8,6 @@ use bytes::BufMut;
 use postgres_protocol::message::frontend;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
-use super::encryption::Protection;
 use super::frames::Frame;
 use super::server_error::ServerError;
 use super::system::{Slot, System};
@@ -112,11 +111,6 @@ impl ReplicationConnection {
         self.connection.endpoint()
     }
 
-    /// The same, and how far the connection to it is protected.
-    pub fn server(&self) -> (&Endpoint, Protection) {
-        (self.connection.endpoint(), self.connection.protection())
-    }
-
     /// Runs one statement; its result does not matter.
     pub fn query(&mut self, sql: &str) -> Result<()> {
         self.connection.query(sql).map(drop)
@@ -160,15 +154,7 @@ impl ReplicationConnection {
 
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
-        let row = self.connection.value(&format!(
-            "SELECT row_to_json(s) FROM pg_catalog.pg_replication_slots s WHERE slot_name = {}",
-            quote_literal(name)
-        ))?;
-        let Some(row) = row else { return Ok(None) };
-        let slot = serde_json::from_str(&row).map_err(|e| {
-            Error::undeliverable("pg_replication_slots has not the columns expected").with_source(e)
-        })?;
-        Ok(Some(slot))
+        self.connection.slot(name)
     }
 
     /// The OID of the publication, if there is one of this name.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Kind, OneLine};
 use crate::pg::wire::Cursor;
-use crate::tls;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
@@ -141,26 +140,6 @@ impl std::fmt::Display for ServerError {
             self.message,
             self.code
         )
-    }
-}
-
-/// The same judgement for an error of the SQL client.
-pub fn from_sql(error: postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(db) => ServerError {
-            severity: db.severity().to_owned(),
-            code: db.code().code().to_owned(),
-            message: db.message().to_owned(),
-            detail: db.detail().map(str::to_owned),
-            hint: db.hint().map(str::to_owned),
-            context: None,
-        }
-        .into_error(),
-        None => {
-            let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
-            io.and_then(tls::explain)
-                .unwrap_or_else(|| Error::unreachable("SQL connection").with_source(error))
-        }
     }
 }
 

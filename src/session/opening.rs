@@ -157,7 +157,7 @@ impl<'a> Program<'a> {
 
     /// Makes what is missing, as far as the config allows.
     pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
-        setup::ensure(&self.target, connection.server(), self.config)
+        setup::ensure(&self.target, connection.endpoint(), self.config)
     }
 
     /// What there is on the side of PostgreSQL.

@@ -10,14 +10,12 @@ mod slot;
 pub use publication::{WITHOUT_IDENTITY, create_statement as create_publication_statement};
 pub use slot::create_statement as create_slot_statement;
 
-use postgres::Client;
+use serde::Deserialize;
 
 use crate::config::{Config, GeneratedColumns};
 use crate::error::{Context, Error, Result};
-use crate::pg::encryption::Protection;
+use crate::pg::connection::Connection;
 use crate::pg::replication::Origins;
-use crate::pg::server_error::from_sql;
-use crate::pg::sql;
 use crate::pg::target::{Endpoint, Target};
 
 /// The oldest major that has publications.
@@ -27,6 +25,7 @@ const OLDEST: u32 = 10;
 const STANDBY_DECODES: u32 = 16;
 
 /// What a server is.
+#[derive(Deserialize)]
 struct Server {
     major: u32,
     version: String,
@@ -34,41 +33,31 @@ struct Server {
     is_standby: bool,
 }
 
-/// Makes what is missing on the server at `endpoint`, or says how to.
-///
-/// That server has just let a replication connection in. The SQL client knows no deadline between
-/// its first packet and the end of authentication, and says little about what goes wrong there.
-pub fn ensure(
-    target: &Target,
-    (endpoint, protection): (&Endpoint, Protection),
-    config: &Config,
-) -> Result<()> {
+/// Makes what is missing on the server at `endpoint`, which has just let a replication connection
+/// in, or says how to. Here a table's name means what it means to the user: nothing is pinned.
+pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
-    let mut client = sql::connect(target, endpoint, protection).at(place)?;
-    let server = Server::ask(&mut client).at(place)?;
+    let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
+    let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
-    publication::ensure(&mut client, &server, config)
+    publication::ensure(&mut connection, &server, config)
         .map_err(|error| publication::with_owner_hint(error, target, config))
         .at(|| format!("publication {}", config.publication))?;
-    slot::ensure(&mut client, &server, config).at(|| format!("replication slot {}", config.slot))
+    slot::ensure(&mut connection, &server, config)
+        .at(|| format!("replication slot {}", config.slot))?;
+    connection.terminate();
+    Ok(())
 }
 
 impl Server {
-    fn ask(client: &mut Client) -> Result<Server> {
-        let row = client.query_one(
-            "SELECT current_setting('server_version_num')::int4 / 10000, \
-             current_setting('server_version'), current_setting('wal_level'), \
-             pg_catalog.pg_is_in_recovery()",
-            &[],
-        );
-        let row = row.map_err(from_sql)?;
-        let major: i32 = row.get(0);
-        Ok(Server {
-            major: major.unsigned_abs(),
-            version: row.get(1),
-            wal_level: row.get(2),
-            is_standby: row.get(3),
-        })
+    fn ask(connection: &mut Connection) -> Result<Server> {
+        let server = connection.select_first(
+            "SELECT current_setting('server_version_num')::int4 / 10000 AS major, \
+             current_setting('server_version') AS version, \
+             current_setting('wal_level') AS wal_level, \
+             pg_catalog.pg_is_in_recovery() AS is_standby",
+        )?;
+        server.ok_or_else(no_answer)
     }
 
     /// Whether it can do what the config asks for.
@@ -150,4 +139,8 @@ fn features(config: &Config) -> [Feature; 6] {
 /// What does not exist, and is not made here.
 fn missing(why: &str, statement: &str) -> Error {
     Error::config(format!("does not exist, and {why}")).with_hint(format!("run: {statement};"))
+}
+
+fn no_answer() -> Error {
+    Error::undeliverable("the server's answer has no row")
 }

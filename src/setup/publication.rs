@@ -1,13 +1,11 @@
 //! The publication.
 
-use postgres::Client;
 use serde::Deserialize;
 
-use super::{Server, missing};
+use super::{Server, missing, no_answer};
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
 use crate::error::{Context, Error, Kind, Result};
-use crate::pg::connection::quote_identifier;
-use crate::pg::server_error::from_sql;
+use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::target::Target;
 
 /// So many tables are named in a warning; the others are counted.
@@ -34,16 +32,16 @@ struct Found {
     pubgencols: Option<String>,
 }
 
-pub(super) fn ensure(client: &mut Client, server: &Server, config: &Config) -> Result<()> {
+pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
     let name = &config.publication;
     let tables = config
         .tables
         .iter()
-        .map(|table| quote_table(client, table))
+        .map(|table| quote_table(connection, table))
         .collect::<Result<Vec<_>>>()?;
-    if let Some(found) = find(client, name)? {
+    if let Some(found) = find(connection, name)? {
         warn_of_difference(name, &found, &config.publishing);
-        return warn_of_unpublished(client, name, &tables);
+        return warn_of_unpublished(connection, name, &tables);
     }
     let statement = create_statement(name, &tables, &config.publishing);
     if server.is_standby {
@@ -54,25 +52,18 @@ pub(super) fn ensure(client: &mut Client, server: &Server, config: &Config) -> R
         return Err(missing("skip_setup is true", &statement));
     }
     if tables.is_empty() {
-        warn_of_missing_identities(client)?;
+        warn_of_missing_identities(connection)?;
     }
-    client.batch_execute(&statement).map_err(from_sql)?;
+    connection.wait_for(&statement)?;
     log::info!("made the publication: {statement}");
     Ok(())
 }
 
-fn find(client: &mut Client, name: &str) -> Result<Option<Found>> {
-    let row = client.query_opt(
-        "SELECT row_to_json(p)::text FROM pg_catalog.pg_publication p WHERE pubname = $1",
-        &[&name],
-    );
-    let row = row.map_err(from_sql)?;
-    row.map(|row| {
-        serde_json::from_str(row.get(0)).map_err(|e| {
-            Error::undeliverable("pg_publication has not the columns expected").with_source(e)
-        })
-    })
-    .transpose()
+fn find(connection: &mut Connection, name: &str) -> Result<Option<Found>> {
+    connection.select_first(&format!(
+        "SELECT * FROM pg_catalog.pg_publication WHERE pubname = {}",
+        quote_literal(name)
+    ))
 }
 
 /// The statement that makes it, with tables that are quoted already; all if there are none.
@@ -147,27 +138,31 @@ fn warn_of_difference(name: &str, found: &Found, wanted: &Publishing) {
 }
 
 /// A configured table, quoted by the rules of the server.
-fn quote_table(client: &mut Client, table: &str) -> Result<String> {
-    let quoted = client.query_one(
+fn quote_table(connection: &mut Connection, table: &str) -> Result<String> {
+    let quoted = connection.value(&format!(
         "SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
-         FROM unnest(parse_ident($1)) WITH ORDINALITY AS parts(part, n)",
-        &[&table],
-    );
-    Ok(quoted
-        .map_err(from_sql)
-        .at(|| format!("table {table}"))?
-        .get(0))
+         FROM unnest(parse_ident({})) WITH ORDINALITY AS parts(part, n)",
+        quote_literal(table)
+    ));
+    quoted
+        .and_then(|quoted| quoted.ok_or_else(no_answer))
+        .at(|| format!("table {table}"))
 }
 
 /// So is what it leaves out.
-fn warn_of_unpublished(client: &mut Client, publication: &str, tables: &[String]) -> Result<()> {
+fn warn_of_unpublished(
+    connection: &mut Connection,
+    publication: &str,
+    tables: &[String],
+) -> Result<()> {
     for table in tables {
-        let published = client.query_opt(
+        let published = connection.value(&format!(
             "SELECT 1 FROM pg_catalog.pg_publication_tables \
-             WHERE pubname = $1 AND format('%I.%I', schemaname, tablename)::regclass = to_regclass($2)",
-            &[&publication, table],
-        );
-        if published.map_err(from_sql)?.is_none() {
+             WHERE pubname = {} AND format('%I.%I', schemaname, tablename)::regclass = to_regclass({})",
+            quote_literal(publication),
+            quote_literal(table)
+        ))?;
+        if published.is_none() {
             log::warn!(
                 "the publication {publication} exists and does not have the table {table}; to add it: \
                  ALTER PUBLICATION {} ADD TABLE {table}",
@@ -179,35 +174,35 @@ fn warn_of_unpublished(client: &mut Client, publication: &str, tables: &[String]
 }
 
 /// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.
-fn warn_of_missing_identities(client: &mut Client) -> Result<()> {
-    // Names in a database without an encoding may be no text that could be sent.
-    let select = format!(
+fn warn_of_missing_identities(connection: &mut Connection) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Table {
+        name: String,
+        count: usize,
+    }
+    let tables: Vec<Table> = connection.select(&format!(
+        // A name in a database without an encoding may be no text.
         "SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' \
            THEN encode(convert_to(format('%I.%I', n.nspname, c.relname), 'SQL_ASCII'), 'escape') \
-           ELSE format('%I.%I', n.nspname, c.relname) END \
+           ELSE format('%I.%I', n.nspname, c.relname) END AS name, count(*) OVER () AS count \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
          AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast' \
-         AND {WITHOUT_IDENTITY} ORDER BY 1"
-    );
-    let rows = client.query(&select, &[]);
-    let tables: Vec<String> = rows
-        .map_err(from_sql)?
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    if tables.is_empty() {
+         AND {WITHOUT_IDENTITY} ORDER BY 1 LIMIT {NAMED_TABLES}"
+    ))?;
+    let Some(Table { count, .. }) = tables.first() else {
         return Ok(());
-    }
-    let more = match tables.len().saturating_sub(NAMED_TABLES) {
+    };
+    let more = match count - tables.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    let names: Vec<&str> = tables.iter().map(|table| &*table.name).collect();
     log::warn!(
         "publishing all tables: UPDATE and DELETE will be refused by the server on tables without a \
          replica identity: {}{more}; give each a primary key, or run \
          \"ALTER TABLE ... REPLICA IDENTITY FULL\", or name the tables to publish under \"tables\"",
-        tables[..tables.len().min(NAMED_TABLES)].join(", ")
+        names.join(", ")
     );
     Ok(())
 }

@@ -1,17 +1,14 @@
 //! The replication slot.
 
-use postgres::Client;
-
 use super::{Server, missing};
 use crate::config::{Config, Setup};
-use crate::error::{Error, Result};
-use crate::pg::connection::{quote_identifier, quote_literal};
-use crate::pg::server_error::from_sql;
+use crate::error::Result;
+use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::system::Slot;
 
-pub(super) fn ensure(client: &mut Client, server: &Server, config: &Config) -> Result<()> {
+pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
     let name = &config.slot;
-    if let Some(found) = find(client, name)? {
+    if let Some(found) = connection.slot(name)? {
         warn_of_difference(&found, config);
         return Ok(());
     }
@@ -30,7 +27,7 @@ pub(super) fn ensure(client: &mut Client, server: &Server, config: &Config) -> R
             "making the replication slot {name}; this waits for the transactions that are open now"
         );
     }
-    client.batch_execute(&statement).map_err(from_sql)
+    connection.wait_for(&statement)
 }
 
 /// The statement that makes it.
@@ -43,20 +40,6 @@ pub fn create_statement(config: &Config) -> String {
         "SELECT pg_catalog.pg_create_logical_replication_slot({}, 'pgoutput'{failover})",
         quote_literal(&config.slot)
     )
-}
-
-fn find(client: &mut Client, name: &str) -> Result<Option<Slot>> {
-    let row = client.query_opt(
-        "SELECT row_to_json(s)::text FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1",
-        &[&name],
-    );
-    let row = row.map_err(from_sql)?;
-    row.map(|row| {
-        serde_json::from_str(row.get(0)).map_err(|e| {
-            Error::undeliverable("pg_replication_slots has not the columns expected").with_source(e)
-        })
-    })
-    .transpose()
 }
 
 /// There is no SQL for this, only a command of replication connections.
