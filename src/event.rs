@@ -291,7 +291,7 @@ impl Batch {
             Body::Commit(commit) => Change::Commit(*commit),
             Body::Origin { commit_lsn, name } => Change::Origin(Origin {
                 commit_lsn: *commit_lsn,
-                name: self.str(*name),
+                name: self.str(*name).into(),
             }),
             Body::Relation(relation) => Change::Relation(self.described(*relation)),
             Body::Type {
@@ -300,8 +300,8 @@ impl Batch {
                 name,
             } => Change::Type(Type {
                 id: *id,
-                namespace: self.str(*namespace),
-                name: self.str(*name),
+                namespace: self.str(*namespace).into(),
+                name: self.str(*name).into(),
             }),
             Body::Insert { relation, new } => Change::Insert {
                 relation: self.described(*relation),

@@ -61,16 +61,16 @@ impl Writer<'_> {
                 self.raw(b"\"origin\",\"commit_lsn\":");
                 self.integer(origin.commit_lsn.0);
                 self.raw(b",\"name\":");
-                self.string(origin.name);
+                self.string(&origin.name);
             }
             Change::Relation(relation) => self.relation(relation),
             Change::Type(described) => {
                 self.raw(b"\"type\",\"id\":");
                 self.integer(described.id);
                 self.raw(b",\"namespace\":");
-                self.string(described.namespace);
+                self.string(&described.namespace);
                 self.raw(b",\"name\":");
-                self.string(described.name);
+                self.string(&described.name);
             }
             Change::Insert { relation, new } => {
                 self.row(b"\"insert\"", relation);

@@ -27,6 +27,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
+//! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
 //! | [`relation`], [`event`] | tables as the server described them; batches of events |
 //! | [`json`], [`record`] | the record of an event, and its place in the stream read back |
@@ -40,9 +41,10 @@
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
-//! | [`accept`], [`verify`] | the other verbs |
+//! | [`accept`], [`check`], [`verify`] | the other verbs |
 
 pub mod accept;
+pub mod check;
 pub mod config;
 pub mod continuity;
 pub mod error;
@@ -66,4 +68,5 @@ pub mod sink;
 pub mod state;
 pub mod summary;
 pub mod tail;
+pub mod tls;
 pub mod verify;

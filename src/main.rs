@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use postgres_source::accept::accept_gap;
+use postgres_source::check::check;
 use postgres_source::config::Config;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::run::{Attempts, run};
@@ -25,6 +26,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Verb {
     Run(Run),
+    Check(Check),
     Verify(Verify),
     AcceptGap(AcceptGap),
     Version(Version),
@@ -45,6 +47,25 @@ struct Run {
     /// end at the first failure instead of trying again
     #[argh(switch)]
     once: bool,
+}
+
+/// Look at everything that a run needs, change nothing, and say what mends what is wrong. The exit
+/// code is 0 if nothing fails, warnings or not; otherwise what "run" would end with for the first
+/// failure.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "check")]
+struct Check {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// print the report as JSON
+    #[argh(switch)]
+    json: bool,
+
+    /// print only the SQL that mends, in the order to run it
+    #[argh(switch)]
+    sql: bool,
 }
 
 /// Read the topic and report whatever this program would never have written.
@@ -90,7 +111,8 @@ fn main() -> ExitCode {
     };
     let result = match verb {
         Verb::Run(arguments) => start(&arguments),
-        Verb::Verify(arguments) => check(&arguments),
+        Verb::Check(arguments) => look(&arguments),
+        Verb::Verify(arguments) => read(&arguments),
         Verb::AcceptGap(arguments) => {
             load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason))
         }
@@ -152,7 +174,21 @@ fn start(arguments: &Run) -> Result<()> {
     run(&config, output, attempts, &Signals::listen()?)
 }
 
-fn check(arguments: &Verify) -> Result<()> {
+fn look(arguments: &Check) -> Result<()> {
+    if arguments.json && arguments.sql {
+        return Err(Error::new(Kind::Usage, "--json or --sql, not both"));
+    }
+    let config = load(&arguments.config)?;
+    let report = check(&config, &arguments.config);
+    print(&match (arguments.json, arguments.sql) {
+        (true, _) => report.json()?,
+        (_, true) => report.sql(),
+        _ => report.to_string(),
+    });
+    report.result()
+}
+
+fn read(arguments: &Verify) -> Result<()> {
     let config = load(&arguments.config)?;
     let report = verify(&config.fluvio, arguments.from)?;
     let json = serde_json::to_string_pretty(&report)

@@ -114,8 +114,8 @@ impl Catalog {
             .collect();
         let relation = Arc::new(Relation {
             rel_id: described.rel_id,
-            namespace: described.namespace.to_owned(),
-            name: described.name.to_owned(),
+            namespace: described.namespace.clone().into_owned(),
+            name: described.name.clone().into_owned(),
             replica_identity: described.replica_identity,
             columns,
         });
@@ -131,7 +131,7 @@ impl Catalog {
         };
         Column {
             flags: column.flags,
-            name: column.name.to_owned(),
+            name: column.name.into_owned(),
             type_id: column.type_id,
             type_modifier: column.type_modifier,
             class,
@@ -170,8 +170,8 @@ mod tests {
         );
         let citext = pgoutput::Type {
             id: 0x4001,
-            namespace: "x",
-            name: "citext",
+            namespace: "x".into(),
+            name: "citext".into(),
         };
         catalog.describe_type(&citext);
         assert_eq!(

@@ -357,26 +357,17 @@ impl Resume {
 #[derive(Default)]
 struct Held {
     relations: HashMap<u32, Envelope>,
-    types: HashMap<u32, HeldType>,
-}
-
-struct HeldType {
-    envelope: Envelope,
-    namespace: String,
-    name: String,
+    types: HashMap<u32, (Envelope, Type<'static>)>,
 }
 
 impl Held {
     fn hold_type(&mut self, envelope: Envelope, described: &Type<'_>) {
-        let (namespace, name) = (described.namespace.to_owned(), described.name.to_owned());
-        self.types.insert(
-            described.id,
-            HeldType {
-                envelope,
-                namespace,
-                name,
-            },
-        );
+        let described = Type {
+            id: described.id,
+            namespace: described.namespace.clone().into_owned().into(),
+            name: described.name.clone().into_owned().into(),
+        };
+        self.types.insert(described.id, (envelope, described));
     }
 
     fn release(&mut self, rel_id: u32, batch: &mut Batch, catalog: &Catalog) -> Result<()> {
@@ -385,16 +376,8 @@ impl Held {
         };
         let relation: &Arc<Relation> = catalog.relation(rel_id)?;
         for column in &relation.columns {
-            if let Some(held) = self.types.remove(&column.type_id) {
-                let (namespace, name) = (&*held.namespace, &*held.name);
-                batch.push_type(
-                    held.envelope,
-                    &Type {
-                        id: column.type_id,
-                        namespace,
-                        name,
-                    },
-                );
+            if let Some((envelope, described)) = self.types.remove(&column.type_id) {
+                batch.push_type(envelope, &described);
             }
         }
         batch.push_relation(envelope, Arc::clone(relation));

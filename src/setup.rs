@@ -3,12 +3,14 @@
 //! The publication comes first: a slot that is older than its publication cannot decode what was
 //! written in between. What exists is left as it is.
 
-use postgres::{Client, NoTls};
+use postgres::Client;
 
 use crate::config::Setup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
+use crate::pg::encryption::Protection;
 use crate::pg::server_error::from_sql;
+use crate::pg::sql;
 use crate::pg::target::{Endpoint, Target};
 
 /// The oldest server that has publications.
@@ -16,6 +18,13 @@ const OLDEST_VERSION: i32 = 100_000;
 
 /// So many tables are named in a warning; the others are counted.
 const NAMED_TABLES: usize = 20;
+
+/// Whether the table `c` of `pg_class` has no replica identity that works.
+pub const WITHOUT_IDENTITY: &str = "(c.relreplident = 'n' \
+    OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
+       WHERE i.indrelid = c.oid AND i.indisprimary) \
+    OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
+       WHERE i.indrelid = c.oid AND i.indisreplident))";
 
 /// What has to be there.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +43,13 @@ pub struct Plan<'a> {
 ///
 /// That server has just let a replication connection in. The SQL client knows no deadline between
 /// its first packet and the end of authentication, and says little about what goes wrong there.
-pub fn ensure(target: &Target, endpoint: &Endpoint, plan: &Plan<'_>) -> Result<()> {
+pub fn ensure(
+    target: &Target,
+    (endpoint, protection): (&Endpoint, Protection),
+    plan: &Plan<'_>,
+) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
-    let mut client = target
-        .sql_config(endpoint)?
-        .connect(NoTls)
-        .map_err(from_sql)
-        .at(place)?;
+    let mut client = sql::connect(target, endpoint, protection).at(place)?;
     check_server(&mut client).at(place)?;
     publication(&mut client, plan)
         .map_err(|error| with_owner_hint(error, target, plan))
@@ -86,17 +95,7 @@ fn publication(client: &mut Client, plan: &Plan<'_>) -> Result<()> {
     if exists {
         return warn_of_unpublished(client, name, &tables);
     }
-    let statement = match tables.is_empty() {
-        true => format!(
-            "CREATE PUBLICATION {} FOR ALL TABLES",
-            quote_identifier(name)
-        ),
-        false => format!(
-            "CREATE PUBLICATION {} FOR TABLE {}",
-            quote_identifier(name),
-            tables.join(", ")
-        ),
-    };
+    let statement = create_publication(name, &tables);
     if plan.setup == Setup::Require {
         return Err(missing(&statement));
     }
@@ -106,6 +105,16 @@ fn publication(client: &mut Client, plan: &Plan<'_>) -> Result<()> {
     client.batch_execute(&statement).map_err(from_sql)?;
     log::info!("made the publication: {statement}");
     Ok(())
+}
+
+/// The statement that makes a publication, with tables that are quoted already; all if there are
+/// none.
+pub fn create_publication(name: &str, tables: &[String]) -> String {
+    let name = quote_identifier(name);
+    match tables.is_empty() {
+        true => format!("CREATE PUBLICATION {name} FOR ALL TABLES"),
+        false => format!("CREATE PUBLICATION {name} FOR TABLE {}", tables.join(", ")),
+    }
 }
 
 /// A configured table, quoted by the rules of the server.
@@ -142,19 +151,17 @@ fn warn_of_unpublished(client: &mut Client, publication: &str, tables: &[String]
 
 /// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.
 fn warn_of_missing_identities(client: &mut Client) -> Result<()> {
-    let rows = client.query(
-        "SELECT format('%I.%I', n.nspname, c.relname) \
+    // Names in a database without an encoding may be no text that could be sent.
+    let select = format!(
+        "SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' \
+           THEN encode(convert_to(format('%I.%I', n.nspname, c.relname), 'SQL_ASCII'), 'escape') \
+           ELSE format('%I.%I', n.nspname, c.relname) END \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
          AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast' \
-         AND (c.relreplident = 'n' \
-           OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
-              WHERE i.indrelid = c.oid AND i.indisprimary) \
-           OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
-              WHERE i.indrelid = c.oid AND i.indisreplident)) \
-         ORDER BY 1",
-        &[],
+         AND {WITHOUT_IDENTITY} ORDER BY 1"
     );
+    let rows = client.query(&select, &[]);
     let tables: Vec<String> = rows
         .map_err(from_sql)?
         .iter()

@@ -92,13 +92,10 @@ impl Memory {
         let Some(directory) = state_dir else {
             return Ok(Memory::default());
         };
-        let file = directory.join(format!("{slot}.json"));
+        let file = file_of(directory, slot);
         fs::create_dir_all(directory)
             .map_err(|e| cannot("make the directory of", &file).with_source(e))?;
-        // Not the file itself: another process may be at it until we have the slot.
-        let probe = file.with_extension("json.probe");
-        File::create(&probe).map_err(|e| cannot("write", &file).with_source(e))?;
-        let _ = fs::remove_file(&probe);
+        probe(directory, &file)?;
         let known = read(&file)?;
         Ok(Memory {
             known,
@@ -205,6 +202,29 @@ impl Known {
             accepted,
         }
     }
+}
+
+/// What [`Memory::load`] would find, and whether it could write; not even the directory is made.
+pub fn look(state_dir: &Path, slot: &str) -> Result<Option<Known>> {
+    let file = file_of(state_dir, slot);
+    let exists = |directory: &&Path| directory.exists();
+    let existing = state_dir.ancestors().find(exists).unwrap_or(Path::new("."));
+    probe(existing, &file)?;
+    read(&file)
+}
+
+fn file_of(state_dir: &Path, slot: &str) -> PathBuf {
+    state_dir.join(format!("{slot}.json"))
+}
+
+/// Whether a file can be made in `directory`. Not `file` itself: another process may be at it until
+/// we have the slot.
+fn probe(directory: &Path, file: &Path) -> Result<()> {
+    let name = file.with_extension("json.probe");
+    let probe = directory.join(name.file_name().unwrap_or_default());
+    File::create(&probe).map_err(|e| cannot("write", file).with_source(e))?;
+    let _ = fs::remove_file(&probe);
+    Ok(())
 }
 
 /// The file, if there is one.

@@ -43,6 +43,12 @@ find_postgres() {
     [ -x "${POSTGRES_BIN:-}/initdb" ] && export POSTGRES_BIN
 }
 
+# A pooler that the tests put in front of PostgreSQL. Debian has it where an ordinary user's path
+# does not reach.
+prepare_pgbouncer() {
+    type -P pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install_packages pgbouncer
+}
+
 install_packages() {
     command -v apt-get >/dev/null || fail "install $* (this script can do it only where there is apt-get)"
     step "installing $*"

@@ -64,6 +64,13 @@ pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<Secret> {
     }
 }
 
+/// The files of our own that hold the URL, whether it is taken from there or not.
+pub fn files(in_config: Option<&Secret>, config: &Path) -> Vec<PathBuf> {
+    let named = variable(&format!("{NAME}_FILE")).map(PathBuf::from);
+    let config = in_config.map(|_| config.to_owned());
+    config.into_iter().chain(named).collect()
+}
+
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

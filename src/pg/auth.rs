@@ -1,15 +1,19 @@
-//! Proving who we are: trust, cleartext, MD5 and SCRAM-SHA-256.
+//! Proving who we are: trust, cleartext, MD5 and SCRAM-SHA-256, with channel binding or without.
 //!
 //! The exchange is a function from the server's requests to our answers; the socket is elsewhere
 //! ([authentication messages](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP)).
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 
+use super::ssl::{AuthMethod, ChannelBinding, Ssl};
 use super::wire::Cursor;
 use crate::error::{Error, Kind, Result};
+use crate::tls::certificate::Certificate;
 
 /// The most iterations that a server may ask for; the library computes no more. PostgreSQL's default
 /// is 4096. This many take a tenth of a second, but the protocol allows two billion, with which a
@@ -25,14 +29,27 @@ pub enum Step {
     Done,
 }
 
+/// What the exchange runs over.
+#[derive(Debug)]
+pub enum Channel {
+    /// No TLS.
+    Plain,
+    /// TLS, with this certificate of the server, in DER.
+    Tls(Vec<u8>),
+}
+
 /// One exchange, from the first request to AuthenticationOk.
 pub struct Exchange<'a> {
     user: &'a str,
     password: Option<&'a [u8]>,
+    ssl: &'a Ssl,
+    channel: &'a Channel,
     /// Whether the server has asked for a method. It may do so once: another one, after the first
     /// was answered, can only be meant to get more out of us.
     asked: bool,
     scram: Scram,
+    /// The server proves that it is the one at the other end of the TLS connection.
+    is_bound: bool,
 }
 
 enum Scram {
@@ -43,12 +60,20 @@ enum Scram {
 
 impl<'a> Exchange<'a> {
     /// An exchange for `user`.
-    pub fn new(user: &'a str, password: Option<&'a [u8]>) -> Self {
+    pub fn new(
+        user: &'a str,
+        password: Option<&'a [u8]>,
+        ssl: &'a Ssl,
+        channel: &'a Channel,
+    ) -> Self {
         Exchange {
             user,
             password,
+            ssl,
+            channel,
             asked: false,
             scram: Scram::NotAsked,
+            is_bound: false,
         }
     }
 
@@ -56,11 +81,8 @@ impl<'a> Exchange<'a> {
     pub fn step(&mut self, body: &[u8], out: &mut BytesMut) -> Result<Step> {
         let mut c = Cursor::new(body);
         let code = c.i32("authentication code")?;
-        if matches!(code, 3 | 5 | 10) && std::mem::replace(&mut self.asked, true) {
-            return Err(Error::undeliverable(
-                "the server asks for authentication a second time",
-            ));
-        }
+        self.check_method(code)?;
+        self.asked |= matches!(code, 3 | 5 | 10);
         match code {
             0 => return self.ok(),
             3 => frontend::password_message(self.password()?, out).map_err(unwritable)?,
@@ -91,6 +113,38 @@ impl<'a> Exchange<'a> {
         Ok(Step::Continue)
     }
 
+    /// Nothing is answered to a method that the URL forbids: the answer would tell something to
+    /// somebody who asks for it in the server's place.
+    fn check_method(&self, code: i32) -> Result<()> {
+        if self.asked && matches!(code, 3 | 5 | 10) {
+            return Err(Error::undeliverable(
+                "the server asks for authentication a second time",
+            ));
+        }
+        let (method, what) = match code {
+            0 if self.asked => return Ok(()),
+            0 => (AuthMethod::None, "lets us in without authentication"),
+            3 => (AuthMethod::Password, "asks for the password in clear text"),
+            5 => (AuthMethod::Md5, "asks for an MD5 hash of the password"),
+            7 | 8 => (AuthMethod::Gss, "asks for GSSAPI"),
+            9 => (AuthMethod::Sspi, "asks for SSPI"),
+            10..=12 => (AuthMethod::ScramSha256, "asks for SCRAM-SHA-256"),
+            _ => return Ok(()),
+        };
+        if !self.ssl.require_auth.allows(method) {
+            return Err(forbidden(&format!(
+                "the server {what}, require_auth forbids it"
+            )));
+        }
+        if self.ssl.channel_binding == ChannelBinding::Require && method != AuthMethod::ScramSha256
+        {
+            return Err(forbidden(&format!(
+                "the server {what}, channel_binding=require forbids it"
+            )));
+        }
+        Ok(())
+    }
+
     /// Under SCRAM the server has to prove that it knows the password too.
     fn ok(&self) -> Result<Step> {
         match self.scram {
@@ -99,6 +153,11 @@ impl<'a> Exchange<'a> {
                 "the server ended SCRAM authentication without its proof of the password",
             )
             .with_hint("this is not the server it claims to be, or something between alters the connection")),
+            Scram::ServerProved
+                if self.ssl.channel_binding == ChannelBinding::Require && !self.is_bound =>
+            {
+                Err(unbound())
+            }
             Scram::NotAsked | Scram::ServerProved => Ok(Step::Done),
         }
     }
@@ -106,19 +165,67 @@ impl<'a> Exchange<'a> {
     fn start_scram(&mut self, c: &mut Cursor<'_>, out: &mut BytesMut) -> Result<()> {
         let mut offered = Vec::new();
         loop {
-            match c.str("SASL mechanism")? {
+            match &*c.str("SASL mechanism")? {
                 "" => break,
                 mechanism => offered.push(mechanism.to_owned()),
             }
         }
-        if !offered.iter().any(|mechanism| mechanism == SCRAM_SHA_256) {
+        let offers = |name: &str| offered.iter().any(|mechanism| mechanism == name);
+        let (mechanism, binding) = if offers(SCRAM_SHA_256_PLUS) && self.may_bind()? {
+            self.is_bound = true;
+            (
+                SCRAM_SHA_256_PLUS,
+                Binding::tls_server_end_point(self.end_point()?),
+            )
+        } else if self.ssl.channel_binding == ChannelBinding::Require {
+            return Err(unbound());
+        } else if !offers(SCRAM_SHA_256) {
             return Err(unsupported(&format!("SASL ({})", offered.join(", "))));
-        }
-        // Without TLS there is no channel to bind to.
-        let scram = ScramSha256::new(self.password()?, ChannelBinding::unsupported());
-        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), out).map_err(unwritable)?;
+        } else {
+            (SCRAM_SHA_256, self.no_binding())
+        };
+        let scram = ScramSha256::new(self.password()?, binding);
+        frontend::sasl_initial_response(mechanism, scram.message(), out).map_err(unwritable)?;
         self.scram = Scram::Running(scram);
         Ok(())
+    }
+
+    /// Whether to take up the offer of channel binding.
+    fn may_bind(&self) -> Result<bool> {
+        match self.channel {
+            Channel::Plain => Err(forbidden(
+                "the server offers SCRAM-SHA-256-PLUS over a connection without TLS",
+            )),
+            Channel::Tls(_) => Ok(self.ssl.channel_binding != ChannelBinding::Disable),
+        }
+    }
+
+    /// What the server is told instead, under the signature: one that does offer channel binding
+    /// then knows that somebody has taken its offer away.
+    fn no_binding(&self) -> Binding {
+        match self.channel {
+            Channel::Tls(_) if self.ssl.channel_binding != ChannelBinding::Disable => {
+                Binding::unrequested()
+            }
+            _ => Binding::unsupported(),
+        }
+    }
+
+    fn end_point(&self) -> Result<Vec<u8>> {
+        let found = match self.channel {
+            Channel::Plain => None,
+            Channel::Tls(der) => Certificate::parse(der).and_then(|found| found.end_point()),
+        };
+        found.ok_or_else(|| {
+            Error::config(
+                "no hash function belongs to the signature of the server's certificate, and so \
+                 there is no channel binding",
+            )
+            .with_hint(
+                "so it is with Ed25519: have the certificate signed with RSA or ECDSA, or add \
+                 channel_binding=disable to the database URL",
+            )
+        })
     }
 
     fn password(&self) -> Result<&'a [u8]> {
@@ -173,6 +280,19 @@ fn check_iterations(message: &[u8]) -> Result<()> {
     }
 }
 
+fn forbidden(what: &str) -> Error {
+    Error::new(Kind::Permission, what).with_hint(
+        "the server is configured for less than the database URL demands, or something between \
+         alters the connection",
+    )
+}
+
+fn unbound() -> Error {
+    forbidden(
+        "the server does not bind the authentication to TLS, channel_binding=require demands it",
+    )
+}
+
 fn refused(error: std::io::Error) -> Error {
     Error::new(Kind::Permission, "SCRAM authentication failed")
         .with_source(error)
@@ -192,6 +312,10 @@ fn unwritable(_: std::io::Error) -> Error {
 mod tests {
     use super::*;
 
+    fn plain<'a>(ssl: &'a Ssl, password: Option<&'a [u8]>) -> Exchange<'a> {
+        Exchange::new("bob", password, ssl, &Channel::Plain)
+    }
+
     fn step(exchange: &mut Exchange<'_>, code: i32, rest: &[u8]) -> Result<(Step, Vec<u8>)> {
         let mut out = BytesMut::new();
         let body = [&code.to_be_bytes()[..], rest].concat();
@@ -202,13 +326,14 @@ mod tests {
 
     #[test]
     fn trust_cleartext_and_md5() {
-        let mut exchange = Exchange::new("bob", Some(b"secret"));
+        let ssl = Ssl::default();
+        let mut exchange = plain(&ssl, Some(b"secret"));
         assert_eq!(step(&mut exchange, 0, b"").unwrap().0, Step::Done);
         assert_eq!(
             step(&mut exchange, 3, b"").unwrap().1,
             b"p\0\0\0\x0bsecret\0"
         );
-        let mut exchange = Exchange::new("bob", Some(b"secret"));
+        let mut exchange = plain(&ssl, Some(b"secret"));
         let md5 = step(&mut exchange, 5, b"abcd").unwrap().1;
         // md5(md5("secretbob") + "abcd")
         assert!(
@@ -219,7 +344,8 @@ mod tests {
 
     #[test]
     fn a_scram_server_must_prove_itself() {
-        let mut exchange = Exchange::new("bob", Some(b"secret"));
+        let ssl = Ssl::default();
+        let mut exchange = plain(&ssl, Some(b"secret"));
         step(&mut exchange, 10, b"SCRAM-SHA-256\0\0").unwrap();
         let error = step(&mut exchange, 0, b"").unwrap_err();
         assert!(error.to_string().contains("without its proof"));
@@ -227,8 +353,9 @@ mod tests {
 
     #[test]
     fn a_second_method_is_refused() {
+        let ssl = Ssl::default();
         for first in [&b"SCRAM-SHA-256\0\0"[..], b""] {
-            let mut exchange = Exchange::new("bob", Some(b"secret"));
+            let mut exchange = plain(&ssl, Some(b"secret"));
             let code = if first.is_empty() { 3 } else { 10 };
             step(&mut exchange, code, first).unwrap();
             for (code, rest) in [(3, &b""[..]), (5, b"abcd"), (10, b"SCRAM-SHA-256\0\0")] {
@@ -264,8 +391,67 @@ mod tests {
     }
 
     #[test]
+    fn the_binding_is_that_which_the_channel_and_the_url_allow() {
+        let (plain, tls) = (Channel::Plain, Channel::Tls(Vec::new()));
+        let both: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+        let (one, plus): (&[u8], &[u8]) = (b"SCRAM-SHA-256\0\0", b"SCRAM-SHA-256-PLUS\0\0");
+        use ChannelBinding::{Disable, Prefer, Require};
+        let cases = [
+            (&plain, Prefer, one, Ok("SCRAM-SHA-256\0\0\0\0 n,,")),
+            (&plain, Prefer, both, Err("over a connection without TLS")),
+            (&plain, Require, one, Err("does not bind")),
+            (&tls, Prefer, one, Ok("SCRAM-SHA-256\0\0\0\0 y,,")),
+            (&tls, Disable, one, Ok("SCRAM-SHA-256\0\0\0\0 n,,")),
+            (&tls, Disable, both, Ok("SCRAM-SHA-256\0\0\0\0 n,,")),
+            (&tls, Disable, plus, Err("SASL (SCRAM-SHA-256-PLUS)")),
+            (&tls, Require, one, Err("does not bind")),
+            // This one is no certificate and has no hash.
+            (&tls, Prefer, both, Err("no hash function")),
+        ];
+        for (channel, channel_binding, offered, expected) in cases {
+            let ssl = Ssl {
+                channel_binding,
+                ..Ssl::default()
+            };
+            let mut exchange = Exchange::new("bob", Some(b"secret"), &ssl, channel);
+            let answer = step(&mut exchange, 10, offered);
+            match (answer, expected) {
+                (Ok((_, bytes)), Ok(expected)) => {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    let (name, gs2) = expected.split_once("\0\0\0\0 ").unwrap();
+                    assert!(
+                        text.contains(&format!("{name}\0")) && text.contains(gs2),
+                        "{text}"
+                    );
+                }
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().contains(expected), "{error}");
+                }
+                (answer, expected) => panic!("{answer:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn channel_binding_that_is_required_takes_nothing_else() {
+        let ssl = Ssl {
+            channel_binding: ChannelBinding::Require,
+            ..Ssl::default()
+        };
+        for code in [0, 3, 5] {
+            let mut exchange = plain(&ssl, Some(b"secret"));
+            let error = step(&mut exchange, code, b"abcd").unwrap_err();
+            assert!(
+                error.to_string().contains("channel_binding=require"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_an_error() {
-        let mut exchange = Exchange::new("bob", None);
+        let ssl = Ssl::default();
+        let mut exchange = plain(&ssl, None);
         assert_eq!(
             step(&mut exchange, 3, b"").unwrap_err().kind(),
             Kind::Permission
@@ -278,7 +464,7 @@ mod tests {
         );
         assert!(step(&mut exchange, 11, b"").is_err());
         for mechanisms in [&b"SCRAM-SHA-1\0\0"[..], b"SCRAM"] {
-            let mut exchange = Exchange::new("bob", Some(b"secret"));
+            let mut exchange = plain(&ssl, Some(b"secret"));
             assert!(step(&mut exchange, 10, mechanisms).is_err());
         }
         assert!(exchange.step(b"\0", &mut BytesMut::new()).is_err());

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
-use super::auth::{Exchange, Step};
+use super::auth::{Channel, Exchange, Step};
+use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
-use super::resolve::{arrange, resolve};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::password::Password;
 use super::target::{Endpoint, SessionAttrs, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
+use crate::tls;
 
 /// How long a server may take to answer a command of ours. They are all look-ups; one that waits
 /// for this long waits for a lock that somebody forgot.
@@ -24,9 +25,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the text of values depends on, pinned so that it never depends on who connects. In the
-/// startup packet these win over the settings of the role and the database. `search_path` and the next decide how
-/// `regclass`, `regtype` and their like name things; and under this path an output function cannot
-/// be led to a function of somebody else's.
+/// startup packet these win over the settings of the role and the database. `search_path` and the
+/// next decide how `regclass`, `regtype` and their like name things; and under this path an output
+/// function cannot be led to a function of somebody else's.
 const PINNED: [(&str, &str); 10] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -44,50 +45,68 @@ const PINNED: [(&str, &str); 10] = [
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
 
-/// A connection in replication mode.
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    /// The commands of the replication protocol, and values whose text depends on nothing else.
+    Replication,
+    /// Questions in SQL. A pooler takes a connection with no more parameters than these.
+    Sql,
+}
+
+/// A connection to a server.
 pub struct Connection {
     stream: Stream,
     frames: Frames,
     out: BytesMut,
     endpoint: Endpoint,
+    protection: Protection,
+    has_encoding: bool,
 }
 
 impl Connection {
-    /// Connects to the first server of `target` that takes us.
-    ///
-    /// One that cannot be reached, or is not what is wanted, is passed over; one that refuses us ends
-    /// the search, as in libpq: the next one would be asked with the same password.
-    pub fn connect(target: &Target) -> Result<Connection> {
-        let mut search = Search::default();
-        let found = match target.session_attrs() {
-            SessionAttrs::PreferStandby => search
-                .pass(target, SessionAttrs::Standby)
-                .or_else(|| search.pass(target, SessionAttrs::Any)),
-            wanted => search.pass(target, wanted),
-        };
-        match (found, search.failure) {
-            (Some(connection), failure) => {
-                if let Some(passed_over) = failure {
-                    log::info!("{passed_over}");
-                }
-                Ok(connection)
-            }
-            (None, failure) => {
-                Err(failure.unwrap_or_else(|| Error::config("the database URL names no host")))
-            }
-        }
-    }
-
-    /// Connects to one address of a server.
-    fn connect_to(
+    /// Connects to one address of a server, in the first way of its `sslmode` that it takes.
+    pub(super) fn connect_to(
         endpoint: &Endpoint,
+        purpose: Purpose,
         target: &Target,
         wanted: SessionAttrs,
     ) -> Result<Connection> {
         // Before the server begins to count the time that we take.
         let password = target.password(endpoint)?;
         let deadline = Instant::now() + target.connect_timeout();
+        let password = password.as_ref();
+        let attempt = |way| Self::connect_by(way, endpoint, purpose, target, password, deadline);
+        let (first, second) = Way::of(target.ssl().mode, &endpoint.host);
+        let connected = match (attempt(first), second) {
+            (Err(Failure::OfThisWay(error)), Some(second)) => {
+                log::info!("PostgreSQL at {endpoint}: {error}; trying again {second}");
+                attempt(second)
+            }
+            (connected, _) => connected,
+        };
+        let mut connection = connected?;
+        if !connection.stream.is_local() {
+            warn_if_unverified(connection.protection, endpoint);
+        }
+        connection.take_bytes_as_they_are()?;
+        connection.check_session(wanted)?;
+        Ok(connection)
+    }
+
+    fn connect_by(
+        way: Way,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+        target: &Target,
+        password: Option<&Password>,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
         let stream = Stream::connect(endpoint, target.tcp(), deadline)?;
+        stream
+            .set_write_timeout(WRITE_TIMEOUT)
+            .map_err(|e| lost(&e))?;
+        let (stream, protection) = encrypt(stream, way, target.ssl(), &endpoint.host, deadline)?;
         stream
             .set_write_timeout(WRITE_TIMEOUT)
             .map_err(|e| lost(&e))?;
@@ -96,10 +115,22 @@ impl Connection {
             frames: Frames::default(),
             out: BytesMut::new(),
             endpoint: endpoint.clone(),
+            protection,
+            has_encoding: true,
         };
-        connection.start_up(target, password.as_ref(), deadline)?;
-        connection.check_session(wanted)?;
-        Ok(connection)
+        match connection.start_up(purpose, target, password, deadline) {
+            Ok(()) => Ok(connection),
+            // It had no TLS to offer: without it has been tried just now.
+            Err(failure) if way == Way::TlsIfOffered && protection == Protection::None => {
+                Err(Failure::Final(failure.into()))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// How far the connection is protected.
+    pub fn protection(&self) -> Protection {
+        self.protection
     }
 
     /// The server's address, for messages.
@@ -110,29 +141,39 @@ impl Connection {
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
     fn start_up(
         &mut self,
+        purpose: Purpose,
         target: &Target,
         password: Option<&Password>,
         deadline: Instant,
-    ) -> Result<()> {
-        let mut parameters = vec![
-            ("user", target.user()),
-            ("database", target.database()),
-            ("replication", "database"),
-        ];
-        parameters.extend(PINNED);
+    ) -> Result<(), Failure> {
+        let mut parameters = vec![("user", target.user()), ("database", target.database())];
+        match purpose {
+            Purpose::Replication => {
+                parameters.push(("replication", "database"));
+                parameters.extend(PINNED);
+            }
+            Purpose::Sql => parameters.push(("client_encoding", "UTF8")),
+        }
         parameters.push(("application_name", target.application_name()));
         parameters.extend(target.options().map(|options| ("options", options)));
         frontend::startup_message(parameters, &mut self.out)
             .map_err(|_| Error::config("the database URL contains a zero byte"))?;
         self.send()?;
-        let mut exchange = Exchange::new(target.user(), password.map(Password::expose));
+        let channel = self.channel();
+        let password = password.map(Password::expose);
+        let mut exchange = Exchange::new(target.user(), password, target.ssl(), &channel);
         let mut authenticated = false;
         loop {
             let frame = self
-                .receive(deadline)
+                .receive_any(deadline)
                 .map_err(|error| self.without_a_session(error))
                 .at(|| "start-up".into())?;
             match frame.tag {
+                // Before it knows us, it may refuse what is or is not encrypted.
+                b'E' if !authenticated => {
+                    return Err(Failure::OfThisWay(self.server_error(&frame).at("start-up")));
+                }
+                b'E' => return Err(self.server_error(&frame).at("start-up").into()),
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
                     authenticated = step == Step::Done;
@@ -144,7 +185,18 @@ impl Connection {
                 // BackendKeyData: used to cancel queries, which is not needed.
                 b'K' if authenticated => {}
                 b'Z' if authenticated => return Ok(()),
-                tag => return Err(unexpected("start-up", tag)),
+                tag => return Err(unexpected("start-up", tag).into()),
+            }
+        }
+    }
+
+    /// What a server can prove its identity over.
+    fn channel(&self) -> Channel {
+        match &self.stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Channel::Plain,
+            Stream::Tls(tls) => {
+                let certificate = tls.certificate();
+                Channel::Tls(certificate.map(|der| der.to_vec()).unwrap_or_default())
             }
         }
     }
@@ -157,6 +209,15 @@ impl Connection {
             }
             _ => error,
         }
+    }
+
+    /// A database whose encoding is SQL_ASCII has bytes, which the server cannot convert. Asked for
+    /// UTF-8 it would end the stream at the first that are not.
+    fn take_bytes_as_they_are(&mut self) -> Result<()> {
+        if self.has_encoding {
+            return Ok(());
+        }
+        self.query("SET client_encoding = 'SQL_ASCII'").map(drop)
     }
 
     fn check_session(&mut self, wanted: SessionAttrs) -> Result<()> {
@@ -232,13 +293,20 @@ impl Connection {
         Ok(Instant::now() + ANSWER_TIMEOUT)
     }
 
-    /// The next message that is an answer.
+    /// The next message that is an answer and no error.
     fn receive(&mut self, deadline: Instant) -> Result<Frame> {
+        let frame = self.receive_any(deadline)?;
+        match frame.tag {
+            b'E' => Err(self.server_error(&frame)),
+            _ => Ok(frame),
+        }
+    }
+
+    /// The next message that is an answer.
+    fn receive_any(&mut self, deadline: Instant) -> Result<Frame> {
         loop {
-            match self.next_frame()? {
-                Some(frame) if frame.tag == b'E' => return Err(self.server_error(&frame)),
-                Some(frame) => return Ok(frame),
-                None => {}
+            if let Some(frame) = self.next_frame()? {
+                return Ok(frame);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -261,7 +329,11 @@ impl Connection {
                     }
                     log::info!("PostgreSQL: {}", notice.without_rows());
                 }
-                b'S' | b'A' => {}
+                b'S' => {
+                    let sql_ascii = b"server_encoding\0SQL_ASCII\0";
+                    self.has_encoding &= self.frames.body(&frame) != sql_ascii;
+                }
+                b'A' => {}
                 _ => return Ok(Some(frame)),
             }
         }
@@ -300,64 +372,16 @@ impl Connection {
     /// Sends what was written.
     pub(super) fn send(&mut self) -> Result<()> {
         let sent = self.stream.write_all(&self.out);
+        let sent = sent.and_then(|()| self.stream.flush());
         self.out.clear();
         sent.map_err(|e| lost(&e))
     }
 
     /// Says good-bye. The connection is not usable afterwards.
-    pub(super) fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         frontend::terminate(&mut self.out);
         let _ = self.send();
         self.stream.shutdown();
-    }
-}
-
-/// The search for a server, and why none was taken so far.
-#[derive(Default)]
-struct Search {
-    failure: Option<Error>,
-    is_over: bool,
-}
-
-impl Search {
-    /// Tries every address of every server once.
-    fn pass(&mut self, target: &Target, wanted: SessionAttrs) -> Option<Connection> {
-        for endpoint in arrange(target.endpoints().to_vec(), target.order()) {
-            let place = || format!("PostgreSQL at {endpoint}");
-            let addresses = match resolve(&endpoint, target.connect_timeout()).at(place) {
-                Ok(addresses) => arrange(addresses, target.order()),
-                Err(error) => {
-                    self.failed(error);
-                    continue;
-                }
-            };
-            for address in &addresses {
-                if self.is_over {
-                    return None;
-                }
-                match Connection::connect_to(address, target, wanted).at(place) {
-                    Ok(connection) => return Some(connection),
-                    Err(error) => self.failed(error),
-                }
-            }
-        }
-        None
-    }
-
-    /// The first failure is reported, but one that may mend itself goes before one that cannot. The
-    /// others are only logged.
-    fn failed(&mut self, error: Error) {
-        self.is_over = !error.kind().is_transient();
-        let Some(first) = self.failure.take() else {
-            self.failure = Some(error);
-            return;
-        };
-        let (reported, other) = match first.kind().is_transient() {
-            false if !self.is_over => (error, first),
-            _ => (first, error),
-        };
-        log::info!("{other}");
-        self.failure = Some(reported);
     }
 }
 
@@ -381,6 +405,9 @@ pub fn row(body: &[u8]) -> Result<Row> {
 }
 
 fn lost(error: &std::io::Error) -> Error {
+    if let Some(explained) = tls::explain(error) {
+        return explained;
+    }
     Error::unreachable("the connection was lost").with_source(error.to_string())
 }
 

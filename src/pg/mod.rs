@@ -1,19 +1,25 @@
 //! A blocking client of PostgreSQL's logical replication, of use by itself.
 //!
 //! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
-//! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses; [`stream`] moves bytes and [`frames`] cuts them into messages; [`auth`]
-//! proves who we are; [`connection`] puts these together, [`system`] is what a server says
-//! of itself, and [`replication`] streams.
+//! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses;
+//! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
+//! messages; [`auth`] proves who we are; [`connection`] puts these together, and [`search`] finds
+//! the server that takes us. [`system`] is what a server says of itself, [`sql`] asks it in SQL, and
+//! [`replication`] streams.
 
 pub mod auth;
 pub mod connection;
+pub mod encryption;
 pub mod frames;
 pub mod pgoutput;
 pub mod replication;
 pub mod resolve;
+pub mod search;
 pub mod server_error;
+pub mod sql;
 pub mod ssl;
 pub mod stream;
 pub mod system;
 pub mod target;
+pub mod tls;
 pub mod wire;

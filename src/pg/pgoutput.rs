@@ -4,6 +4,8 @@
 //! [logical replication message formats](https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html).
 //! A message is checked whole when it is decoded: every length, every tag, and that nothing follows.
 
+use std::borrow::Cow;
+
 use super::wire::Cursor;
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
@@ -77,23 +79,23 @@ pub struct Commit {
 }
 
 /// `O` · Int64 commit_lsn · String name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// The commit's position on the origin server.
     pub commit_lsn: Lsn,
     /// The origin's name.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
 }
 
 /// `Y` · Int32 id · String namespace (empty for `pg_catalog`) · String name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Type<'a> {
     /// The type's OID.
     pub id: u32,
     /// Its schema.
-    pub namespace: &'a str,
+    pub namespace: Cow<'a, str>,
     /// Its name.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
 }
 
 /// `R` · Int32 rel_id · String namespace (empty for `pg_catalog`) · String name · Int8 replica
@@ -103,9 +105,9 @@ pub struct Relation<'a> {
     /// The table's OID.
     pub rel_id: u32,
     /// Its schema.
-    pub namespace: &'a str,
+    pub namespace: Cow<'a, str>,
     /// Its name.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     /// What its updates and deletes carry of the old row.
     pub replica_identity: ReplicaIdentity,
     /// How many columns are described.
@@ -128,12 +130,12 @@ pub enum ReplicaIdentity {
 }
 
 /// Int8 flags (1: part of the key) · String name · Int32 type OID · Int32 type modifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column<'a> {
     /// 1 when the column is part of the replica identity.
     pub flags: i8,
     /// The column's name.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     /// The OID of its type.
     pub type_id: u32,
     /// Its type modifier, -1 for none.
@@ -239,9 +241,13 @@ impl<'a> Type<'a> {
 }
 
 /// The server writes an empty string for `pg_catalog`.
-fn namespace<'a>(c: &mut Cursor<'a>) -> Result<&'a str> {
+fn namespace<'a>(c: &mut Cursor<'a>) -> Result<Cow<'a, str>> {
     let name = c.str("namespace")?;
-    Ok(if name.is_empty() { "pg_catalog" } else { name })
+    Ok(if name.is_empty() {
+        Cow::Borrowed("pg_catalog")
+    } else {
+        name
+    })
 }
 
 impl<'a> Relation<'a> {

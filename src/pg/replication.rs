@@ -8,6 +8,7 @@ use bytes::BufMut;
 use postgres_protocol::message::frontend;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
+use super::encryption::Protection;
 use super::frames::Frame;
 use super::server_error::ServerError;
 use super::system::{Slot, System};
@@ -73,6 +74,11 @@ impl ReplicationConnection {
     /// The server's address.
     pub fn endpoint(&self) -> &Endpoint {
         self.connection.endpoint()
+    }
+
+    /// The same, and how far the connection to it is protected.
+    pub fn server(&self) -> (&Endpoint, Protection) {
+        (self.connection.endpoint(), self.connection.protection())
     }
 
     /// Runs one statement; its result does not matter.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Kind, OneLine};
 use crate::pg::wire::Cursor;
+use crate::tls;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
@@ -19,6 +20,8 @@ pub struct ServerError {
     pub detail: Option<String>,
     /// `H`: what it advises.
     pub hint: Option<String>,
+    /// `W`: what it was doing.
+    pub context: Option<String>,
 }
 
 impl ServerError {
@@ -32,12 +35,13 @@ impl ServerError {
             && let Ok(value) = c.str("value")
         {
             match field {
-                b'V' => fields.severity = value.to_owned(),
-                b'S' if fields.severity.is_empty() => fields.severity = value.to_owned(),
-                b'C' => fields.code = value.to_owned(),
-                b'M' => fields.message = value.to_owned(),
-                b'D' => fields.detail = Some(value.to_owned()),
-                b'H' => fields.hint = Some(value.to_owned()),
+                b'V' => fields.severity = value.into_owned(),
+                b'S' if fields.severity.is_empty() => fields.severity = value.into_owned(),
+                b'C' => fields.code = value.into_owned(),
+                b'M' => fields.message = value.into_owned(),
+                b'D' => fields.detail = Some(value.into_owned()),
+                b'H' => fields.hint = Some(value.into_owned()),
+                b'W' => fields.context = Some(value.into_owned()),
                 _ => {}
             }
         }
@@ -90,6 +94,9 @@ impl ServerError {
 
     /// The error of a stream that this message came in.
     pub fn into_stream_error(self) -> Error {
+        if self.is_of_an_encoding() {
+            return self.unconvertible();
+        }
         if !self.publication_is_too_young() {
             return self.without_rows().into_error();
         }
@@ -101,6 +108,26 @@ impl ServerError {
             "to make the publication now does not help: give these changes up, SELECT \
              pg_drop_replication_slot('...'), then \"postgres-source accept-gap --config FILE --reason \
              TEXT\", and copy the tables anew if consumers need what is missing",
+        )
+    }
+
+    /// untranslatable_character; character_not_in_repertoire.
+    fn is_of_an_encoding(&self) -> bool {
+        matches!(self.code.as_str(), "22P05" | "22021")
+    }
+
+    /// Its own words quote the value, and do not say where it is.
+    fn unconvertible(self) -> Error {
+        let place = self.context.unwrap_or_default();
+        let place = place.lines().next().unwrap_or_default();
+        let message = format!(
+            "the server cannot convert a value, or a name, of this change to UTF-8 [SQLSTATE {}]: {place}",
+            self.code
+        );
+        Error::new(Kind::Undeliverable, message).with_hint(
+            "it has bytes that mean nothing in the database's encoding: correct the row, give the \
+             changes that the slot holds up, SELECT pg_drop_replication_slot('...'), then \
+             \"postgres-source accept-gap --config FILE --reason TEXT\"",
         )
     }
 }
@@ -126,9 +153,14 @@ pub fn from_sql(error: postgres::Error) -> Error {
             message: db.message().to_owned(),
             detail: db.detail().map(str::to_owned),
             hint: db.hint().map(str::to_owned),
+            context: None,
         }
         .into_error(),
-        None => Error::unreachable("SQL connection").with_source(error),
+        None => {
+            let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+            io.and_then(tls::explain)
+                .unwrap_or_else(|| Error::unreachable("SQL connection").with_source(error))
+        }
     }
 }
 
@@ -192,6 +224,19 @@ mod tests {
                 .into_error()
                 .to_string()
                 .contains("secret")
+        );
+    }
+
+    #[test]
+    fn a_value_without_a_form_in_utf8_is_not_quoted() {
+        let body =
+            b"VERROR\0C22P05\0Mcharacter 0x98 has no equivalent\0Wassociated LSN 0/1D4C068\0\0";
+        let error = ServerError::decode(body).into_stream_error();
+        assert_eq!(error.kind(), Kind::Undeliverable);
+        let text = error.to_string();
+        assert!(
+            text.contains("0/1D4C068") && !text.contains("0x98"),
+            "{text}"
         );
     }
 

@@ -1,6 +1,4 @@
-//! The bytes to and from a server, over TCP or a unix socket.
-//!
-//! TLS will be one more variant of [`Stream`]; nothing above this file will know.
+//! The bytes to and from a server, over TCP, TLS or a unix socket.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,6 +12,9 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::target::{Endpoint, TcpOptions, socket_path};
 use crate::error::{Error, Result};
+use crate::tls::stream::TlsStream;
+
+pub use crate::tls::stream::is_timeout;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// On this machine.
     Unix(UnixStream),
+    /// Over the network, encrypted.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -57,6 +60,7 @@ impl Stream {
         match self {
             Stream::Tcp(tcp) => tcp.set_read_timeout(timeout),
             Stream::Unix(unix) => unix.set_read_timeout(timeout),
+            Stream::Tls(tls) => tls.socket().set_read_timeout(timeout),
         }
     }
 
@@ -65,14 +69,30 @@ impl Stream {
         match self {
             Stream::Tcp(tcp) => tcp.set_write_timeout(Some(timeout)),
             Stream::Unix(unix) => unix.set_write_timeout(Some(timeout)),
+            Stream::Tls(tls) => tls.socket().set_write_timeout(Some(timeout)),
         }
     }
 
+    /// Whether the server is on this machine.
+    pub fn is_local(&self) -> bool {
+        let tcp = match self {
+            Stream::Unix(_) => return true,
+            Stream::Tcp(tcp) => tcp,
+            Stream::Tls(tls) => tls.socket(),
+        };
+        tcp.peer_addr()
+            .is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
     /// Ends both directions. That the peer was faster is no error.
-    pub fn shutdown(&self) {
+    pub fn shutdown(&mut self) {
         let _ = match self {
             Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Both),
             Stream::Unix(unix) => unix.shutdown(Shutdown::Both),
+            Stream::Tls(tls) => {
+                tls.shutdown();
+                Ok(())
+            }
         };
     }
 }
@@ -82,6 +102,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.read(buf),
             Stream::Unix(unix) => unix.read(buf),
+            Stream::Tls(tls) => tls.read(buf),
         }
     }
 }
@@ -91,18 +112,16 @@ impl Write for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.write(buf),
             Stream::Unix(unix) => unix.write(buf),
+            Stream::Tls(tls) => tls.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
+            Stream::Tls(tls) => tls.flush(),
+        }
     }
-}
-
-/// Whether a read or write ended because its time was over and not because of the connection.
-pub fn is_timeout(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
 /// The standard library knows no time limit here, and a server that hangs makes us wait.

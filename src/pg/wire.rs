@@ -3,6 +3,8 @@
 //! Every integer of the protocol is big-endian
 //! ([message data types](https://www.postgresql.org/docs/current/protocol-message-types.html)).
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 
@@ -90,19 +92,18 @@ impl<'a> Cursor<'a> {
         Ok(Lsn(u64::from_be_bytes(self.array(field)?)))
     }
 
-    /// String: bytes up to a zero byte, which is read too. Names come in `client_encoding`,
-    /// which is pinned to UTF8.
-    pub fn str(&mut self, field: &'static str) -> Result<&'a str> {
+    /// String: bytes up to a zero byte, which is read too. It is UTF-8 but for a name in a database
+    /// whose encoding is SQL_ASCII, and for one that all databases share, an origin's: those are
+    /// what was typed, and are [escaped](escape_name).
+    pub fn str(&mut self, field: &'static str) -> Result<Cow<'a, str>> {
         let Some(end) = self.rest.iter().position(|&b| b == 0) else {
             return Err(Error::undeliverable(format!(
                 "{field}: no terminating zero byte"
             )));
         };
         let (text, rest) = self.rest.split_at(end);
-        let text = std::str::from_utf8(text)
-            .map_err(|_| Error::undeliverable(format!("{field}: not valid UTF-8")))?;
         self.rest = &rest[1..];
-        Ok(text)
+        Ok(escape_name(text))
     }
 
     /// The message must end here.
@@ -115,6 +116,45 @@ impl<'a> Cursor<'a> {
             ))),
         }
     }
+}
+
+/// A name as text. UTF-8 is left as it is; a byte that is not is written as `\xe9`. Where the name
+/// itself has these four characters their backslash becomes `\x5c`, so that two names that differ
+/// stay different, and the bytes can be had back.
+pub fn escape_name(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(name)
+        && !text.contains("\\x")
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(name.len() + 16);
+    for chunk in name.utf8_chunks() {
+        let mut rest = chunk.valid();
+        while let Some(at) = rest.find("\\x") {
+            escaped.push_str(&rest[..at]);
+            rest = &rest[at..];
+            escaped.push_str(if is_escape(rest.as_bytes()) {
+                "\\x5c"
+            } else {
+                "\\"
+            });
+            rest = &rest[1..];
+        }
+        escaped.push_str(rest);
+        for byte in chunk.invalid() {
+            escaped.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Whether [`escape_name`] writes what this begins with: a byte over 127, or the backslash.
+fn is_escape(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [b'\\', b'x', b'8' | b'9' | b'a'..=b'f', b'0'..=b'9' | b'a'..=b'f', ..]
+            | [b'\\', b'x', b'5', b'c', ..]
+    )
 }
 
 #[cold]
@@ -149,9 +189,53 @@ mod tests {
     }
 
     #[test]
-    fn strings_end_and_are_utf8() {
+    fn strings_end() {
         assert!(Cursor::new(b"abc").str("name").is_err());
-        assert!(Cursor::new(b"\xFF\0").str("name").is_err());
         assert_eq!(Cursor::new(b"\0").str("name").unwrap(), "");
+        assert_eq!(Cursor::new(b"\xFF\0").str("name").unwrap(), "\\xff");
+    }
+
+    #[test]
+    fn names_that_differ_stay_different() {
+        let same = [
+            "",
+            "pets",
+            "é 漢 😀",
+            "a\\b",
+            "\\",
+            "\\x",
+            "\\x4",
+            "\\x41",
+            "\\xE9",
+            "\\x7f",
+        ];
+        for name in same {
+            assert_eq!(escape_name(name.as_bytes()), name);
+        }
+        for (name, escaped) in [
+            (&b"caf\xE9"[..], "caf\\xe9"),
+            (b"caf\\xe9", "caf\\x5cxe9"),
+            (b"caf\\x5cxe9", "caf\\x5cx5cxe9"),
+            (b"\\\xE9", "\\\\xe9"),
+            (b"\\x\xE9", "\\x\\xe9"),
+            (b"\\x5\xE9", "\\x5\\xe9"),
+            (b"\xF0\x9F\x98", "\\xf0\\x9f\\x98"),
+            ("\u{e9}\u{e9}".as_bytes(), "éé"),
+            (b"\xE9\xC3\xA9\xFF", "\\xe9é\\xff"),
+        ] {
+            assert_eq!(escape_name(name), escaped);
+            assert_eq!(unescape(escaped), name);
+        }
+    }
+
+    /// What a consumer does that wants the bytes.
+    fn unescape(text: &str) -> Vec<u8> {
+        let (mut rest, mut name) = (text.as_bytes(), Vec::new());
+        while let [first, after @ ..] = rest {
+            let digits = is_escape(rest).then(|| std::str::from_utf8(&rest[2..4]).unwrap());
+            name.push(digits.map_or(*first, |digits| u8::from_str_radix(digits, 16).unwrap()));
+            rest = if digits.is_some() { &rest[4..] } else { after };
+        }
+        name
     }
 }

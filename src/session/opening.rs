@@ -170,7 +170,7 @@ impl<'a> Program<'a> {
             slot,
             setup: *setup,
         };
-        setup::ensure(&self.target, connection.endpoint(), &plan)
+        setup::ensure(&self.target, connection.server(), &plan)
     }
 
     /// What there is on the side of PostgreSQL.

@@ -1,6 +1,5 @@
 //! Who is let in and who is not, by a real server with its own pg_hba.conf.
 
-use std::net::TcpListener;
 use std::sync::OnceLock;
 
 use postgres_source::pg::connection::Connection;
@@ -258,32 +257,6 @@ fn the_host_that_target_session_attrs_asks_for_is_taken() {
         69,
         &["the server is not what target_session_attrs asks for"],
     );
-}
-
-#[test]
-fn tls_is_refused_before_anything_is_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.set_nonblocking(true).expect("a listener can");
-    let port = listener.local_addr().expect("it is bound").port();
-    for option in [
-        "sslmode=require",
-        "sslmode=verify-ca",
-        "sslmode=verify-full",
-        "sslnegotiation=direct&sslmode=require",
-        "channel_binding=require",
-    ] {
-        assert_fails(
-            &config("s").path(),
-            &format!("postgres://u:hunter2@127.0.0.1:{port}/db?{option}"),
-            78,
-            &[
-                "the database URL asks for TLS, which this version does not have",
-                "nothing was sent",
-            ],
-        );
-    }
-    let error = listener.accept().expect_err("nobody has connected");
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 /// Neither the role, nor the database, nor the URL itself changes what values look like.

@@ -247,7 +247,7 @@ fn a_secret_in_a_wrong_place_is_not_shown() {
         with("").replace("slot: s", &format!("slot: {URL}")),
         with("").replace("postgres-source", URL),
         with(&format!(
-            "secrets: {{ FLUVIO_PG_DATABASE_URL: '{URL}?sslmode=require' }}"
+            "secrets: {{ FLUVIO_PG_DATABASE_URL: '{URL}?sslmode=always' }}"
         )),
         with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres:/u:hunter2@h/db' }"),
         with("secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u:hunter2@h:port/db' }"),

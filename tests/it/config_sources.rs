@@ -175,34 +175,3 @@ fn the_cluster_comes_from_the_profile() {
     let connector = Connector::spawn_with(&config.path(), &[], &base);
     connector.wait_log("streaming from", DEADLINE);
 }
-
-#[test]
-fn a_profile_with_tls_is_refused() {
-    let pipeline = Pipeline::new("tls_profile");
-    let home = Home::new();
-    let endpoint = pipeline.cluster().sc_addr();
-    let config = without_endpoint(&pipeline);
-    for tls in [
-        "[cluster.local.tls]\ntls_policy = \"anonymous\"\n",
-        "[cluster.local.tls]\ntls_policy = \"verified\"\ntls_source = \"inline\"\n\
-         [cluster.local.tls.certs]\ndomain = \"d\"\nkey = \"hunter2\"\ncert = \"c\"\nca_cert = \"a\"\n",
-    ] {
-        let path = home.write("tls", &profile(&endpoint, tls), 0o600);
-        let path = path.display().to_string();
-        let url = pipeline.database.url();
-        let variables = [
-            (URL_VARIABLE, url.as_str()),
-            ("FLV_PROFILE_PATH", path.as_str()),
-        ];
-        let mut connector = Connector::spawn_with(&config.path(), &[], &variables);
-        let code = connector.wait_exit(FAIL_DEADLINE);
-        assert_end(
-            (code, connector.log(), Vec::new()),
-            78,
-            &[
-                "the Fluvio profile asks for TLS, which this version does not have",
-                "nothing was sent",
-            ],
-        );
-    }
-}

@@ -2,6 +2,12 @@
 //!
 //! - `accept`: the only way past a gap, and what it leaves on record
 //! - `batches`: how records are batched, and which topic and partition they go to
+//! - `check`: what a healthy setup is told, in which forms, and that nothing is changed
+//! - `check_publication`: publications that leave out or break something, and what mends them
+//! - `check_role`: servers and poolers that do not let the program in
+//! - `check_server`: settings of a server, and the statements that mend them
+//! - `check_slot`: slots that cannot be read, made or kept
+//! - `check_topic`: topics that cannot be written, and files that are not as they should be
 //! - `confirm_delay`: a slot that stays behind, and a topic that loses its last seconds
 //! - `continuity`: what was done to the slot or the publication behind the program's back
 //! - `continuity_cluster`: a database that is not the one that the topic was filled from
@@ -10,12 +16,17 @@
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
 //! - `fuzz`: hostile input that a fuzzer found worth keeping, run again and damaged
+//! - `fluvio_tls`: TLS to Fluvio, as the profile has it
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `layers`: the layers of the source, which import in one direction
 //! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
+//! - `tls`: TLS with real servers, beside psql, which must end the same
+//! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
+//! - `tls_session`: whole sessions over TLS
 //! - `types`: every type at its extremes, against what SQL reads under the pinned settings
+//! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
@@ -43,6 +54,12 @@ mod accept;
 mod auth;
 mod auth_script;
 mod batches;
+mod check;
+mod check_publication;
+mod check_role;
+mod check_server;
+mod check_slot;
+mod check_topic;
 mod cli;
 mod config;
 mod config_example;
@@ -54,6 +71,7 @@ mod continuity_topic;
 mod ddl;
 mod decoder;
 mod delivery;
+mod fluvio_tls;
 mod fuzz;
 mod golden;
 mod hostile;
@@ -70,6 +88,9 @@ mod setup_limits;
 mod slot;
 mod stdout;
 mod stop;
+mod tls;
+mod tls_script;
+mod tls_session;
 mod torture;
 mod types;
 mod url;

@@ -70,7 +70,6 @@ fn a_url_that_is_broken_in_any_way() {
         "postgres://u:hunter2@127.0.0.1:PORT/db?target_session_attrs=hunter2",
         "postgres://u:hunter2@127.0.0.1:hunter2/db",
         "postgres://u:hunter2@[::1/db",
-        "postgres://:hunter2@127.0.0.1:PORT/db",
         "postgres:/u:hunter2@127.0.0.1:PORT/db",
         "mysql://u:hunter2@127.0.0.1:PORT/db",
         "u:hunter2@127.0.0.1:PORT",
@@ -82,9 +81,12 @@ fn a_url_that_is_broken_in_any_way() {
         let url = url.replace("PORT", &port.to_string());
         assert_fails_silently(&config(), &url, &["--stdout", "--once"], 78, "database URL");
     }
-    let url = format!("postgres://u:hunter2@127.0.0.1:{port}/db");
-    let says = "cannot connect to 127.0.0.1";
-    assert_fails_silently(&config(), &url, &["--stdout", "--once"], 69, says);
+    // Without a name it is that of the account, as in libpq.
+    for user in ["u", ""] {
+        let url = format!("postgres://{user}:hunter2@127.0.0.1:{port}/db");
+        let says = "cannot connect to 127.0.0.1";
+        assert_fails_silently(&config(), &url, &["--stdout", "--once"], 69, says);
+    }
 }
 
 #[test]

@@ -3,10 +3,8 @@
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::{assert_fails, assert_fails_once};
 use crate::support::pipeline::DEADLINE;
-use crate::support::postgres::{Database, Postgres, Stop, unique};
-
-/// The password of the roles of these tests.
-const PASSWORD: &str = "hunter2";
+use crate::support::postgres::{Postgres, Stop, unique};
+use crate::support::role::Role;
 
 fn config(slot: &str) -> ConfigFile {
     ConfigFile::new("t", "p", slot)
@@ -106,37 +104,6 @@ fn a_slot_that_has_lost_its_wal() {
     );
     database.query_one_text("SELECT pg_drop_replication_slot('s')");
     start(&config, &database.url());
-}
-
-/// A role without rights, on the server that all tests share; it is dropped with the database.
-struct Role<'a> {
-    name: String,
-    database: &'a Database,
-}
-
-impl<'a> Role<'a> {
-    fn new(database: &'a Database, attributes: &str) -> Role<'a> {
-        let name = unique("Role");
-        database.execute(&format!(
-            "CREATE ROLE \"{name}\" LOGIN PASSWORD '{PASSWORD}' {attributes}"
-        ));
-        Role { name, database }
-    }
-
-    fn url(&self) -> String {
-        let server = self.database.url();
-        let (_, place) = server.rsplit_once('@').expect("a URL with a user");
-        format!("postgres://{}:{PASSWORD}@{place}", self.name)
-    }
-}
-
-impl Drop for Role<'_> {
-    fn drop(&mut self) {
-        let name = &self.name;
-        let _ = self.database.try_execute(&format!(
-            "DROP OWNED BY \"{name}\" CASCADE; DROP ROLE \"{name}\""
-        ));
-    }
 }
 
 #[test]

@@ -2,90 +2,46 @@
 
 mod check;
 mod columns;
+mod encodings;
+mod large;
+mod names;
+mod others;
+mod samples;
+mod settings;
+mod users;
 
-use crate::support::connector::Connector;
-use crate::support::pipeline::{DEADLINE, Pipeline};
+use crate::support::pipeline::Pipeline;
 use crate::support::record::{Record, transactions};
 use check::{RawForm, Tag, check};
 use columns::Column;
 use postgres::{Client, SimpleQueryMessage};
 use serde_json::{Value, json};
 
-/// What the program asks the server for, so that a text never depends on who connects.
-const PINNED: &str = "SET LOCAL client_encoding = 'UTF8'; SET LOCAL DateStyle = 'ISO';
-    SET LOCAL IntervalStyle = 'postgres'; SET LOCAL TimeZone = 'UTC';
-    SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex';
-    SET LOCAL lc_monetary = 'C'; SET LOCAL quote_all_identifiers = off;";
+/// A row as SQL reads it.
+type Row = Vec<Option<String>>;
 
-/// Settings that change the text of nearly every type.
-const HOSTILE: [(&str, &str); 8] = [
-    ("DateStyle", "'SQL, DMY'"),
-    ("IntervalStyle", "iso_8601"),
-    ("TimeZone", "'Asia/Kathmandu'"),
-    ("extra_float_digits", "-15"),
-    ("bytea_output", "escape"),
-    ("client_encoding", "LATIN1"),
-    ("search_path", "public, pg_catalog"),
-    ("quote_all_identifiers", "on"),
-];
+/// Neither a table nor its rows may become too large for a page.
+const COLUMNS: usize = 120;
 
 #[test]
 fn every_type_is_what_sql_reads() {
     let pipeline = Pipeline::new("types");
-    let table = Table::create(&pipeline);
+    let tables = Tables::create(&pipeline);
     let connector = pipeline.start();
-    let expected = table.fill(&mut pipeline.database.client());
-    table.check(&pipeline.settled(), &expected, RawForm::Bytes);
+    let expected = tables.fill(&mut pipeline.database.client());
+    tables.check(&pipeline.settled(), &expected, RawForm::Bytes);
     drop(connector);
 }
 
 #[test]
 fn raw_text_as_strings() {
     let pipeline = Pipeline::new("types_string");
-    let table = Table::create(&pipeline);
+    let tables = Tables::create(&pipeline);
     let config = pipeline.config().set("raw_text", "string");
     let connector = pipeline.start_with(&config);
-    let expected = table.fill(&mut pipeline.database.client());
-    table.check(&pipeline.settled(), &expected, RawForm::String);
+    let expected = tables.fill(&mut pipeline.database.client());
+    tables.check(&pipeline.settled(), &expected, RawForm::String);
     drop(connector);
-}
-
-/// Neither the database's and the role's settings nor the options in the URL.
-#[test]
-fn no_setting_from_elsewhere_changes_a_text() {
-    let pipeline = Pipeline::new("types_hostile");
-    let table = Table::create(&pipeline);
-    let database = pipeline.database.name();
-    // The role's settings for one database win over both the role's and the database's own.
-    let places = [
-        format!("ALTER DATABASE {database}"),
-        format!("ALTER ROLE postgres IN DATABASE {database}"),
-    ];
-    // Another form of money needs a locale of the system, which few test machines have.
-    let locale = pipeline.database.query_texts(
-        "SELECT quote_literal(collcollate) FROM pg_collation
-         WHERE collprovider = 'c' AND collcollate ~ '^[a-z]+_' ORDER BY 1 LIMIT 1",
-    );
-    let locale = locale.first().and_then(Option::as_deref);
-    let money = locale.map(|locale| ("lc_monetary", locale));
-    for place in &places {
-        for (setting, value) in HOSTILE.into_iter().chain(money) {
-            let sql = format!("{place} SET {setting} = {value}");
-            pipeline.database.execute(&sql);
-        }
-    }
-    assert_hostile(&mut pipeline.database.client());
-    let options = "options=-c%20DateStyle%3DGerman%20-c%20TimeZone%3DAsia/Tokyo";
-    let url = format!("{}?{options}", pipeline.database.url());
-    let config = pipeline.config();
-    let connector = Connector::spawn_config(&config, &url, &[]);
-    connector.wait_log("streaming from", DEADLINE);
-    let expected = table.fill(&mut pipeline.database.client());
-    table.check(&pipeline.settled(), &expected, RawForm::Bytes);
-    drop(connector);
-    for place in &places {
-        pipeline.database.execute(&format!("{place} RESET ALL"));
-    }
 }
 
 /// The one-byte type has a form for each of its values, and text in SQL for half of them only.
@@ -110,115 +66,126 @@ fn every_char() {
     assert_eq!(rows, expected);
 }
 
-/// The table of all columns. Row after row takes the next value of each column.
+/// The tables of all columns. Row after row takes the next value of each column.
+pub struct Tables(Vec<Table>);
+
 struct Table {
+    name: String,
     columns: Vec<Column>,
 }
 
-impl Table {
-    fn create(pipeline: &Pipeline) -> Table {
-        let columns = columns::all(&pipeline.database);
-        let list: Vec<String> = columns
-            .iter()
-            .enumerate()
-            .map(|(i, column)| format!("c{i} {}", column.sql_type))
-            .collect();
-        pipeline.database.execute(&format!(
-            "CREATE TABLE public.everything ({})",
-            list.join(", ")
-        ));
-        Table { columns }
-    }
-
-    fn rows(&self) -> usize {
-        let values = self.columns.iter().map(|column| column.values.len());
-        // One more, in which every column is null.
-        values.max().unwrap_or(0) + 1
+impl Tables {
+    fn create(pipeline: &Pipeline) -> Tables {
+        let mut columns = columns::all(&pipeline.database);
+        let mut tables = Vec::new();
+        while !columns.is_empty() {
+            let rest = columns.split_off(columns.len().min(COLUMNS));
+            let name = format!("public.everything_{}", tables.len());
+            tables.push(Table { name, columns });
+            columns = rest;
+        }
+        for table in &tables {
+            let columns = table.columns.iter().enumerate();
+            let list: Vec<String> = columns
+                .map(|(i, column)| format!("c{i} {}", column.sql_type))
+                .collect();
+            let sql = format!("CREATE TABLE {} ({})", table.name, list.join(", "));
+            pipeline.database.execute(&sql);
+        }
+        Tables(tables)
     }
 
     /// Inserts every value, and reads all of them back in the same transaction.
-    fn fill(&self, client: &mut Client) -> Vec<Vec<Option<String>>> {
-        client.batch_execute(&format!("BEGIN; {PINNED}")).unwrap();
-        for row in 0..self.rows() {
-            let values: Vec<&str> = self
-                .columns
-                .iter()
-                .map(|column| column.values.get(row).map_or("NULL", String::as_str))
-                .collect();
-            client
-                .batch_execute(&format!(
-                    "INSERT INTO public.everything VALUES ({})",
-                    values.join(",\n")
-                ))
-                .unwrap_or_else(|e| panic!("{}: row {row}: {values:#?}", e.as_db_error().unwrap()));
+    fn fill(&self, client: &mut Client) -> Vec<Row> {
+        client.batch_execute("BEGIN").unwrap();
+        client.batch_execute(settings::INPUT).unwrap();
+        for table in &self.0 {
+            table.fill(client);
         }
-        // The names of tables and types in values are qualified under this one only.
-        client
-            .batch_execute("SET LOCAL search_path = pg_catalog")
-            .unwrap();
-        // Not `::text`: for bool, inet and bpchar that is another text than the type's output.
-        let list: Vec<String> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(i, column)| match column.tag {
-                // A byte over 127 is not UTF-8 up to version 15.
-                Tag::Char => format!("c{i}::int4"),
-                _ => format!("c{i}"),
-            })
-            .collect();
-        let sql = format!("SELECT {} FROM public.everything", list.join(", "));
-        let rows = client.simple_query(&sql).unwrap();
+        client.batch_execute(settings::PINNED).unwrap();
+        let rows = self.read(client).unwrap();
         client.batch_execute("COMMIT").unwrap();
-        rows.iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(
-                    (0..row.len())
-                        .map(|column| row.get(column).map(str::to_owned))
-                        .collect(),
-                ),
-                _ => None,
-            })
-            .collect()
+        rows
     }
 
-    fn check(&self, records: &[Record], expected: &[Vec<Option<String>>], raw: RawForm) {
-        assert_eq!(expected.len(), self.rows());
-        let transactions = transactions(records);
-        let [messages] = &transactions[..] else {
-            panic!("{} transactions with changes", transactions.len())
-        };
+    /// What SQL reads.
+    fn read(&self, client: &mut Client) -> Result<Vec<Row>, postgres::Error> {
+        let mut rows = Vec::new();
+        for table in &self.0 {
+            rows.extend(table.read(client)?);
+        }
+        Ok(rows)
+    }
+
+    fn check(&self, records: &[Record], expected: &[Row], raw: RawForm) {
+        let messages = transactions(records).concat();
         let inserts: Vec<&Value> = messages
             .iter()
             .filter(|message| message["type"] == "insert")
             .collect();
         assert_eq!(inserts.len(), expected.len());
-        for (insert, texts) in inserts.iter().zip(expected) {
+        let columns = self
+            .0
+            .iter()
+            .flat_map(|table| (0..table.rows()).map(|_| &table.columns));
+        for ((insert, texts), columns) in inserts.iter().zip(expected).zip(columns) {
             let tuple = insert["tuple"].as_array().unwrap();
-            assert_eq!(tuple.len(), self.columns.len());
-            for ((value, text), column) in tuple.iter().zip(texts).zip(&self.columns) {
+            assert_eq!(tuple.len(), columns.len());
+            for ((value, text), column) in tuple.iter().zip(texts).zip(columns) {
                 check(column, value, text.as_deref(), raw);
             }
         }
     }
 }
 
-/// The settings must really be in force for an ordinary session, or the test would show nothing.
-fn assert_hostile(client: &mut Client) {
-    let mut text = |sql: &str| -> String {
-        let messages = client.simple_query(sql).unwrap();
-        let row = messages.iter().find_map(|message| match message {
+impl Table {
+    fn rows(&self) -> usize {
+        let values = self.columns.iter().map(|column| column.values.len());
+        // One more, in which every column is null.
+        values.max().unwrap_or(0) + 1
+    }
+
+    fn fill(&self, client: &mut Client) {
+        for row in 0..self.rows() {
+            let values: Vec<&str> = self
+                .columns
+                .iter()
+                .map(|column| column.values.get(row).map_or("NULL", String::as_str))
+                .collect();
+            let sql = format!("INSERT INTO {} VALUES ({})", self.name, values.join(",\n"));
+            client
+                .batch_execute(&sql)
+                .unwrap_or_else(|e| panic!("{}: {sql}", e.as_db_error().unwrap()));
+        }
+    }
+
+    fn read(&self, client: &mut Client) -> Result<Vec<Row>, postgres::Error> {
+        // Not `::text`: for bool, inet and bpchar that is another text than the type's output.
+        let columns = self.columns.iter().enumerate();
+        let list: Vec<String> = columns
+            .map(|(i, column)| match column.tag {
+                // A byte over 127 is not UTF-8 up to version 15.
+                Tag::Char => format!("c{i}::int4"),
+                _ => format!("c{i}"),
+            })
+            .collect();
+        // In the order of insertion.
+        let sql = format!(
+            "SELECT {} FROM {} ORDER BY ctid",
+            list.join(", "),
+            self.name
+        );
+        let rows = client.simple_query(&sql)?;
+        let rows = rows.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        row.unwrap().get(0).unwrap().to_owned()
-    };
-    assert_eq!(text("SELECT '2020-12-31'::date"), "31/12/2020");
-    assert_eq!(text("SELECT '1 day'::interval"), "P1D");
-    assert_eq!(
-        text("SELECT '2020-01-01 00:00+00'::timestamptz"),
-        "01/01/2020 05:45:00 +0545"
-    );
-    assert_eq!(text("SELECT 0.123::float4"), "0.1");
-    assert_eq!(text("SELECT '\\xff'::bytea"), "\\377");
+        Ok(rows
+            .map(|row| {
+                (0..row.len())
+                    .map(|i| row.get(i).map(str::to_owned))
+                    .collect()
+            })
+            .collect())
+    }
 }

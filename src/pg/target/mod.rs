@@ -73,7 +73,6 @@ impl Target {
         let home = environment.home();
         let endpoints = endpoints(&settings)?;
         let ssl = tls::read(&settings, home.as_deref())?;
-        tls::refuse(&ssl, &endpoints)?;
         let password = text("password").map(Password::new);
         let is_default = matches!(settings.origin("password"), Some(Origin::Variable(_)));
         let (password, default_password) = match is_default {
@@ -292,8 +291,8 @@ mod tests {
         assert_eq!(target.connect_timeout(), FOR_EVER);
         assert_eq!(target.session_attrs(), SessionAttrs::PreferStandby);
         assert_eq!(target.order(), Order::Random);
-        let error = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]);
-        assert!(error.unwrap_err().to_string().contains("asks for TLS"));
+        let target = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]).unwrap();
+        assert_eq!(target.ssl().mode, crate::pg::ssl::SslMode::Require);
     }
 
     #[test]

@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use postgres::config::Host;
-
-use super::hosts::Endpoint;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::pg::ssl::{
@@ -193,22 +190,6 @@ fn refuse_what_is_not_there(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What needs TLS is refused and never ignored. Unix sockets do without it.
-pub fn refuse(ssl: &Ssl, endpoints: &[Endpoint]) -> Result<()> {
-    let is_remote = |endpoint: &Endpoint| matches!(endpoint.host, Host::Tcp(_));
-    let needs_tls = ssl.mode >= SslMode::Require && endpoints.iter().any(is_remote);
-    let what = if needs_tls || ssl.channel_binding == ChannelBinding::Require {
-        "TLS"
-    } else if !ssl.require_auth.is_any() {
-        "require_auth"
-    } else {
-        return Ok(());
-    };
-    let message = format!("the database URL asks for {what}, which this version does not have");
-    Err(Error::config(message)
-        .with_hint("nothing was sent; use sslmode=disable over a trusted network or a tunnel"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,33 +314,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn tls_is_refused_and_never_ignored() {
-        let unix = [Endpoint {
-            host: Host::Unix("/tmp".into()),
-            address: None,
-            port: 1,
-        }];
-        let tcp = [Endpoint {
-            host: Host::Tcp("h".into()),
-            address: None,
-            port: 1,
-        }];
-        for url in [
-            "sslmode=require",
-            "sslmode=verify-full",
-            "sslrootcert=system",
-        ] {
-            let ssl = parse(url).unwrap();
-            let error = refuse(&ssl, &tcp).unwrap_err().to_string();
-            assert!(error.contains("asks for TLS"), "{error}");
-            refuse(&ssl, &unix).unwrap();
-        }
-        for url in ["channel_binding=require", "require_auth=md5"] {
-            refuse(&parse(url).unwrap(), &unix).unwrap_err();
-        }
-        refuse(&parse("sslmode=prefer sslcert=/c").unwrap(), &tcp).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fluvio::config::{ConfigError, ConfigFile, TlsPolicy};
+use fluvio::config::{ConfigError, ConfigFile};
 use fluvio::{FluvioClusterConfig, FluvioError};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_sc_schema::objects::{
@@ -17,6 +17,7 @@ use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 
 use super::Options;
 use super::rpc::{Rpc, guarded};
+use super::server::Server;
 use crate::error::{Error, Kind, Result};
 
 /// How often the SC is asked again while it sets a new topic up.
@@ -24,24 +25,17 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Where a partition is written.
 pub struct Leader {
-    /// The address of its SPU.
-    pub address: String,
+    /// Its SPU.
+    pub server: Server,
     /// What the topic allows.
     pub compression: CompressionAlgorithm,
 }
 
 /// The cluster: the configured endpoint, or that of the current profile.
 pub fn endpoint(options: &Options) -> Result<FluvioClusterConfig> {
-    let cluster = match &options.endpoint {
-        Some(endpoint) => FluvioClusterConfig::new(endpoint),
-        None => profile()?,
-    };
-    match cluster.tls {
-        TlsPolicy::Disabled => Ok(cluster),
-        _ => Err(Error::config(
-            "the Fluvio profile asks for TLS, which this version does not have",
-        )
-        .with_hint("nothing was sent; use a profile without TLS")),
+    match &options.endpoint {
+        Some(endpoint) => Ok(FluvioClusterConfig::new(endpoint)),
+        None => profile(),
     }
 }
 
@@ -74,12 +68,24 @@ fn unreadable(error: FluvioError) -> Error {
     }
 }
 
+/// A topic as the SC describes it, if there is one of this name; none is created.
+pub fn topic(cluster: &FluvioClusterConfig, options: &Options) -> Result<Option<TopicSpec>> {
+    let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
+    find_topic(&mut sc, options)
+}
+
+fn find_topic(sc: &mut Rpc, options: &Options) -> Result<Option<TopicSpec>> {
+    let topics = list::<TopicSpec>(sc, &options.topic)?;
+    let mut topics = topics.into_iter();
+    let found = topics.find(|found| found.name == options.topic);
+    Ok(found.map(|found| found.spec))
+}
+
 /// Asks the SC for the leader of the partition, and creates the topic first if that is wanted.
 pub fn find_leader(cluster: &FluvioClusterConfig, options: &Options) -> Result<Leader> {
     let deadline = Instant::now() + options.timeout;
-    let mut sc = Rpc::connect(&cluster.endpoint, options.timeout)?;
-    let topics = list::<TopicSpec>(&mut sc, &options.topic)?;
-    if !topics.iter().any(|topic| topic.name == options.topic) {
+    let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
+    if find_topic(&mut sc, options)?.is_none() {
         create_topic(&mut sc, options)?;
     }
     loop {
@@ -140,23 +146,28 @@ fn partition(sc: &mut Rpc, options: &Options) -> Result<Option<PartitionSpec>> {
 
 fn no_partition(sc: &mut Rpc, options: &Options) -> Error {
     let (topic, partition) = (&options.topic, options.partition);
-    let count = match list::<TopicSpec>(sc, topic) {
-        Ok(topics) => topics
-            .iter()
-            .find(|found| found.name == *topic)
-            .map_or(0, |found| found.spec.replicas().partitions()),
+    let found = match find_topic(sc, options) {
+        Ok(found) => found,
         Err(error) => return error,
     };
-    if partition >= count {
-        return Error::config(format!(
-            "the topic {topic} has no partition {partition}, it has {count}"
-        ))
-        .with_hint("they are counted from 0; see \"partition\" in the config");
+    if let Err(error) = check_partition(found.as_ref(), options) {
+        return error;
     }
     Error::unreachable(format!(
         "partition {partition} of the topic {topic} is not set up"
     ))
     .with_hint("is an SPU online? See \"fluvio cluster spu list\"")
+}
+
+/// Whether the topic has the partition at all.
+pub fn check_partition(found: Option<&TopicSpec>, options: &Options) -> Result<()> {
+    let (topic, partition) = (&options.topic, options.partition);
+    let count = found.map_or(0, |topic| topic.replicas().partitions());
+    if partition < count {
+        return Ok(());
+    }
+    let what = format!("the topic {topic} has no partition {partition}, it has {count}");
+    Err(Error::config(what).with_hint("they are counted from 0; see \"partition\" in the config"))
 }
 
 fn leader(
@@ -192,7 +203,7 @@ fn leader(
         _ => spu.spec.public_endpoint.addr(),
     };
     Ok(Leader {
-        address,
+        server: Server::sc(cluster).spu(address, &spu.name),
         compression: partition.compression_type,
     })
 }

@@ -3,13 +3,15 @@
 //! A small blocking client over the official protocol types. The ordinary client retries, queues
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
 //! one batch is under way at a time, its acknowledgement is awaited, and closing the socket is
-//! giving up. [`rpc`] talks to a server, [`cluster`] finds the one that leads the partition,
-//! [`batch`] encodes and [`unpack`] decodes, [`reader`] reads and [`writer`] writes.
+//! giving up. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
+//! partition, [`batch`] encodes and [`unpack`] decodes, [`reader`] reads and [`writer`] writes.
 
 pub mod batch;
 pub mod cluster;
 pub mod reader;
 pub mod rpc;
+pub mod server;
+pub mod stream;
 pub mod unpack;
 pub mod writer;
 
@@ -22,6 +24,7 @@ use fluvio_sc_schema::topic::CompressionAlgorithm;
 
 use self::reader::{Bounds, PartitionReader};
 use self::rpc::Rpc;
+use self::server::Server;
 use self::writer::PartitionWriter;
 use crate::error::{Error, Kind, Result};
 
@@ -57,7 +60,7 @@ impl Options {
 /// A partition whose leader is known and answers for it.
 pub struct Partition {
     options: Options,
-    leader: String,
+    leader: Server,
     compression: Compression,
     bounds: Bounds,
     /// The longest that its leader took to answer.
@@ -73,12 +76,12 @@ impl Partition {
         let leader = cluster::find_leader(&cluster, &options)?;
         let compression = allowed(&options, &leader.compression)?;
         let mut asked = Instant::now();
-        let mut reader = PartitionReader::connect(&leader.address, &options)?;
+        let mut reader = PartitionReader::connect(&leader.server, &options)?;
         loop {
             match reader.ask_bounds()? {
                 Ok(bounds) => {
                     let slowest = asked.elapsed();
-                    let leader = leader.address;
+                    let leader = leader.server;
                     return Ok(Partition {
                         options,
                         leader,
@@ -125,7 +128,7 @@ impl Partition {
 }
 
 /// The topic may demand a compression. Any consumer can read any of them.
-fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Compression> {
+pub fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Compression> {
     let demanded = match demanded {
         CompressionAlgorithm::Any => return Ok(options.compression.unwrap_or_default()),
         CompressionAlgorithm::None => Compression::None,

@@ -5,6 +5,7 @@ use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
 use super::rpc::Rpc;
+use super::server::Server;
 use super::unpack::{RecordSet, StoredRecord, Unpacked, unpack};
 use super::{Options, refused};
 use crate::error::{Error, Result};
@@ -42,7 +43,7 @@ pub struct PartitionReader {
 
 impl PartitionReader {
     /// Connects to the partition's leader.
-    pub fn connect(leader: &str, options: &Options) -> Result<PartitionReader> {
+    pub fn connect(leader: &Server, options: &Options) -> Result<PartitionReader> {
         let spu = Rpc::connect(leader, options.timeout)?;
         Ok(PartitionReader {
             spu,

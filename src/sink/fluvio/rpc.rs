@@ -4,9 +4,8 @@
 //! correlation id, client), a response with the correlation id. The versions are agreed on when
 //! the connection is made, each the highest that both sides have.
 
-use std::io::{Cursor, ErrorKind, Read, Write};
+use std::io::Cursor;
 use std::marker::PhantomData;
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use fluvio_protocol::link::ErrorCode;
 use fluvio_protocol::link::versions::{ApiVersionKey, ApiVersionsRequest};
 use fluvio_protocol::{Decoder, Encoder};
 
+use super::server::Server;
+use super::stream::Stream;
 use crate::error::{Context, Error, Kind, Result};
 
 /// The longest response taken. The server's largest batch is 32 MiB and a fetch returns little
@@ -26,7 +27,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A connection. After an error it is of no use: what the server did is not known.
 pub struct Rpc {
-    stream: TcpStream,
+    stream: Stream,
     address: String,
     timeout: Duration,
     versions: Vec<ApiVersionKey>,
@@ -43,11 +44,12 @@ pub struct Pending<R> {
 
 impl Rpc {
     /// Connects and agrees on versions. `timeout` holds for this and for each request.
-    pub fn connect(address: &str, timeout: Duration) -> Result<Rpc> {
-        let stream = connect(address, timeout).at(|| format!("Fluvio at {address}"))?;
+    pub fn connect(server: &Server, timeout: Duration) -> Result<Rpc> {
+        let stream =
+            Stream::connect(server, timeout).at(|| format!("Fluvio at {}", server.address))?;
         let mut rpc = Rpc {
             stream,
-            address: address.to_owned(),
+            address: server.address.clone(),
             timeout,
             versions: Vec::new(),
             correlation_id: 0,
@@ -130,7 +132,7 @@ impl Rpc {
         let len = i32::try_from(out.len() - 4)
             .map_err(|_| self.error(Error::undeliverable("a request of more than 2 GiB")))?;
         out[..4].copy_from_slice(&len.to_be_bytes());
-        let written = write_all(&mut self.stream, &out, deadline);
+        let written = self.stream.write_all(&out, deadline);
         self.out = out;
         written.map_err(|e| self.error(e))?;
         Ok(Pending {
@@ -165,7 +167,7 @@ impl Rpc {
 impl Drop for Rpc {
     /// Gives up what is still under way: nothing can be sent behind our back.
     fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.shutdown();
     }
 }
 
@@ -195,44 +197,9 @@ where
     }
 }
 
-fn connect(address: &str, timeout: Duration) -> Result<TcpStream> {
-    let deadline = Instant::now() + timeout;
-    let addresses = address.to_socket_addrs().map_err(|e| {
-        let error = Error::unreachable("cannot resolve the address").with_source(e);
-        error.with_hint("the form is host:port")
-    })?;
-    let mut last = Error::unreachable("the name has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
-            Ok(stream) => {
-                // A request is written whole; waiting for more would only delay it.
-                stream.set_nodelay(true).map_err(lost)?;
-                return Ok(stream);
-            }
-            Err(e) => last = Error::unreachable("cannot connect").with_source(e),
-        }
-    }
-    Err(last.with_hint("is the cluster running? See \"fluvio cluster status\""))
-}
-
-fn write_all(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> Result<()> {
-    while !bytes.is_empty() {
-        stream
-            .set_write_timeout(Some(left(deadline)?))
-            .map_err(lost)?;
-        match stream.write(bytes) {
-            Ok(0) => return Err(lost(ErrorKind::WriteZero.into())),
-            Ok(written) => bytes = &bytes[written..],
-            Err(e) if is_timeout(&e) => {}
-            Err(e) => return Err(lost(e)),
-        }
-    }
-    Ok(())
-}
-
-fn read_response(stream: &mut TcpStream, deadline: Instant) -> Result<Vec<u8>> {
+fn read_response(stream: &mut Stream, deadline: Instant) -> Result<Vec<u8>> {
     let mut len = [0; 4];
-    read_exact(stream, &mut len, deadline)?;
+    stream.read_exact(&mut len, deadline)?;
     let len = i32::from_be_bytes(len);
     let len = usize::try_from(len)
         .ok()
@@ -245,40 +212,7 @@ fn read_response(stream: &mut TcpStream, deadline: Instant) -> Result<Vec<u8>> {
     while response.len() < len {
         let start = response.len();
         response.resize(len.min(start + READ_BYTES), 0);
-        read_exact(stream, &mut response[start..], deadline)?;
+        stream.read_exact(&mut response[start..], deadline)?;
     }
     Ok(response)
-}
-
-fn read_exact(stream: &mut TcpStream, mut buffer: &mut [u8], deadline: Instant) -> Result<()> {
-    while !buffer.is_empty() {
-        stream
-            .set_read_timeout(Some(left(deadline)?))
-            .map_err(lost)?;
-        match stream.read(buffer) {
-            Ok(0) => return Err(lost(ErrorKind::UnexpectedEof.into())),
-            Ok(read) => buffer = &mut buffer[read..],
-            Err(e) if is_timeout(&e) => {}
-            Err(e) => return Err(lost(e)),
-        }
-    }
-    Ok(())
-}
-
-fn left(deadline: Instant) -> Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(Error::unreachable("no answer in time")),
-        left => Ok(left),
-    }
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
-}
-
-fn lost(error: std::io::Error) -> Error {
-    Error::unreachable("the connection was lost").with_source(error)
 }

@@ -1,7 +1,8 @@
 //! Requests for authentication by a server that does not know the password.
 
 use bytes::BytesMut;
-use postgres_source::pg::auth::{Exchange, Step};
+use postgres_source::pg::auth::{Channel, Exchange, Step};
+use postgres_source::pg::ssl::Ssl;
 
 const PASSWORD: &[u8] = b"hunter2";
 
@@ -13,7 +14,8 @@ const SASL: i32 = 10;
 
 /// The input is a sequence of requests.
 pub fn auth(data: &[u8]) {
-    let mut exchange = Exchange::new("bob", Some(PASSWORD));
+    let (ssl, channel) = (Ssl::default(), Channel::Plain);
+    let mut exchange = Exchange::new("bob", Some(PASSWORD), &ssl, &channel);
     let mut nonce = Vec::new();
     let mut in_scram = false;
     for piece in super::pieces(data) {

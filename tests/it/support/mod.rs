@@ -2,18 +2,23 @@
 //! a torture of them all.
 #![allow(dead_code)]
 
+pub mod certificates;
+pub mod check;
 pub mod connector;
 pub mod fluvio;
 pub mod load;
 pub mod outcome;
+pub mod pgbouncer;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod random;
 pub mod record;
+pub mod role;
 pub mod script;
 pub mod stopped;
+pub mod tls_front;
 pub mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,6 +5,7 @@ mod account;
 mod database;
 mod guardian;
 
+pub use account::write_private;
 pub use database::Database;
 
 use super::{lock, ports, wait_until};
@@ -178,10 +179,23 @@ impl Postgres {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{database}")
     }
 
+    /// A command that runs under the server's account, which is not root.
+    pub fn command(&self, program: &Path) -> Command {
+        self.account.command(program)
+    }
+
     /// A fresh database whose name begins with `prefix`.
     #[track_caller]
     pub fn database(&self, prefix: &str) -> Database {
-        Database::create(self.socket_dir(), self.port, prefix)
+        Database::create(self.socket_dir(), self.port, prefix, "")
+    }
+
+    /// The same with an encoding of its own. The locale C goes with all of them.
+    #[track_caller]
+    pub fn database_in(&self, encoding: &str, prefix: &str) -> Database {
+        let options =
+            format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+        Database::create(self.socket_dir(), self.port, prefix, &options)
     }
 
     /// Stops the server and waits until it has ended.
@@ -345,7 +359,8 @@ impl Postgres {
         own && matches!(lines.nth(6).map(str::trim), Some("ready" | "standby"))
     }
 
-    fn write_data_file(&self, name: &str, contents: &str) {
+    /// Writes a file into the data directory that only the server may read.
+    pub fn write_data_file(&self, name: &str, contents: &str) {
         let path = self.data_dir().join(name);
         account::write_private(&path, contents);
         self.account.give(&path);

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_protocol::link::versions::ApiVersionKey;
 use fluvio_sc_schema::Status;
-use fluvio_sc_schema::topic::{CompressionAlgorithm, TopicSpec};
+use fluvio_sc_schema::topic::{CleanupPolicy, CompressionAlgorithm, TopicSpec};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -291,6 +291,13 @@ impl FluvioServer {
     pub fn create_topic_with_compression(&self, name: &str, compression: CompressionAlgorithm) {
         let mut spec = TopicSpec::new_computed(1, 1, None);
         spec.set_compression_type(compression);
+        self.create_topic_as(name, spec);
+    }
+
+    /// Creates a topic whose records are removed as `policy` says.
+    pub fn create_topic_with_cleanup(&self, name: &str, policy: CleanupPolicy) {
+        let mut spec = TopicSpec::new_computed(1, 1, None);
+        spec.set_cleanup_policy(policy);
         self.create_topic_as(name, spec);
     }
 

@@ -29,7 +29,7 @@ pub struct Database {
 
 impl Database {
     #[track_caller]
-    pub(super) fn create(socket_dir: &Path, port: u16, prefix: &str) -> Database {
+    pub(super) fn create(socket_dir: &Path, port: u16, prefix: &str, options: &str) -> Database {
         let database = Database {
             socket_dir: socket_dir.to_owned(),
             port,
@@ -39,7 +39,7 @@ impl Database {
         database
             .connect("postgres", SESSION_OPTIONS)
             .and_then(|mut client| {
-                client.batch_execute(&format!("CREATE DATABASE {}", database.name))
+                client.batch_execute(&format!("CREATE DATABASE {} {options}", database.name))
             })
             .unwrap_or_else(|error| panic!("no database can be made: {}", explain(&error)));
         database

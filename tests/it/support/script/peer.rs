@@ -83,6 +83,24 @@ impl Peer {
         }
     }
 
+    /// The same without requests before it.
+    pub fn expect_plain_startup(&mut self) -> Step<BTreeMap<String, String>> {
+        let body = self.expect_untagged("a startup message")?;
+        match code_of(&body)? {
+            PROTOCOL_3_0 => startup_parameters(&body[4..]),
+            other => Err(format!("not a startup message but code {other}")),
+        }
+    }
+
+    /// Waits for the end of the connection; whatever comes before it is a failure.
+    pub fn expect_nothing_more(&mut self) -> Step {
+        let end = Instant::now() + self.deadline;
+        match self.read.is_empty() && !self.read_some(end, "the end of the connection")? {
+            true => Ok(()),
+            false => Err(format!("not the end but {}", self.read.escape_ascii())),
+        }
+    }
+
     /// Reads a request for TLS, which the script answers itself.
     pub fn expect_ssl_request(&mut self) -> Step {
         let body = self.expect_untagged("a request for TLS")?;
@@ -254,7 +272,7 @@ impl Peer {
         }
     }
 
-    fn expect_bytes(&mut self, count: usize, what: &str) -> Step<Vec<u8>> {
+    pub fn expect_bytes(&mut self, count: usize, what: &str) -> Step<Vec<u8>> {
         let end = Instant::now() + self.deadline;
         while self.read.len() < count {
             if !self.read_some(end, what)? {

@@ -1,0 +1,135 @@
+//! The bytes to and from a Fluvio server, over TCP or TLS, each step before a deadline.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::server::Server;
+use crate::error::{Error, Result};
+use crate::tls;
+use crate::tls::stream::{TlsStream, is_timeout};
+
+/// A connected socket.
+pub enum Stream {
+    /// Not encrypted.
+    Tcp(TcpStream),
+    /// Encrypted.
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// Connects, and makes the TLS handshake if the cluster has TLS.
+    pub fn connect(server: &Server, timeout: Duration) -> Result<Stream> {
+        let deadline = Instant::now() + timeout;
+        let tcp = connect(&server.address, deadline)?;
+        let Some((config, name)) = server.tls()? else {
+            return Ok(Stream::Tcp(tcp));
+        };
+        let tls = TlsStream::connect(tcp, config, name, deadline).map_err(|e| {
+            lost(e).with_hint("does this port of the cluster have TLS, as the profile says?")
+        })?;
+        Ok(Stream::Tls(Box::new(tls)))
+    }
+
+    /// Sends all of it.
+    pub fn write_all(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<()> {
+        while !bytes.is_empty() {
+            self.socket()
+                .set_write_timeout(Some(left(deadline)?))
+                .map_err(lost)?;
+            let written = match self {
+                Stream::Tcp(tcp) => tcp.write(bytes),
+                Stream::Tls(tls) => tls.write(bytes),
+            };
+            match written {
+                Ok(0) => return Err(lost(ErrorKind::WriteZero.into())),
+                Ok(written) => bytes = &bytes[written..],
+                Err(e) if is_timeout(&e) => {}
+                Err(e) => return Err(lost(e)),
+            }
+        }
+        self.flush(deadline)
+    }
+
+    /// What is encrypted may still have to be sent.
+    fn flush(&mut self, deadline: Instant) -> Result<()> {
+        let Stream::Tls(tls) = self else {
+            return Ok(());
+        };
+        loop {
+            tls.socket()
+                .set_write_timeout(Some(left(deadline)?))
+                .map_err(lost)?;
+            match tls.flush() {
+                Err(e) if is_timeout(&e) => {}
+                flushed => return flushed.map_err(lost),
+            }
+        }
+    }
+
+    /// Fills the buffer.
+    pub fn read_exact(&mut self, mut buffer: &mut [u8], deadline: Instant) -> Result<()> {
+        while !buffer.is_empty() {
+            self.socket()
+                .set_read_timeout(Some(left(deadline)?))
+                .map_err(lost)?;
+            let read = match self {
+                Stream::Tcp(tcp) => tcp.read(buffer),
+                Stream::Tls(tls) => tls.read(buffer),
+            };
+            match read {
+                Ok(0) => return Err(lost(ErrorKind::UnexpectedEof.into())),
+                Ok(read) => buffer = &mut buffer[read..],
+                Err(e) if is_timeout(&e) => {}
+                Err(e) => return Err(lost(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends both directions.
+    pub fn shutdown(&mut self) {
+        match self {
+            Stream::Tcp(tcp) => drop(tcp.shutdown(Shutdown::Both)),
+            Stream::Tls(tls) => tls.shutdown(),
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Tcp(tcp) => tcp,
+            Stream::Tls(tls) => tls.socket(),
+        }
+    }
+}
+
+fn connect(address: &str, deadline: Instant) -> Result<TcpStream> {
+    let addresses = address.to_socket_addrs().map_err(|e| {
+        let error = Error::unreachable("cannot resolve the address").with_source(e);
+        error.with_hint("the form is host:port")
+    })?;
+    let mut last = Error::unreachable("the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
+            Ok(stream) => {
+                // A request is written whole; waiting for more would only delay it.
+                stream.set_nodelay(true).map_err(lost)?;
+                return Ok(stream);
+            }
+            Err(e) => last = Error::unreachable("cannot connect").with_source(e),
+        }
+    }
+    Err(last.with_hint("is the cluster running? See \"fluvio cluster status\""))
+}
+
+fn left(deadline: Instant) -> Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Error::unreachable("no answer in time")),
+        left => Ok(left),
+    }
+}
+
+fn lost(error: std::io::Error) -> Error {
+    tls::explain(&error)
+        .unwrap_or_else(|| Error::unreachable("the connection was lost").with_source(error))
+}
