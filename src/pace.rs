@@ -15,7 +15,10 @@ const BUSY_READS: u32 = 8;
 /// A read that waited for less found its data waiting.
 const AT_ONCE: Duration = Duration::from_micros(200);
 
-/// The first pause, and the least.
+/// A read that waited for as long ends what was busy.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// The first pauses, and the least.
 const SHORTEST: Duration = Duration::from_micros(200);
 
 /// The longest: what a row of a busy stream may be late by.
@@ -27,28 +30,49 @@ const BUSY_BYTES_PER_US: f64 = 10.0;
 /// A read that brings less has taken all there was.
 const ALL_THERE_WAS: usize = 64 * 1024;
 
+/// So many of the shortest pauses come first: a transaction of a thousand rows is over by then.
+const FIRST_PAUSES: u32 = 16;
+
 /// After so many pauses of one length they are judged. One alone says little: whoever sends may just
 /// have lost its processor.
-const JUDGED_AFTER: u32 = 8;
+const JUDGED_AFTER: u32 = 4;
 
-/// How many such times a length is kept before a longer one is tried again.
-const KEPT_FOR: u32 = 16;
+/// A longer pause may bring so much less: then the server did not have to wait.
+const AS_MUCH: f64 = 0.95;
+
+/// When so much less comes, what was found is of no use any more.
+const MUCH_LESS: f64 = 0.6;
+
+/// How long what was found holds. Then other tables may be written.
+const HOLDS_FOR: Duration = Duration::from_secs(2);
 
 /// Decides on the pause before each read.
 #[derive(Debug)]
 pub struct Pace {
     busy_reads: u32,
     pause: Duration,
-    /// When the first pause of this length began; `None` when there was none.
+    /// Pauses of this length that are left before they are judged.
+    left: u32,
+    search: Search,
+    /// When the first pause of this length began.
     since: Option<Instant>,
-    pauses: u32,
     /// What was read since.
     taken: usize,
     /// What the last read brought.
     last: usize,
-    /// The most bytes a microsecond that lately came.
-    best: f64,
-    kept_for: u32,
+}
+
+/// The search for the longest pause that brings as much as the shortest does. It goes from the longest
+/// down: those in the middle, which do not yet fill the buffers, say nothing of those that do. Rates
+/// are bytes a microsecond.
+#[derive(Debug, Clone, Copy)]
+enum Search {
+    /// The shortest pause shows what comes.
+    NotBegun,
+    /// So much has to come.
+    Trying(f64),
+    /// So much came.
+    Over { at: Instant, rate: f64 },
 }
 
 impl Default for Pace {
@@ -56,12 +80,11 @@ impl Default for Pace {
         Pace {
             busy_reads: 0,
             pause: SHORTEST,
+            left: FIRST_PAUSES,
+            search: Search::NotBegun,
             since: None,
-            pauses: 0,
             taken: 0,
             last: 0,
-            best: 0.0,
-            kept_for: 0,
         }
     }
 }
@@ -71,8 +94,11 @@ impl Pace {
     pub fn has_read(&mut self, bytes: usize, waited: Duration) {
         self.taken += bytes;
         self.last = bytes;
-        if bytes == 0 || waited >= AT_ONCE {
+        if bytes == 0 || waited >= QUIET {
             *self = Pace::default();
+        } else if waited >= AT_ONCE {
+            // A busy server has other things to do at times. What was found of it still holds.
+            (self.busy_reads, self.since, self.left) = (0, None, self.left.max(JUDGED_AFTER));
         } else {
             self.busy_reads = self.busy_reads.saturating_add(1);
         }
@@ -83,38 +109,39 @@ impl Pace {
         if self.busy_reads < BUSY_READS || self.last >= ALL_THERE_WAS {
             return Duration::ZERO;
         }
-        let since = *self.since.get_or_insert(now);
-        if self.pauses == JUDGED_AFTER {
+        let since = *self.since.get_or_insert_with(|| {
+            self.taken = 0;
+            now
+        });
+        if self.left == 0 {
             let us = now.duration_since(since).as_secs_f64() * 1e6;
             let rate = self.taken as f64 / us.max(1.0);
             if rate < BUSY_BYTES_PER_US {
                 *self = Pace::default();
                 return Duration::ZERO;
             }
-            self.judge(rate);
-            self.since = Some(now);
+            self.judge(rate, now);
+            (self.since, self.taken, self.left) = (Some(now), 0, JUDGED_AFTER);
         }
-        if self.pauses == 0 {
-            self.taken = 0;
-        }
-        self.pauses += 1;
+        self.left -= 1;
         self.pause
     }
 
-    /// Pauses grow as long as as much comes as before. When less does, the buffers were full and the
-    /// server had to wait.
-    fn judge(&mut self, rate: f64) {
-        if rate < self.best * 0.93 {
-            self.pause = (self.pause / 2).max(SHORTEST);
-            self.kept_for = KEPT_FOR;
-        } else if self.kept_for > 0 {
-            self.kept_for -= 1;
-        } else {
-            self.pause = self.pause.mul_f64(1.5).min(LONGEST);
-        }
-        // What was is forgotten, or after fast rows slow ones would never be let alone.
-        self.best = rate.max(self.best * 0.95);
-        self.pauses = 0;
+    fn judge(&mut self, rate: f64, now: Instant) {
+        let Pace { pause, search, .. } = *self;
+        (self.pause, self.search) = match search {
+            Search::NotBegun => (LONGEST, Search::Trying(rate * AS_MUCH)),
+            Search::Trying(least) if rate < least && pause > SHORTEST => {
+                ((pause / 2).max(SHORTEST), search)
+            }
+            Search::Trying(_) => (pause, Search::Over { at: now, rate }),
+            Search::Over { at, rate: found }
+                if rate < found * MUCH_LESS || now.duration_since(at) > HOLDS_FOR =>
+            {
+                (SHORTEST, Search::NotBegun)
+            }
+            Search::Over { .. } => (pause, search),
+        };
     }
 }
 

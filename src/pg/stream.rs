@@ -15,10 +15,6 @@ use crate::tls::stream::TlsStream;
 
 pub use crate::tls::stream::is_timeout;
 
-/// On one machine a large window is of no use: what is beyond it gathers on the server's side, which
-/// costs it less.
-const LOOPBACK_RECEIVE_BYTES: usize = 128 * 1024;
-
 /// A connected socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -138,9 +134,6 @@ fn configure(tcp: &TcpStream, options: &TcpOptions) -> io::Result<()> {
     // A status update is small and must not wait for company.
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
-    if tcp.peer_addr()?.ip().is_loopback() {
-        socket.set_recv_buffer_size(LOOPBACK_RECEIVE_BYTES)?;
-    }
     if options.keepalives {
         socket.set_keepalive(true)?;
         let mut keepalive = TcpKeepalive::new();

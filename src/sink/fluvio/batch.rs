@@ -3,12 +3,21 @@
 //! The records are an Int32 count and one after the other; they are compressed together with it.
 //! A record is a varint length and: Int8 attributes · varint timestamp delta · varint offset delta
 //! · Byte1 key (0: none) · varint length and bytes of the value · varint number of headers. The
-//! varints are zigzag. The batch around it is `fluvio_protocol`'s.
+//! varints are zigzag.
+//!
+//! The batch around it: Int64 base offset (0: the server's to say) · Int32 length of what follows ·
+//! Int32 leader epoch · Int8 magic · Int32 CRC-32C of what follows · Int16 attributes · Int32 delta
+//! of the last offset · Int64 first and last timestamp · Int64 producer id · Int16 producer epoch ·
+//! Int32 first sequence · the records. `fluvio_protocol` encodes the same, but copies the records
+//! four times on the way.
 
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::{Buf, BufMut, Bytes};
 use fluvio::Compression;
-use fluvio_protocol::record::{BATCH_FILE_HEADER_SIZE, Batch, RawRecords};
+use fluvio_protocol::record::{BATCH_FILE_HEADER_SIZE, BATCH_PREAMBLE_SIZE, BatchHeader};
+use fluvio_protocol::{Decoder, Encoder, Version};
 
 use crate::error::{Error, Kind, Result};
 
@@ -74,24 +83,14 @@ impl BatchBuilder {
         &mut self,
         compression: Compression,
         spare: Vec<u8>,
-    ) -> Result<(Batch<RawRecords>, SentRecords)> {
+    ) -> Result<(WireBatch, SentRecords)> {
         self.records[..size_of::<i32>()].copy_from_slice(&self.count.to_be_bytes());
-        let records = compression.compress(&self.records).map_err(|e| {
-            Error::new(
-                Kind::Bug,
-                format!("cannot compress a batch with {compression}"),
-            )
-            .with_source(e)
-        })?;
-        let mut batch = Batch::<RawRecords>::default();
-        batch.header.set_compression(compression);
-        batch.header.last_offset_delta = self.count - 1;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as i64);
-        batch.header.first_timestamp = now;
-        batch.header.max_time_stamp = now;
-        let len = BATCH_FILE_HEADER_SIZE + records.len();
+        let compressed = match compression {
+            Compression::None => None,
+            _ => Some(compress(compression, &self.records)?),
+        };
+        let len = compressed.as_ref().map_or(self.records.len(), Bytes::len);
+        let len = BATCH_FILE_HEADER_SIZE + len;
         if len > MAX_BATCH_BYTES {
             return Err(Error::undeliverable(format!(
                 "{len} bytes in one batch, the most that Fluvio takes is {MAX_BATCH_BYTES}"
@@ -101,16 +100,17 @@ impl BatchBuilder {
                  the limit, or exclude the table or the column from the publication",
             ));
         }
-        *batch.mut_records() = RawRecords(records);
-        let next = BatchBuilder::reusing(spare);
-        let BatchBuilder { records, count } = std::mem::replace(self, next);
-        Ok((
-            batch,
-            SentRecords {
-                records,
-                count: u64::from(count.unsigned_abs()),
-            },
-        ))
+        let plain = Bytes::from(std::mem::take(&mut self.records));
+        let batch = WireBatch {
+            header: header(self.count, compression),
+            records: compressed.unwrap_or_else(|| plain.clone()),
+        };
+        let sent = SentRecords {
+            records: plain,
+            count: self.count(),
+        };
+        *self = BatchBuilder::reusing(spare);
+        Ok((batch, sent))
     }
 
     fn reusing(mut memory: Vec<u8>) -> Self {
@@ -123,10 +123,82 @@ impl BatchBuilder {
     }
 }
 
+fn compress(compression: Compression, records: &[u8]) -> Result<Bytes> {
+    compression.compress(records).map_err(|e| {
+        let what = format!("cannot compress a batch with {compression}");
+        Error::new(Kind::Bug, what).with_source(e)
+    })
+}
+
+fn header(count: i32, compression: Compression) -> BatchHeader {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as i64);
+    let mut header = BatchHeader {
+        last_offset_delta: count - 1,
+        first_timestamp: now,
+        max_time_stamp: now,
+        ..BatchHeader::default()
+    };
+    header.set_compression(compression);
+    header
+}
+
+/// A batch as it is sent, in the place of the record set of a request.
+#[derive(Debug, Default)]
+pub struct WireBatch {
+    header: BatchHeader,
+    records: Bytes,
+}
+
+impl WireBatch {
+    /// What the checksum covers before the records.
+    fn checked_header(&self) -> io::Result<Vec<u8>> {
+        let (header, mut out) = (&self.header, Vec::with_capacity(BATCH_FILE_HEADER_SIZE));
+        header.attributes.encode(&mut out, 0)?;
+        header.last_offset_delta.encode(&mut out, 0)?;
+        header.first_timestamp.encode(&mut out, 0)?;
+        header.max_time_stamp.encode(&mut out, 0)?;
+        header.producer_id.encode(&mut out, 0)?;
+        header.producer_epoch.encode(&mut out, 0)?;
+        header.first_sequence.encode(&mut out, 0)?;
+        Ok(out)
+    }
+}
+
+impl Encoder for WireBatch {
+    fn write_size(&self, _: Version) -> usize {
+        size_of::<i32>() + BATCH_FILE_HEADER_SIZE + self.records.len()
+    }
+
+    fn encode<T: BufMut>(&self, out: &mut T, version: Version) -> io::Result<()> {
+        let checked = self.checked_header()?;
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&checked), &self.records);
+        // Nothing over 32 MiB is made.
+        let len = (BATCH_FILE_HEADER_SIZE + self.records.len()) as i32;
+        len.encode(out, version)?;
+        0i64.encode(out, version)?;
+        (len - BATCH_PREAMBLE_SIZE as i32).encode(out, version)?;
+        self.header.partition_leader_epoch.encode(out, version)?;
+        self.header.magic.encode(out, version)?;
+        crc.encode(out, version)?;
+        out.put_slice(&checked);
+        out.put_slice(&self.records);
+        Ok(())
+    }
+}
+
+/// A request has to be decodable; nobody decodes this one here.
+impl Decoder for WireBatch {
+    fn decode<T: Buf>(&mut self, _: &mut T, _: Version) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// The records of a batch that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentRecords {
-    records: Vec<u8>,
+    records: Bytes,
     count: u64,
 }
 
@@ -146,10 +218,12 @@ impl SentRecords {
     }
 
     /// Their memory, to be used again; what is beyond `bytes` is given back.
-    pub fn into_memory(mut self, bytes: usize) -> Vec<u8> {
-        self.records.clear();
-        self.records.shrink_to(bytes);
-        self.records
+    pub fn into_memory(self, bytes: usize) -> Vec<u8> {
+        // It is the last holder; otherwise this would be a copy, and still right.
+        let mut memory = Vec::from(self.records);
+        memory.clear();
+        memory.shrink_to(bytes);
+        memory
     }
 }
 
@@ -172,7 +246,7 @@ fn varint_len(number: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fluvio_protocol::{Decoder, Encoder};
+    use fluvio_protocol::record::{Batch, RawRecords, RecordSet};
 
     fn round_trip(compression: Compression) {
         let values: Vec<Vec<u8>> = (0..300).map(|i| vec![i as u8; i * 7]).collect();
@@ -192,8 +266,13 @@ mod tests {
             .unwrap();
         assert!(builder.is_empty());
 
-        let mut batch = Batch::<RawRecords>::default();
-        batch.decode(&mut &bytes[..], 0).unwrap();
+        let mut set = RecordSet::<RawRecords>::default();
+        set.decode(&mut &bytes[..], 0).unwrap();
+        // The same bytes as theirs, the checksum too.
+        let mut theirs = Vec::new();
+        set.encode(&mut theirs, 0).unwrap();
+        assert!(bytes == theirs, "{compression}");
+        let batch: &Batch<RawRecords> = &set.batches[0];
         assert_eq!(batch.records_len(), 300);
         let records = batch.memory_records().unwrap();
         let got: Vec<_> = records

@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use fluvio::{Compression, Isolation};
 use fluvio_protocol::link::ErrorCode;
-use fluvio_protocol::record::{Batch, RawRecords, RecordSet};
-use fluvio_spu_schema::produce::{
-    DefaultPartitionRequest, DefaultProduceRequest, DefaultTopicRequest,
-};
+use fluvio_spu_schema::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-use super::batch::{BatchBuilder, SentRecords};
+use super::batch::{BatchBuilder, SentRecords, WireBatch};
 use super::rpc::{Pending, Rpc};
 use super::{Options, refused};
 use crate::error::{Context, Error, Kind, Result};
@@ -24,7 +21,7 @@ pub struct PartitionWriter {
     batch: BatchBuilder,
     /// The batch that was sent and is not acknowledged.
     sent: Option<SentRecords>,
-    pending: Option<Pending<DefaultProduceRequest>>,
+    pending: Option<Pending<ProduceRequest<WireBatch>>>,
     /// Whether the server said that it did not take the batch.
     refused: bool,
     /// Memory of the last acknowledged batch.
@@ -65,19 +62,17 @@ impl PartitionWriter {
         Ok(())
     }
 
-    fn produce_request(&self, batch: Batch<RawRecords>) -> DefaultProduceRequest {
-        let mut records = RecordSet::default();
-        records.batches.push(batch);
+    fn produce_request(&self, records: WireBatch) -> ProduceRequest<WireBatch> {
         let partition_index = self.options.partition;
-        let topic = DefaultTopicRequest {
+        let topic = TopicProduceData {
             name: self.options.topic.clone(),
-            partitions: vec![DefaultPartitionRequest {
+            partitions: vec![PartitionProduceData {
                 partition_index,
                 records,
             }],
             ..Default::default()
         };
-        DefaultProduceRequest {
+        ProduceRequest {
             // Acknowledged when the replicas that the topic asks for have it.
             isolation: Isolation::ReadCommitted,
             timeout: self.options.timeout,
