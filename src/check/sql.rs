@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::pg::connection::Connection;
+use crate::pg::encryption::Protection;
 use crate::pg::sql::{as_json, decode};
 use crate::pg::target::{Endpoint, Target};
 
@@ -17,6 +18,7 @@ pub struct Sql<'a> {
     target: &'a Target,
     connection: Option<Connection>,
     endpoint: Endpoint,
+    protection: Protection,
 }
 
 impl<'a> Sql<'a> {
@@ -26,6 +28,7 @@ impl<'a> Sql<'a> {
         Ok(Sql {
             target,
             endpoint: connection.endpoint().clone(),
+            protection: connection.protection(),
             connection: Some(connection),
         })
     }
@@ -33,6 +36,11 @@ impl<'a> Sql<'a> {
     /// The server's address.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// How far the connection is protected.
+    pub fn protection(&self) -> Protection {
+        self.protection
     }
 
     /// The rows of a SELECT.

@@ -78,10 +78,7 @@ impl Server {
                  target_session_attrs=read-write finds it; a standby can be read from version 16 on",
             ));
         }
-        let missing = features(config)
-            .into_iter()
-            .find(|feature| feature.is_used && self.major < feature.since);
-        if let Some(Feature { key, since, .. }) = missing {
+        if let Some((key, since)) = unsupported(config, self.major) {
             return Err(Error::config(format!(
                 "\"{key}\" needs PostgreSQL {since}, the server has version {version}"
             ))
@@ -104,6 +101,14 @@ struct Feature {
     is_used: bool,
     /// The first major that has it.
     since: u32,
+}
+
+/// The first key of the config that asks for what this major does not have, and the major that does.
+pub fn unsupported(config: &Config, major: u32) -> Option<(&'static str, u32)> {
+    features(config)
+        .into_iter()
+        .find(|feature| feature.is_used && major < feature.since)
+        .map(|feature| (feature.key, feature.since))
 }
 
 fn features(config: &Config) -> [Feature; 6] {
