@@ -27,6 +27,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
+//! | [`metrics`] | what the program counts of itself, and whom it waits for |
 //! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
 //! | [`relation`], [`event`] | tables as the server described them; batches of events |
@@ -40,6 +41,7 @@
 //! | [`state`], [`continuity`] | what is known of slot and topic, and whether they meet |
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
+//! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
 //! | [`accept`], [`check`], [`verify`] | the other verbs |
 
@@ -51,6 +53,8 @@ pub mod error;
 pub mod event;
 pub mod json;
 pub mod lsn;
+pub mod metrics;
+pub mod monitor;
 pub mod pace;
 pub mod pg;
 pub mod position;

@@ -19,6 +19,8 @@ pub struct Position {
     /// Whether events were read that the producer does not have yet.
     in_hand: bool,
     confirmed: Lsn,
+    /// When the last transaction that was begun was committed.
+    committed_us: i64,
 }
 
 impl Position {
@@ -31,6 +33,7 @@ impl Position {
             sent_up_to: stored,
             in_hand: false,
             confirmed,
+            committed_us: 0,
         }
     }
 
@@ -38,7 +41,10 @@ impl Position {
     /// message that is not transactional stands between them.
     pub fn follow(&mut self, message: &Message<'_>) -> Result<()> {
         match (message, &self.transaction) {
-            (Message::Begin(begin), None) => self.transaction = Some(*begin),
+            (Message::Begin(begin), None) => {
+                self.transaction = Some(*begin);
+                self.committed_us = begin.timestamp;
+            }
             (Message::Begin(_), Some(open)) => {
                 return Err(misplaced("a begin inside transaction", open.xid));
             }
@@ -112,12 +118,22 @@ impl Position {
         self.confirmed
     }
 
-    /// How much WAL was sent to us and is not confirmed.
-    pub fn lag_bytes(&self) -> u64 {
+    /// How far the server's WAL is known to go.
+    pub fn sent(&self) -> Lsn {
         let read = self
             .transaction
             .map_or(self.last_end, |open| open.final_lsn);
-        read.max(self.sent_up_to).bytes_since(self.confirmed)
+        read.max(self.sent_up_to)
+    }
+
+    /// When the transaction that was begun last was committed, in the server's microseconds.
+    pub fn committed_us(&self) -> i64 {
+        self.committed_us
+    }
+
+    /// How much WAL was sent to us and is not confirmed.
+    pub fn lag_bytes(&self) -> u64 {
+        self.sent().bytes_since(self.confirmed)
     }
 
     /// The open transaction's id.

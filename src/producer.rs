@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Change, Event};
 use crate::json::{RawText, render};
 use crate::lsn::Lsn;
+use crate::metrics::{Metrics, Peer, Tally, now_us};
 use crate::progress::{Progress, Stored};
 use crate::sink::{InDoubt, Sink};
 
@@ -25,6 +26,8 @@ pub struct Producer<'a> {
     pub linger: Duration,
     /// Where the stored position is published.
     pub progress: &'a Progress,
+    /// Where it is counted.
+    pub metrics: &'a Metrics,
 }
 
 impl Producer<'_> {
@@ -41,13 +44,15 @@ impl Producer<'_> {
         };
         let result = self.store(batches, &mut commits);
         // What is stored counts, also when something after it cannot be.
-        commits.publish(self.sink.stored(), self.progress);
+        commits.publish(self.sink.stored(), self.progress, self.metrics);
         result.map_err(|error| (error, self.sink.in_doubt()))
     }
 
     fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
         let mut record = Vec::new();
         while let Some(batch) = self.next(batches, commits)? {
+            self.metrics.wait_for(Peer::Sink);
+            let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
                 record.clear();
                 render(&event, self.raw_text, &mut record);
@@ -55,9 +60,15 @@ impl Producer<'_> {
                     .write(&record)
                     .map_err(|error| place(error, &event))?;
                 commits.written(&event);
+                tally.0[event_type(&event.change)] += 1;
+                bytes += record.len() as u64;
             }
             record.shrink_to(KEEP_RECORD_BYTES);
-            commits.publish(self.sink.stored(), self.progress);
+            self.metrics.answered(Peer::Sink);
+            self.metrics.count_events(&tally);
+            self.metrics.written_bytes.add(bytes);
+            self.metrics.batches_in_flight.subtract(1);
+            commits.publish(self.sink.stored(), self.progress, self.metrics);
         }
         self.flush(commits)
     }
@@ -81,8 +92,10 @@ impl Producer<'_> {
     }
 
     fn flush(&mut self, commits: &mut Commits) -> Result<()> {
+        self.metrics.wait_for(Peer::Sink);
         self.sink.flush()?;
-        commits.publish(self.sink.stored(), self.progress);
+        self.metrics.answered(Peer::Sink);
+        commits.publish(self.sink.stored(), self.progress, self.metrics);
         Ok(())
     }
 }
@@ -98,36 +111,70 @@ struct Commits {
     stored: u64,
     /// Since when there are others, or there were when the last of those were stored.
     unstored_since: Option<Instant>,
-    /// The number of the record, and the position that it confirms.
-    pending: VecDeque<(u64, Lsn)>,
+    pending: VecDeque<Pending>,
+}
+
+/// A record that confirms something once it is stored.
+struct Pending {
+    /// The record's number.
+    record: u64,
+    /// The position that it confirms.
+    end: Lsn,
+    /// When its transaction was committed, if it is one's commit.
+    committed_us: Option<i64>,
 }
 
 impl Commits {
     fn written(&mut self, event: &Event<'_>) {
         self.records += 1;
         self.unstored_since.get_or_insert_with(Instant::now);
-        let end = match &event.change {
-            Change::Commit(commit) => commit.end_lsn,
-            Change::Logical(logical) if !logical.is_transactional() => logical.lsn,
+        let (end, committed_us) = match &event.change {
+            Change::Commit(commit) => (commit.end_lsn, Some(commit.timestamp)),
+            Change::Logical(logical) if !logical.is_transactional() => (logical.lsn, None),
             _ => return,
         };
-        self.pending.push_back((self.records, end));
+        self.pending.push_back(Pending {
+            record: self.records,
+            end,
+            committed_us,
+        });
     }
 
-    fn publish(&mut self, stored: u64, progress: &Progress) {
+    fn publish(&mut self, stored: u64, progress: &Progress, metrics: &Metrics) {
         if stored > self.stored {
+            metrics.acknowledged.add(stored - self.stored);
             self.stored = stored;
             self.unstored_since = (self.records > stored).then(Instant::now);
         }
-        while let Some((record, end_lsn)) = self.pending.front()
-            && *record <= stored
+        let mut now = None;
+        while let Some(next) = self.pending.front()
+            && next.record <= stored
         {
             progress.advance(Stored {
-                lsn: *end_lsn,
-                offset: self.base + *record as i64,
+                lsn: next.end,
+                offset: self.base + next.record as i64,
             });
+            if let Some(committed_us) = next.committed_us {
+                metrics.transaction_stored(committed_us, *now.get_or_insert_with(now_us));
+            }
             self.pending.pop_front();
         }
+    }
+}
+
+/// Where it is in a [`Tally`].
+fn event_type(change: &Change<'_>) -> usize {
+    match change {
+        Change::Begin(_) => 0,
+        Change::Commit(_) => 1,
+        Change::Origin(_) => 2,
+        Change::Relation(_) => 3,
+        Change::Type(_) => 4,
+        Change::Insert { .. } => 5,
+        Change::Update { .. } => 6,
+        Change::Delete { .. } => 7,
+        Change::Truncate { .. } => 8,
+        Change::Logical(_) => 9,
     }
 }
 
@@ -167,12 +214,18 @@ mod tests {
             base: 100,
             ..Commits::default()
         };
-        commits
-            .pending
-            .extend([(2, Lsn(20)), (5, Lsn(50)), (6, Lsn(60))]);
+        let metrics = Metrics::default();
+        let pending = [(2, Lsn(20)), (5, Lsn(50)), (6, Lsn(60))];
+        commits.pending.extend(pending.map(|(record, end)| Pending {
+            record,
+            end,
+            committed_us: Some(0),
+        }));
         for (stored, published) in [(0, 0), (1, 0), (2, 20), (5, 50), (5, 50), (6, 60)] {
-            commits.publish(stored, &progress);
+            commits.publish(stored, &progress, &metrics);
             assert_eq!(progress.stored().lsn, Lsn(published), "{stored} stored");
         }
+        assert_eq!(metrics.transactions.value(), 3);
+        assert_eq!(metrics.acknowledged.value(), 6);
     }
 }

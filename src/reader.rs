@@ -12,6 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 
 use crate::error::{Context, Result};
 use crate::event::{Batch, Envelope};
+use crate::lsn::Lsn;
+use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, POLL, ReplicationStream};
@@ -54,6 +56,9 @@ pub struct Reader<'a> {
     producer: Receiver<()>,
     progress: &'a Progress,
     memory: &'a mut Memory,
+    metrics: &'a Metrics,
+    /// How many of the dropped messages are counted there.
+    counted_dropped: u64,
     status_interval: Duration,
     status_sent: Instant,
     stopping_since: Option<Instant>,
@@ -79,6 +84,8 @@ pub struct Parts<'a> {
     pub progress: &'a Progress,
     /// What is remembered of it.
     pub memory: &'a mut Memory,
+    /// Where it is counted.
+    pub metrics: &'a Metrics,
     /// What the topic has already.
     pub resume: Resume,
     /// The prefixes of the messages that are written.
@@ -100,6 +107,8 @@ impl<'a> Reader<'a> {
             producer: parts.producer,
             progress: parts.progress,
             memory: parts.memory,
+            metrics: parts.metrics,
+            counted_dropped: 0,
             status_interval: parts.status_interval,
             status_sent: Instant::now(),
             stopping_since: None,
@@ -154,6 +163,8 @@ impl<'a> Reader<'a> {
         let begun = Instant::now();
         let bytes = self.stream.wait()?;
         self.pace.has_read(bytes, begun.elapsed());
+        self.metrics.received_bytes.add(bytes as u64);
+        self.metrics.come_round(begun);
         Ok(())
     }
 
@@ -202,6 +213,7 @@ impl<'a> Reader<'a> {
     /// room too, but not for ever.
     fn hand_over(&mut self, signals: &Signals) -> Result<Option<Ending>> {
         let mut batch = std::mem::take(&mut self.batch);
+        self.metrics.batches_in_flight.add(1);
         loop {
             let Some(batches) = &self.batches else {
                 return Ok(Some(Ending::ProducerEnded));
@@ -262,14 +274,25 @@ impl<'a> Reader<'a> {
         // What the topic holds counts only once the stream is known to be the one it holds.
         if !self.resume.is_awaiting() {
             let confirmable = self.position.confirmable(self.progress.stored());
+            self.show(confirmable.lsn);
             let confirmed = self.delay.pass(confirmable, Instant::now());
             self.memory.confirm(confirmed)?;
             self.position.confirm(confirmed.lsn);
         }
         let confirmed = self.position.confirmed();
         self.stream.send_status(confirmed)?;
+        self.metrics.confirmed.set(confirmed.0);
         self.status_sent = Instant::now();
         Ok(())
+    }
+
+    /// Shows where the reader is, once in a while, so that it costs nothing.
+    fn show(&mut self, stored: Lsn) {
+        let (position, dropped) = (&self.position, self.resume.dropped().messages);
+        self.metrics
+            .at(position.sent(), stored, position.committed_us());
+        self.metrics.skipped.add(dropped - self.counted_dropped);
+        self.counted_dropped = dropped;
     }
 
     /// Waits for the producer to store what it has, reporting as long as the stream is there. After

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::{Config, Retry};
-use crate::error::Result;
+use crate::error::{Kind, Result};
+use crate::metrics::Cause;
+use crate::monitor;
 use crate::session::{Output, Program};
 use crate::signals::Signals;
 
@@ -23,6 +25,7 @@ pub enum Attempts {
 /// Runs sessions until a signal asks for a stop or an error cannot be mended by trying again.
 pub fn run(config: &Config, output: Output, attempts: Attempts, signals: &Signals) -> Result<()> {
     let mut program = Program::new(config, output)?;
+    monitor::start(config, program.target(), program.metrics())?;
     let mut backoff = Backoff::new(config.retry);
     loop {
         let (error, progressed) = match program.session(signals) {
@@ -42,6 +45,9 @@ pub fn run(config: &Config, output: Output, attempts: Attempts, signals: &Signal
         if progressed {
             backoff = Backoff::new(config.retry);
         }
+        let slot_in_use = (error.kind() == Kind::SlotInUse).then_some(Cause::SlotInUse);
+        let metrics = program.metrics();
+        metrics.retry(metrics.cause(slot_in_use));
         let pause = backoff.next();
         log::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
         thread::sleep(pause);

@@ -3,6 +3,7 @@
 //! A key may be written with `-` or `_`. What is not understood is an error that names the key's
 //! path and line; what it says never includes what could be a secret.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::GeneratedColumns;
 use super::secret::Secret;
 use super::value::{
     Endpoint, LogLevel, MessagePrefix, Operation, Publication, Refused, SlotName, SourceType,
-    TableName, TopicName, batch_bytes, boolean, command, compression, duration, generated_columns,
-    optional_boolean, origin, positive_duration, raw_text, secret,
+    TableName, TopicName, address, batch_bytes, boolean, command, compression, duration,
+    generated_columns, optional_boolean, origin, positive_duration, raw_text, secret,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
@@ -57,6 +58,8 @@ pub struct File {
     pub state_dir: Option<PathBuf>,
     #[serde(default, alias = "confirm-delay", deserialize_with = "duration")]
     pub confirm_delay: Duration,
+    #[serde(default)]
+    pub metrics: Metrics,
     pub log: Option<LogLevel>,
     #[serde(default, rename = "transforms")]
     _transforms: Option<Refused>,
@@ -180,6 +183,16 @@ impl Default for Retry {
             max: Duration::from_secs(30),
         }
     }
+}
+
+/// `metrics`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map")]
+#[allow(missing_docs)]
+pub struct Metrics {
+    #[serde(deserialize_with = "address")]
+    pub listen: Option<SocketAddr>,
+    pub textfile: Option<PathBuf>,
 }
 
 impl File {

@@ -7,6 +7,7 @@ pub mod file;
 pub mod secret;
 pub mod value;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How long the confirmed position stays behind what is stored.
     pub confirm_delay: Duration,
+    /// Where metrics are shown.
+    pub metrics: Metrics,
     /// The log level, unless `RUST_LOG` is set.
     pub log: Option<log::LevelFilter>,
 }
@@ -91,6 +94,15 @@ pub enum Setup {
     Create,
     /// It is an error that says how to make it.
     Require,
+}
+
+/// Where metrics are shown, if anywhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Over HTTP.
+    pub listen: Option<SocketAddr>,
+    /// In a file for the node exporter.
+    pub textfile: Option<PathBuf>,
 }
 
 /// Between attempts: `min` after the first failure, twice as long after each further one, up to
@@ -174,6 +186,10 @@ impl Config {
             },
             state_dir: file.state_dir,
             confirm_delay: file.confirm_delay,
+            metrics: Metrics {
+                listen: file.metrics.listen,
+                textfile: file.metrics.textfile,
+            },
             log: file.log.map(|level| level.0),
         })
     }

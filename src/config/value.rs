@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -244,6 +245,15 @@ pub fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Origins, D::
         "any" => Ok(Origins::Any),
         "none" => Ok(Origins::None),
         _ => Err("any or none"),
+    })
+}
+
+/// An address of this machine to listen on.
+pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    parsed(deserializer, |text| {
+        text.parse()
+            .map(Some)
+            .map_err(|_| "an address and a port, such as 127.0.0.1:9187")
     })
 }
 

@@ -14,6 +14,7 @@ use crate::continuity::{self, Source};
 use crate::error::{Error, Kind, Result};
 use crate::event::Batch;
 use crate::lsn::Lsn;
+use crate::metrics::{Metrics, Peer};
 use crate::pg::replication::{ReplicationConnection, ReplicationStream};
 use crate::pg::target::Target;
 use crate::producer::Producer;
@@ -42,6 +43,7 @@ pub struct Program<'a> {
     output: Output,
     target: Target,
     memory: Memory,
+    metrics: Arc<Metrics>,
     /// Records that the last session sent and that may be stored or not.
     in_doubt: Option<InDoubt>,
     /// How long the topic must be still although nothing of this process is in doubt.
@@ -77,6 +79,7 @@ impl<'a> Program<'a> {
             output,
             target,
             memory,
+            metrics: Arc::default(),
             in_doubt: None,
             least_settle: opening::FIRST_SETTLE,
             is_set_up: false,
@@ -91,9 +94,12 @@ impl<'a> Program<'a> {
         };
         let _under_way = signals.under_way();
         self.announce(&opened);
+        self.metrics
+            .session_begins(opened.confirmed, opened.stored.lsn);
         let (before, begun) = (opened.stored, Instant::now());
         let progress = Arc::new(Progress::starting_at(before));
         let result = self.stream(opened, &progress, signals);
+        self.metrics.session_ends();
         let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
         (result, proved)
     }
@@ -117,6 +123,11 @@ impl<'a> Program<'a> {
             opened.stream.endpoint(),
             opened.confirmed,
         );
+    }
+
+    /// What it counts of itself.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Whom this program connects to.
@@ -168,12 +179,14 @@ impl<'a> Program<'a> {
         let (batches, inbox) = bounded(CHANNEL_BATCHES);
         let (running, ended) = bounded(0);
         let producer = self.spawn_producer(opened.sink, Arc::clone(progress), inbox, running)?;
+        let metrics = Arc::clone(&self.metrics);
         let reader = Reader::new(Parts {
             stream: opened.stream,
             batches,
             producer: ended,
             progress,
             memory: &mut self.memory,
+            metrics: &metrics,
             resume: opened.resume,
             messages: &self.config.messages,
             confirmed: Stored {
@@ -193,6 +206,14 @@ impl<'a> Program<'a> {
             Drained::Whole => self.join(producer),
             Drained::InPart => Ok(()),
         };
+        for (peer, failed) in [
+            (Peer::Postgres, read.is_err()),
+            (Peer::Sink, stored.is_err()),
+        ] {
+            if failed {
+                metrics.wait_for(peer);
+            }
+        }
         let result = outcome(read, stored);
         self.remember(result)
     }
@@ -215,6 +236,7 @@ impl<'a> Program<'a> {
         running: Sender<()>,
     ) -> Result<ProducerThread> {
         let (raw_text, linger) = (self.config.raw_text, self.config.linger);
+        let metrics = Arc::clone(&self.metrics);
         let producer = move || {
             let _running = running;
             Producer {
@@ -222,6 +244,7 @@ impl<'a> Program<'a> {
                 raw_text,
                 linger,
                 progress: &progress,
+                metrics: &metrics,
             }
             .run(&inbox)
         };

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
+use crate::metrics::Peer;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Wanted};
 use crate::progress::Stored;
@@ -67,9 +68,13 @@ impl<'a> Program<'a> {
 
     fn open_stdout(&mut self) -> Result<Opened> {
         let sink = Box::new(Lines::on_stdout()?);
+        self.metrics.answered(Peer::Sink);
+        self.metrics.wait_for(Peer::Postgres);
         let (connection, source) = self.connect(false)?;
         let confirmed = source.slot.confirmed();
         let (stream, status_interval) = self.start(connection)?;
+        self.metrics.answered(Peer::Postgres);
+        self.metrics.wal_end.set(source.system.wal_flush.0);
         let stored = Stored {
             lsn: confirmed,
             offset: 0,
@@ -86,16 +91,23 @@ impl<'a> Program<'a> {
     }
 
     fn open_topic(&mut self) -> Result<Opened> {
+        self.metrics.wait_for(Peer::Sink);
         let partition = Partition::open(self.config.fluvio.clone())?;
+        self.metrics.answered(Peer::Sink);
         let has_history = partition.bounds().end > self.memory.first_offset();
+        self.metrics.wait_for(Peer::Postgres);
         let (connection, mut source) = self.connect(has_history)?;
         let confirmed = source.slot.confirmed();
         let (mut stream, status_interval) = self.start(connection)?;
+        self.metrics.answered(Peer::Postgres);
+        self.metrics.wait_for(Peer::Sink);
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
+        self.metrics.answered(Peer::Sink);
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
             source.system = self.connect_anew()?.identify_system()?;
         }
+        self.metrics.wal_end.set(source.system.wal_flush.0);
         continuity::check_topic(self.memory.known(), &source, &topic)
             .at(|| format!("topic {}", topic.name))?;
         // What not all replicas have may go missing still: a later acknowledgement will cover it.

@@ -95,7 +95,10 @@ fn it_has_every_key_of_the_parser() {
             assert_eq!(shown(section), BTreeSet::new(), "in {section}");
         }
     }
-    assert_eq!(sections, 5, "parameters, secrets, fluvio, producer, retry");
+    assert_eq!(
+        sections, 6,
+        "parameters, secrets, fluvio, producer, retry, metrics"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::json::RawText;
+use postgres_source::metrics::Metrics;
 use postgres_source::pg::replication::{ReplicationConnection, Wanted};
 use postgres_source::pg::target::Target;
 use postgres_source::producer::Producer;
@@ -244,6 +245,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
     let connection = connect(script).expect("it lets us in");
     let stream = connection.start("s", Wanted::of("p")).expect("it streams");
     let (progress, mut memory) = (Progress::default(), Memory::default());
+    let metrics = Metrics::default();
     let records = Arc::new(Mutex::new(Vec::new()));
     let producer = Producer {
         sink: Box::new(Kept {
@@ -253,6 +255,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
         raw_text: RawText::Bytes,
         linger: Duration::ZERO,
         progress: &progress,
+        metrics: &metrics,
     };
     let (batches, to_store) = bounded(2);
     let (lives, ended) = bounded(0);
@@ -267,6 +270,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             producer: ended,
             progress: &progress,
             memory: &mut memory,
+            metrics: &metrics,
             resume: Resume::default(),
             messages: &[],
             confirmed: Stored::default(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["lsn"],
     &["error"],
-    &["tls"],
+    &["tls", "metrics"],
     &["pg"],
     &["relation"],
     &["event"],
@@ -16,7 +16,9 @@ const LAYERS: &[&[&str]] = &[
     &["sink"],
     &["progress"],
     &["config"],
-    &["setup", "signals", "state", "pace", "position", "resume"],
+    &[
+        "setup", "signals", "state", "pace", "position", "resume", "monitor",
+    ],
     &["summary", "continuity"],
     &["tail"],
     &["reader", "producer"],

@@ -29,6 +29,7 @@
 //! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
+//! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
 //! - `messages`: messages of pg_logical_emit_message as events, and each of them once
 //! - `parameters`: what not every version has: it does what it says, or names the version that has it
@@ -82,6 +83,7 @@ mod identity;
 mod layers;
 mod memory;
 mod messages;
+mod metrics;
 mod parameters;
 mod resume;
 mod resume_e2e;

@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod check;
 pub mod connector;
 pub mod fluvio;
+pub mod http;
 pub mod load;
 pub mod outcome;
 pub mod pgbouncer;

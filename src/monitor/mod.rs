@@ -1,0 +1,135 @@
+//! What others see of a running program: its [`crate::metrics`] over [`http`] and in a text file,
+//! and what the server says of the slot.
+//!
+//! A thread for each, and only when the config asks for them. They end with the process.
+
+pub mod http;
+pub mod slot;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::slot::SlotState;
+use crate::config::{self, Config};
+use crate::error::{Context, Error, Result};
+use crate::metrics::{Kept, Metrics, text};
+use crate::pg::target::Target;
+
+/// How often the text file is written.
+const WRITE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the server is asked. The replication connection cannot be asked while it streams, so
+/// it takes a connection of its own.
+const ASK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether something is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Begins to show `metrics` as the config says; whatever cannot work is told at once.
+pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result<()> {
+    let config::Metrics { listen, textfile } = &config.metrics;
+    if let Some(address) = listen {
+        let place = || format!("metrics.listen: {address}");
+        let listener = TcpListener::bind(address)
+            .map_err(|e| Error::config("cannot listen").with_source(e))
+            .at(place)?;
+        let bound = listener.local_addr().unwrap_or(*address);
+        log::info!("metrics are at http://{bound}/metrics");
+        let (name, metrics) = (config.name.clone(), Arc::clone(metrics));
+        spawn("http", move || http::serve(&listener, &metrics, &name))?;
+    }
+    if let Some(file) = textfile {
+        write(file, metrics, &config.name)?;
+    }
+    if listen.is_none() && textfile.is_none() {
+        return Ok(());
+    }
+    let watch = Watch {
+        metrics: Arc::clone(metrics),
+        target: target.clone(),
+        slot: config.slot.clone(),
+        name: config.name.clone(),
+        textfile: textfile.clone(),
+    };
+    spawn("metrics", move || watch.run())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread
+        .map(drop)
+        .map_err(|e| Error::unreachable("cannot start a thread").with_source(e))
+}
+
+/// What is done once in a while.
+struct Watch {
+    metrics: Arc<Metrics>,
+    target: Target,
+    slot: String,
+    name: String,
+    textfile: Option<PathBuf>,
+}
+
+impl Watch {
+    fn run(&self) {
+        let (mut asked, mut written) = (None, Instant::now());
+        let mut write_failed = false;
+        loop {
+            thread::sleep(TICK);
+            // Without a session the server may be away, or may not let us in: one that asks in vain
+            // is enough.
+            let due = asked.is_none_or(|asked: Instant| asked.elapsed() >= ASK_INTERVAL);
+            if due && self.metrics.is_streaming() {
+                self.ask();
+                asked = Some(Instant::now());
+            }
+            if let Some(file) = &self.textfile
+                && written.elapsed() >= WRITE_INTERVAL
+            {
+                let result = write(file, &self.metrics, &self.name);
+                // One line is enough for a disk that stays full.
+                if let Err(error) = &result
+                    && !write_failed
+                {
+                    log::warn!("{error}");
+                }
+                (write_failed, written) = (result.is_err(), Instant::now());
+            }
+        }
+    }
+
+    /// What is not known any more is not shown any more.
+    fn ask(&self) {
+        match slot::ask(&self.target, &self.slot) {
+            Ok(Some(state)) => self.show(&state),
+            Ok(None) => self.metrics.set_kept(Kept::default()),
+            Err(error) => {
+                log::debug!("the slot could not be asked about: {error}");
+                self.metrics.set_kept(Kept::default());
+            }
+        }
+    }
+
+    fn show(&self, state: &SlotState) {
+        self.metrics.wal_end.raise(state.wal_end().0);
+        self.metrics.set_kept(Kept {
+            retained_bytes: state.retained_bytes(),
+            safe_bytes: state.safe_bytes(),
+        });
+    }
+}
+
+/// Writes the file so that nobody ever reads a part of it.
+fn write(file: &Path, metrics: &Metrics, connector: &str) -> Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    // The node exporter reads what ends with `.prom`.
+    name.push(".tmp");
+    let new = PathBuf::from(name);
+    std::fs::write(&new, text::render(metrics, connector))
+        .and_then(|()| std::fs::rename(&new, file))
+        .map_err(|e| Error::config("cannot write the file").with_source(e))
+        .at(|| format!("metrics.textfile: {}", file.display()))
+}
