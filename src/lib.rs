@@ -43,7 +43,7 @@
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
-//! | [`accept`], [`check`], [`verify`] | the other verbs |
+//! | [`accept`], [`check`], [`status`], [`verify`] | the other verbs |
 
 pub mod accept;
 pub mod check;
@@ -70,6 +70,7 @@ pub mod setup;
 pub mod signals;
 pub mod sink;
 pub mod state;
+pub mod status;
 pub mod summary;
 pub mod tail;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! Arguments → config → logging → run → exit code.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,8 +13,10 @@ use postgres_source::error::{Error, Kind, Result};
 use postgres_source::run::{Attempts, run};
 use postgres_source::session::Output;
 use postgres_source::signals::Signals;
+use postgres_source::status::status;
 use postgres_source::verify::verify;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::Serialize;
 
 /// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
 #[derive(FromArgs)]
@@ -27,6 +30,7 @@ struct Arguments {
 enum Verb {
     Run(Run),
     Check(Check),
+    Status(Status),
     Verify(Verify),
     AcceptGap(AcceptGap),
     Version(Version),
@@ -66,6 +70,20 @@ struct Check {
     /// print only the SQL that mends, in the order to run it
     #[argh(switch)]
     sql: bool,
+}
+
+/// Say how the connector is. The exit code is 0 if it is healthy, 1 if the topic is further behind
+/// than "max_lag", 2 if something is missing, lost, or cannot be asked.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "status")]
+struct Status {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Read the topic and report whatever this program would never have written.
@@ -109,20 +127,22 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments.verb,
         Err(code) => return code,
     };
+    let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     let result = match verb {
-        Verb::Run(arguments) => start(&arguments),
-        Verb::Check(arguments) => look(&arguments),
-        Verb::Verify(arguments) => read(&arguments),
+        Verb::Run(arguments) => done(start(&arguments)),
+        Verb::Check(arguments) => done(look(&arguments)),
+        Verb::Status(arguments) => tell(&arguments),
+        Verb::Verify(arguments) => done(read(&arguments)),
         Verb::AcceptGap(arguments) => {
-            load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason))
+            done(load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason)))
         }
         Verb::Version(_) => {
             print(&format!("postgres-source {}", env!("CARGO_PKG_VERSION")));
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             report(&error);
             ExitCode::from(error.kind().exit_code())
@@ -188,17 +208,26 @@ fn look(arguments: &Check) -> Result<()> {
     report.result()
 }
 
+fn tell(arguments: &Status) -> Result<ExitCode> {
+    let config = load(&arguments.config)?;
+    let status = status(&config);
+    print_as(&status, arguments.json)?;
+    Ok(ExitCode::from(status.status.exit_code()))
+}
+
 fn read(arguments: &Verify) -> Result<()> {
     let config = load(&arguments.config)?;
     let report = verify(&config.fluvio, arguments.from)?;
-    let json = serde_json::to_string_pretty(&report)
-        .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))?;
-    print(&if arguments.json {
-        json
-    } else {
-        report.to_string()
-    });
+    print_as(&report, arguments.json)?;
     report.result()
+}
+
+/// What was found, for people or for programs.
+fn print_as(found: &(impl Display + Serialize), as_json: bool) -> Result<()> {
+    let json = serde_json::to_string_pretty(found)
+        .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))?;
+    print(&if as_json { json } else { found.to_string() });
+    Ok(())
 }
 
 /// Reads the config, with logging on before anything can go wrong.

@@ -219,6 +219,11 @@ pub fn look(state_dir: &Path, slot: &str) -> Result<Option<Known>> {
     read(&file)
 }
 
+/// What the file says, if there is one; nothing but that is looked at.
+pub fn known(state_dir: &Path, slot: &str) -> Result<Option<Known>> {
+    read(&file_of(state_dir, slot))
+}
+
 fn file_of(state_dir: &Path, slot: &str) -> PathBuf {
     state_dir.join(format!("{slot}.json"))
 }

@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::value::{
     Endpoint, LogLevel, MessagePrefix, Operation, Publication, Refused, SlotName, SourceType,
     TableName, TopicName, address, batch_bytes, boolean, command, compression, duration,
-    generated_columns, optional_boolean, origin, positive_duration, raw_text, secret,
+    generated_columns, optional_boolean, origin, positive_duration, raw_text, secret, size,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
@@ -58,6 +58,12 @@ pub struct File {
     pub state_dir: Option<PathBuf>,
     #[serde(default, alias = "confirm-delay", deserialize_with = "duration")]
     pub confirm_delay: Duration,
+    #[serde(
+        default = "default_max_lag",
+        alias = "max-lag",
+        deserialize_with = "size"
+    )]
+    pub max_lag: u64,
     #[serde(default)]
     pub metrics: Metrics,
     pub log: Option<LogLevel>,
@@ -72,6 +78,11 @@ fn yes() -> bool {
 /// Often enough that little comes twice after a crash; a status is 39 bytes.
 fn default_status_interval() -> Duration {
     Duration::from_secs(1)
+}
+
+/// A few minutes of a busy database.
+fn default_max_lag() -> u64 {
+    1_000_000_000
 }
 
 /// `parameters`.

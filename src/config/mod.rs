@@ -61,6 +61,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How long the confirmed position stays behind what is stored.
     pub confirm_delay: Duration,
+    /// How far the topic may be behind before `status` says so.
+    pub max_lag_bytes: u64,
     /// Where metrics are shown.
     pub metrics: Metrics,
     /// The log level, unless `RUST_LOG` is set.
@@ -186,6 +188,7 @@ impl Config {
             },
             state_dir: file.state_dir,
             confirm_delay: file.confirm_delay,
+            max_lag_bytes: file.max_lag,
             metrics: Metrics {
                 listen: file.metrics.listen,
                 textfile: file.metrics.textfile,

@@ -196,6 +196,15 @@ pub fn batch_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, 
     })
 }
 
+/// `10MB`, `1GB`, `1GiB`.
+pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    parsed(deserializer, |text| {
+        let size = text.parse::<ByteSize>().ok();
+        size.map(|size| size.as_u64())
+            .ok_or("a size such as 10MB or 1GB")
+    })
+}
+
 /// `none`, `gzip`, `snappy`, `lz4`, `zstd`.
 pub fn compression<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Compression>, D::Error> {
     parsed(d, |text| {

@@ -47,6 +47,7 @@
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
 //! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
+//! - `status`: what it says, and that its exit code tells the healthy, the late and the broken apart
 //! - `stdout`: records on standard output, confirmed when they are written
 //! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
@@ -94,6 +95,7 @@ mod setup_foreign;
 mod setup_limits;
 mod slot;
 mod standby;
+mod status;
 mod stdout;
 mod stop;
 mod tls;
