@@ -43,7 +43,7 @@
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
-//! | [`accept`], [`check`], [`status`], [`verify`] | the other verbs |
+//! | [`accept`], [`check`], [`provision`], [`status`], [`verify`] | the other verbs |
 
 pub mod accept;
 pub mod check;
@@ -60,6 +60,7 @@ pub mod pg;
 pub mod position;
 pub mod producer;
 pub mod progress;
+pub mod provision;
 pub mod reader;
 pub mod record;
 pub mod relation;

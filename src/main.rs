@@ -10,6 +10,7 @@ use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
 use postgres_source::config::Config;
 use postgres_source::error::{Error, Kind, Result};
+use postgres_source::provision::{Publication, setup_plan, teardown_plan};
 use postgres_source::run::{Attempts, run};
 use postgres_source::session::Output;
 use postgres_source::signals::Signals;
@@ -30,7 +31,9 @@ struct Arguments {
 enum Verb {
     Run(Run),
     Check(Check),
+    Setup(Setup),
     Status(Status),
+    Teardown(Teardown),
     Verify(Verify),
     AcceptGap(AcceptGap),
     Version(Version),
@@ -70,6 +73,36 @@ struct Check {
     /// print only the SQL that mends, in the order to run it
     #[argh(switch)]
     sql: bool,
+}
+
+/// Print the SQL that makes what is missing, publication and slot, and run it.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "setup")]
+struct Setup {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// only print the SQL
+    #[argh(switch)]
+    dry_run: bool,
+}
+
+/// Print the SQL that removes slot and publication, and what is given up; with "--yes", run it.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "teardown")]
+struct Teardown {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
+
+    /// do it
+    #[argh(switch)]
+    yes: bool,
+
+    /// leave the publication
+    #[argh(switch)]
+    keep_publication: bool,
 }
 
 /// Say how the connector is. The exit code is 0 if it is healthy, 1 if the topic is further behind
@@ -131,7 +164,9 @@ fn main() -> ExitCode {
     let result = match verb {
         Verb::Run(arguments) => done(start(&arguments)),
         Verb::Check(arguments) => done(look(&arguments)),
+        Verb::Setup(arguments) => done(set_up(&arguments)),
         Verb::Status(arguments) => tell(&arguments),
+        Verb::Teardown(arguments) => done(tear_down(&arguments)),
         Verb::Verify(arguments) => done(read(&arguments)),
         Verb::AcceptGap(arguments) => {
             done(load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason)))
@@ -206,6 +241,32 @@ fn look(arguments: &Check) -> Result<()> {
         _ => report.to_string(),
     });
     report.result()
+}
+
+fn set_up(arguments: &Setup) -> Result<()> {
+    let config = load(&arguments.config)?;
+    let plan = setup_plan(&config)?;
+    print(&plan.to_string());
+    match arguments.dry_run {
+        true => Ok(()),
+        false => plan.set_up(&config),
+    }
+}
+
+fn tear_down(arguments: &Teardown) -> Result<()> {
+    let config = load(&arguments.config)?;
+    let publication = match arguments.keep_publication {
+        true => Publication::Keep,
+        false => Publication::Drop,
+    };
+    let plan = teardown_plan(&config, publication)?;
+    print(&plan.to_string());
+    if !arguments.yes {
+        return Err(
+            Error::new(Kind::Usage, "nothing was removed").with_hint("\"teardown --yes\" does it")
+        );
+    }
+    plan.tear_down()
 }
 
 fn tell(arguments: &Status) -> Result<ExitCode> {

@@ -49,6 +49,23 @@ pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<(
     Ok(())
 }
 
+/// What does not exist, as the statements that make it.
+pub struct Missing {
+    /// The publication.
+    pub publication: Option<String>,
+    /// The slot, which comes after it.
+    pub slot: Option<String>,
+}
+
+/// Looks for what [`ensure`] would make.
+pub fn missing_statements(connection: &mut Connection, config: &Config) -> Result<Missing> {
+    Server::ask(connection)?.check(config)?;
+    Ok(Missing {
+        publication: publication::missing_statement(connection, config)?,
+        slot: slot::missing_statement(connection, config)?,
+    })
+}
+
 impl Server {
     fn ask(connection: &mut Connection) -> Result<Server> {
         let server = connection.select_first(

@@ -34,11 +34,7 @@ struct Found {
 
 pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
     let name = &config.publication;
-    let tables = config
-        .tables
-        .iter()
-        .map(|table| quote_table(connection, table))
-        .collect::<Result<Vec<_>>>()?;
+    let tables = quoted_tables(connection, config)?;
     if let Some(found) = find(connection, name)? {
         warn_of_difference(name, &found, &config.publishing);
         return warn_of_unpublished(connection, name, &tables);
@@ -57,6 +53,24 @@ pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Conf
     connection.wait_for(&statement)?;
     log::info!("made the publication: {statement}");
     Ok(())
+}
+
+/// The statement that makes it, if it does not exist.
+pub(super) fn missing_statement(
+    connection: &mut Connection,
+    config: &Config,
+) -> Result<Option<String>> {
+    let name = &config.publication;
+    if find(connection, name)?.is_some() {
+        return Ok(None);
+    }
+    let tables = quoted_tables(connection, config)?;
+    Ok(Some(create_statement(name, &tables, &config.publishing)))
+}
+
+fn quoted_tables(connection: &mut Connection, config: &Config) -> Result<Vec<String>> {
+    let tables = config.tables.iter();
+    tables.map(|table| quote_table(connection, table)).collect()
 }
 
 fn find(connection: &mut Connection, name: &str) -> Result<Option<Found>> {

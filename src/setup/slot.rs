@@ -30,6 +30,15 @@ pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Conf
     connection.wait_for(&statement)
 }
 
+/// The statement that makes it, if it does not exist.
+pub(super) fn missing_statement(
+    connection: &mut Connection,
+    config: &Config,
+) -> Result<Option<String>> {
+    let found = connection.slot(&config.slot)?;
+    Ok(found.is_none().then(|| create_statement(config)))
+}
+
 /// The statement that makes it.
 pub fn create_statement(config: &Config) -> String {
     let failover = match config.failover {

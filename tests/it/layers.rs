@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["tail"],
     &["reader", "producer"],
     &["session"],
-    &["run", "accept", "check", "status", "verify"],
+    &["run", "accept", "check", "provision", "status", "verify"],
 ];
 
 /// The same within `pg`.

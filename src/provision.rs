@@ -1,0 +1,160 @@
+//! `setup` and `teardown`: what is made on the server, or removed, and the SQL of it first.
+
+use std::fmt;
+
+use crate::config::{Config, Setup};
+use crate::continuity;
+use crate::error::{Context, Result};
+use crate::pg::connection::{Connection, quote_identifier, quote_literal};
+use crate::pg::target::Target;
+use crate::setup;
+use crate::sink::fluvio::{Options, Partition, cluster};
+use crate::state;
+
+/// What happens to the publication when everything else is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publication {
+    /// It is removed too.
+    Drop,
+    /// Others may need it.
+    Keep,
+}
+
+/// Statements in the order that they are run in, as a script for `psql`.
+pub struct Plan {
+    target: Target,
+    connection: Connection,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    sql: String,
+    /// What is given up by it.
+    gives_up: String,
+}
+
+/// What `setup` makes: what is missing, if that is no gap.
+pub fn setup_plan(config: &Config) -> Result<Plan> {
+    let (target, mut connection) = connect(config)?;
+    let missing = setup::missing_statements(&mut connection, config)?;
+    if missing.slot.is_some() {
+        refuse_to_hide_a_gap(config)?;
+    }
+    let publication = missing.publication.map(|sql| Step {
+        sql,
+        gives_up: "UPDATE and DELETE on published tables that have no replica identity".to_owned(),
+    });
+    let slot = missing.slot.map(|sql| Step {
+        sql,
+        gives_up: "the disk space of the WAL that is not yet in the topic".to_owned(),
+    });
+    Ok(Plan {
+        target,
+        connection,
+        steps: publication.into_iter().chain(slot).collect(),
+    })
+}
+
+/// What `teardown` removes: what is there and is this connector's own.
+pub fn teardown_plan(config: &Config, publication: Publication) -> Result<Plan> {
+    let (target, mut connection) = connect(config)?;
+    let mut steps = Vec::new();
+    if let Some(found) = connection.slot(&config.slot)? {
+        continuity::check_own(&found, target.database())
+            .at(|| format!("replication slot {}", config.slot))?;
+        steps.push(Step {
+            sql: format!(
+                "SELECT pg_catalog.pg_drop_replication_slot({})",
+                quote_literal(&config.slot)
+            ),
+            gives_up: format!("the changes since {}", found.confirmed()),
+        });
+    }
+    let exists = connection.value(&format!(
+        "SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = {}",
+        quote_literal(&config.publication)
+    ))?;
+    if publication == Publication::Drop && exists.is_some() {
+        steps.push(Step {
+            sql: format!("DROP PUBLICATION {}", quote_identifier(&config.publication)),
+            gives_up: "the streams of others that read it".to_owned(),
+        });
+    }
+    Ok(Plan {
+        target,
+        connection,
+        steps,
+    })
+}
+
+impl Plan {
+    /// Makes what `setup` makes, whatever `skip_setup` says of `run`.
+    pub fn set_up(mut self, config: &Config) -> Result<()> {
+        self.connection.terminate();
+        let config = Config {
+            setup: Setup::Create,
+            ..config.clone()
+        };
+        setup::ensure(&self.target, self.connection.endpoint(), &config)
+    }
+
+    /// Runs the statements.
+    pub fn tear_down(mut self) -> Result<()> {
+        for Step { sql, .. } in &self.steps {
+            self.connection.query(sql).at(|| sql.clone())?;
+            log::info!("done: {sql}");
+        }
+        self.connection.terminate();
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return f.write_str("-- there is nothing to do");
+        }
+        for (index, Step { sql, gives_up }) in self.steps.iter().enumerate() {
+            let end = if index > 0 { "\n" } else { "" };
+            write!(f, "{end}-- gives up {gives_up}\n{sql};")?;
+        }
+        Ok(())
+    }
+}
+
+fn connect(config: &Config) -> Result<(Target, Connection)> {
+    let target = config.target()?;
+    let connection = Connection::connect_for_sql(&target)?;
+    Ok((target, connection))
+}
+
+/// A slot that is made where one was lost begins later than the topic ends, and nobody would notice.
+fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
+    let known = match &config.state_dir {
+        Some(directory) => state::known(directory, &config.slot)?,
+        None => None,
+    };
+    let first_offset = known.as_ref().map_or(0, |known| known.first_offset);
+    if known.is_none() && topic_end(&config.fluvio)? <= first_offset {
+        return Ok(());
+    }
+    let gap = continuity::gap(
+        "does not exist any more: the changes since it was confirmed last are lost to it",
+    );
+    Err(gap.at(format!("replication slot {}", config.slot)))
+}
+
+/// Where a topic ends that need not exist.
+fn topic_end(options: &Options) -> Result<i64> {
+    let cluster = cluster::endpoint(options)?;
+    if cluster::topic(&cluster, options)?.is_none() {
+        return Ok(0);
+    }
+    let partition = Partition::open(Options {
+        create_topic: false,
+        // What the config wants of batches to come is of no matter here.
+        compression: None,
+        ..options.clone()
+    })?;
+    Ok(partition.bounds().end)
+}
