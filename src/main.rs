@@ -31,6 +31,7 @@ struct Arguments {
 enum Verb {
     Run(Run),
     Check(Check),
+    Config(ShowConfig),
     Setup(Setup),
     Status(Status),
     Teardown(Teardown),
@@ -73,6 +74,15 @@ struct Check {
     /// print only the SQL that mends, in the order to run it
     #[argh(switch)]
     sql: bool,
+}
+
+/// Print the config as it takes effect, the environment and the defaults included, without secrets.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "config")]
+struct ShowConfig {
+    /// the config file
+    #[argh(option, short = 'c')]
+    config: PathBuf,
 }
 
 /// Print the SQL that makes what is missing, publication and slot, and run it.
@@ -164,6 +174,7 @@ fn main() -> ExitCode {
     let result = match verb {
         Verb::Run(arguments) => done(start(&arguments)),
         Verb::Check(arguments) => done(look(&arguments)),
+        Verb::Config(arguments) => done(show(&arguments)),
         Verb::Setup(arguments) => done(set_up(&arguments)),
         Verb::Status(arguments) => tell(&arguments),
         Verb::Teardown(arguments) => done(tear_down(&arguments)),
@@ -241,6 +252,11 @@ fn look(arguments: &Check) -> Result<()> {
         _ => report.to_string(),
     });
     report.result()
+}
+
+fn show(arguments: &ShowConfig) -> Result<()> {
+    print(&load(&arguments.config)?.effective()?);
+    Ok(())
 }
 
 fn set_up(arguments: &Setup) -> Result<()> {

@@ -3,6 +3,7 @@
 //! [`mod@file`] is what the file may say, [`value`] how a value is read, [`secret`] where the database
 //! URL comes from. This module resolves them and the environment into what the program runs with.
 
+mod effective;
 pub mod file;
 pub mod secret;
 pub mod value;

@@ -44,7 +44,14 @@ fn a_wrong_command_line_ends_with_64_and_says_what_is_wrong() {
 
 #[test]
 fn the_version_and_the_help_of_each_verb() {
-    let cases: [(&[&str], &[&str]); 5] = [
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["setup", "--help"], &["--config", "--dry-run", "missing"]),
+        (
+            &["teardown", "--help"],
+            &["--yes", "--keep-publication", "given up"],
+        ),
+        (&["status", "--help"], &["--json", "exit code"]),
+        (&["config", "--help"], &["--config", "without secrets"]),
         (
             &["version"],
             &[concat!("postgres-source ", env!("CARGO_PKG_VERSION"))],

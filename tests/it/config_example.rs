@@ -133,6 +133,26 @@ fn the_defaults_that_it_shows_are_true() {
 }
 
 #[test]
+fn what_takes_effect_is_a_config_that_says_the_same() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let load = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("it can be written");
+        Config::load(&path).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    };
+    for text in [text(), with_optional_keys(&text())] {
+        let config = load("config.yaml", &text);
+        let effective = config.effective().expect("it can be connected to");
+        let says = "# user connects to the database database_name at localhost:5432\n";
+        assert!(effective.starts_with(says), "{effective}");
+        assert!(!effective.contains("cat /run"), "{effective}");
+        assert!(!effective.contains("password@"), "{effective}");
+        let again = load("effective.yaml", &effective);
+        assert_eq!(format!("{again:?}"), format!("{config:?}"), "{effective}");
+    }
+}
+
+#[test]
 fn every_key_is_explained() {
     let mut explained = false;
     for line in text().lines() {
