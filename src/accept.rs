@@ -12,6 +12,7 @@ use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
 use crate::progress::Stored;
 use crate::session::{Opened, Output, Program};
+use crate::setup::create_slot_statement;
 use crate::sink::fluvio::Partition;
 use crate::state::Accepted;
 
@@ -93,8 +94,8 @@ fn remove_useless_slot(
             "replication slot {slot} is invalidated, and skip_setup is true"
         ))
         .with_hint(format!(
-            "run: {statement}; SELECT pg_create_logical_replication_slot({}, 'pgoutput');",
-            quote_literal(slot)
+            "run: {statement}; {};",
+            create_slot_statement(config)
         )));
     }
     connection.query(&statement)?;

@@ -40,6 +40,8 @@ fn foreign(message: impl Into<String>) -> Error {
 pub struct Source {
     /// The cluster.
     pub system: System,
+    /// Whether it is a standby.
+    pub is_standby: bool,
     /// The slot.
     pub slot: Slot,
     /// The publication's OID.
@@ -68,7 +70,8 @@ pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
     match slot.invalidated() {
         Some(reason) => Err(gap(format!(
             "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \
-             this): the changes since {} are lost to it",
+             this, and on a standby its primary does it that removes rows, unless \
+             hot_standby_feedback is on): the changes since {} are lost to it",
             slot.confirmed()
         ))),
         None => Ok(()),
@@ -120,8 +123,11 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
     if system.wal_flush < known.confirmed {
         return Err(restored(system.wal_flush, known.confirmed));
     }
+    // A stream from a standby goes on when that is promoted; and the slot is where it was left.
+    let was_promoted = known.is_standby && confirmed == known.confirmed;
     if let Some(left) = source.left_timeline_at
         && left < known.confirmed
+        && !was_promoted
     {
         let parted = if left == Lsn::ZERO {
             format!("the cluster never was on timeline {}", known.timeline)
@@ -207,12 +213,14 @@ fn restored(wal_flush: Lsn, reach: Lsn) -> Error {
 mod tests {
     use super::*;
     use crate::progress::Stored;
+    use crate::record::Unit;
     use crate::state::{Identity, Memory};
 
     fn known() -> Known {
         let identity = Identity {
             system_identifier: "1".into(),
             timeline: 2,
+            is_standby: false,
             publication_oid: 3,
             slot: "s".into(),
             topic: "t".into(),
@@ -243,6 +251,7 @@ mod tests {
                 wal_flush: Lsn(200),
             },
             slot: serde_json::from_str(&slot).unwrap(),
+            is_standby: false,
             publication_oid: 3,
             left_timeline_at: None,
         }
@@ -267,16 +276,34 @@ mod tests {
         check_slot(&source.slot, "d").unwrap();
         check_source(Some(&known), &source).unwrap();
         let tail = Tail::Complete {
-            commit_lsn: Lsn(90),
+            last: Unit::transaction(Lsn(90)),
             end_lsn: Lsn(100),
         };
         check_topic(Some(&known), &source, &topic(10, tail)).unwrap();
         let open = Tail::Open {
             final_lsn: Lsn(150),
             rows: 3,
+            last_message: Lsn::ZERO,
         };
         check_topic(Some(&known), &source, &topic(14, open)).unwrap();
         check_topic(None, &source, &topic(0, Tail::Empty)).unwrap();
+    }
+
+    #[test]
+    fn a_standby_that_was_promoted_is_the_same_history() {
+        let mut known = known();
+        known.is_standby = true;
+        let promoted = Source {
+            left_timeline_at: Some(Lsn(99)),
+            ..source("0/64")
+        };
+        check_source(Some(&known), &promoted).unwrap();
+        // It is not the one that was read.
+        let another = Source {
+            left_timeline_at: Some(Lsn(99)),
+            ..source("0/63")
+        };
+        assert!(check_source(Some(&known), &another).is_err());
     }
 
     #[test]
@@ -333,10 +360,11 @@ mod tests {
         let open = Tail::Open {
             final_lsn: Lsn(99),
             rows: 0,
+            last_message: Lsn::ZERO,
         };
         assert!(error(None, topic(10, open)).contains("ends inside the transaction"));
         let ahead = Tail::Complete {
-            commit_lsn: Lsn(199),
+            last: Unit::transaction(Lsn(199)),
             end_lsn: Lsn(201),
         };
         assert!(error(None, topic(10, ahead)).contains("restored to an earlier point"));

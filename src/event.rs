@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 pub use crate::pg::replication::Envelope;
 
-use crate::pg::pgoutput::{Begin, Commit, Message, OldTuple, Origin, Tuple, Type};
+use crate::pg::pgoutput::{Begin, Commit, Logical, Message, OldTuple, Origin, Tuple, Type};
 use crate::relation::{Catalog, Relation};
 
 /// A batch is full when it holds this many bytes of tuples: large enough that handing it over
@@ -29,7 +29,7 @@ pub struct Event<'a> {
     pub change: Change<'a>,
 }
 
-/// The nine event types, rows with the table they belong to.
+/// The ten event types, rows with the table they belong to.
 #[derive(Debug)]
 #[allow(missing_docs)] // the fields are those of the messages in `pg::pgoutput`
 pub enum Change<'a> {
@@ -55,6 +55,7 @@ pub enum Change<'a> {
         options: i8,
         rel_ids: RelIds<'a>,
     },
+    Logical(Logical<'a>),
 }
 
 /// The tables of a truncate: four bytes each, in the order of this machine.
@@ -117,6 +118,12 @@ enum Body {
     Truncate {
         options: i8,
         rel_ids: Span,
+    },
+    Logical {
+        flags: i8,
+        lsn: Lsn,
+        prefix: Span,
+        content: Span,
     },
 }
 
@@ -193,6 +200,12 @@ impl Batch {
                     rel_ids: self.span_from(start),
                 }
             }
+            Message::Logical(logical) => Body::Logical {
+                flags: logical.flags,
+                lsn: logical.lsn,
+                prefix: self.keep(logical.prefix),
+                content: self.keep(logical.content),
+            },
         };
         self.heads.push(Head { envelope, body });
         Ok(())
@@ -337,6 +350,17 @@ impl Batch {
                 options: *options,
                 rel_ids: RelIds(self.slice(*rel_ids)),
             },
+            Body::Logical {
+                flags,
+                lsn,
+                prefix,
+                content,
+            } => Change::Logical(Logical {
+                flags: *flags,
+                lsn: *lsn,
+                prefix: self.slice(*prefix),
+                content: self.slice(*content),
+            }),
         }
     }
 

@@ -93,6 +93,17 @@ impl Writer<'_> {
                 self.raw(b",\"rel_ids\":");
                 self.array(rel_ids.iter(), |w, rel_id| w.integer(rel_id));
             }
+            Change::Logical(logical) => {
+                self.raw(b"\"message\",\"flags\":");
+                self.integer(logical.flags);
+                self.raw(b",\"lsn\":");
+                self.integer(logical.lsn.0);
+                self.raw(b",\"prefix\":");
+                // What the config names, and so text.
+                self.string(&String::from_utf8_lossy(logical.prefix));
+                self.raw(b",\"content\":");
+                self.value(Class::Raw, logical.content);
+            }
         }
     }
 

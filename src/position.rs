@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
-use crate::pg::pgoutput::{Begin, Message};
+use crate::pg::pgoutput::{Begin, Logical, Message};
 use crate::progress::Stored;
 
 /// The reader's position. What is confirmed only grows, and never runs ahead of what is stored.
 #[derive(Debug)]
 pub struct Position {
     transaction: Option<Begin>,
-    /// Where the last commit that was read ends.
-    last_commit: Lsn,
+    /// Where the last commit, or message between transactions, that was read ends.
+    last_end: Lsn,
     /// Everything before it has been sent to us.
     sent_up_to: Lsn,
     /// Whether events were read that the producer does not have yet.
@@ -27,14 +27,15 @@ impl Position {
     pub fn starting_at(confirmed: Lsn, stored: Lsn) -> Self {
         Position {
             transaction: None,
-            last_commit: stored,
+            last_end: stored,
             sent_up_to: stored,
             in_hand: false,
             confirmed,
         }
     }
 
-    /// Follows one message: transactions begin and end in turn, and rows belong to one.
+    /// Follows one message: transactions begin and end in turn, and rows belong to one. Only a
+    /// message that is not transactional stands between them.
     pub fn follow(&mut self, message: &Message<'_>) -> Result<()> {
         match (message, &self.transaction) {
             (Message::Begin(begin), None) => self.transaction = Some(*begin),
@@ -50,7 +51,10 @@ impl Position {
                 }
                 self.transaction = None;
                 // A transaction that the topic has already may come again.
-                self.last_commit = self.last_commit.max(commit.end_lsn);
+                self.last_end = self.last_end.max(commit.end_lsn);
+            }
+            (Message::Logical(logical), open) if !logical.is_transactional() => {
+                self.between(logical, open.map(|begin| begin.xid))?;
             }
             (_, Some(_)) => {}
             (_, None) => {
@@ -58,6 +62,19 @@ impl Position {
             }
         }
         self.in_hand = true;
+        Ok(())
+    }
+
+    /// Such a message is decoded where it stands in the WAL, and transactions where their commits
+    /// do: it ends a position of its own.
+    fn between(&mut self, logical: &Logical<'_>, open_xid: Option<u32>) -> Result<()> {
+        if let Some(xid) = open_xid {
+            return Err(misplaced(
+                "a message that is not of it inside transaction",
+                xid,
+            ));
+        }
+        self.last_end = self.last_end.max(logical.lsn);
         Ok(())
     }
 
@@ -76,7 +93,7 @@ impl Position {
     /// When nothing that was read is missing there, that is all the server has sent: it moves on
     /// with WAL that is not for us, which would otherwise hold the slot back.
     pub fn confirmable(&self, stored: Stored) -> Stored {
-        let idle = self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_commit;
+        let idle = self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_end;
         let lsn = if idle {
             stored.lsn.max(self.sent_up_to)
         } else {
@@ -99,7 +116,7 @@ impl Position {
     pub fn lag_bytes(&self) -> u64 {
         let read = self
             .transaction
-            .map_or(self.last_commit, |open| open.final_lsn);
+            .map_or(self.last_end, |open| open.final_lsn);
         read.max(self.sent_up_to).bytes_since(self.confirmed)
     }
 

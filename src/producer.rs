@@ -87,7 +87,7 @@ impl Producer<'_> {
     }
 }
 
-/// The commits that were written and are not known to be stored.
+/// The commits, and messages between transactions, that were written and are not known to be stored.
 #[derive(Default)]
 struct Commits {
     /// The offset of the first record.
@@ -98,7 +98,7 @@ struct Commits {
     stored: u64,
     /// Since when there are others, or there were when the last of those were stored.
     unstored_since: Option<Instant>,
-    /// The number of the commit's record, and the position that it confirms.
+    /// The number of the record, and the position that it confirms.
     pending: VecDeque<(u64, Lsn)>,
 }
 
@@ -106,9 +106,12 @@ impl Commits {
     fn written(&mut self, event: &Event<'_>) {
         self.records += 1;
         self.unstored_since.get_or_insert_with(Instant::now);
-        if let Change::Commit(commit) = &event.change {
-            self.pending.push_back((self.records, commit.end_lsn));
-        }
+        let end = match &event.change {
+            Change::Commit(commit) => commit.end_lsn,
+            Change::Logical(logical) if !logical.is_transactional() => logical.lsn,
+            _ => return,
+        };
+        self.pending.push_back((self.records, end));
     }
 
     fn publish(&mut self, stored: u64, progress: &Progress) {
@@ -148,6 +151,7 @@ fn describe(event: &Event<'_>) -> String {
             format!("begin of transaction {} at {}", begin.xid, begin.final_lsn)
         }
         Change::Commit(commit) => format!("commit at {}", commit.commit_lsn),
+        Change::Logical(logical) => format!("message at {}", logical.lsn),
         Change::Origin(_) | Change::Type(_) | Change::Truncate { .. } => format!("event at {lsn}"),
     }
 }

@@ -60,6 +60,7 @@ pub struct Reader<'a> {
     pace: Pace,
     catalog: Catalog,
     resume: Resume,
+    messages: &'a [String],
     batch: Batch,
     position: Position,
     delay: Delay,
@@ -80,6 +81,8 @@ pub struct Parts<'a> {
     pub memory: &'a mut Memory,
     /// What the topic has already.
     pub resume: Resume,
+    /// The prefixes of the messages that are written.
+    pub messages: &'a [String],
     /// What was confirmed before.
     pub confirmed: Stored,
     /// How often the confirmed position is reported.
@@ -103,6 +106,7 @@ impl<'a> Reader<'a> {
             pace: Pace::default(),
             catalog: Catalog::default(),
             resume: parts.resume,
+            messages: parts.messages,
             batch: Batch::default(),
             position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
@@ -161,6 +165,7 @@ impl<'a> Reader<'a> {
                     let committed = Intake {
                         position: &mut self.position,
                         resume: &mut self.resume,
+                        messages: self.messages,
                         catalog: &mut self.catalog,
                         batch: &mut self.batch,
                     }
@@ -295,6 +300,7 @@ impl<'a> Reader<'a> {
 struct Intake<'a> {
     position: &'a mut Position,
     resume: &'a mut Resume,
+    messages: &'a [String],
     catalog: &'a mut Catalog,
     batch: &'a mut Batch,
 }
@@ -303,9 +309,13 @@ impl Intake<'_> {
     /// Takes a message; returns whether it was a commit.
     fn take(self, envelope: Envelope, data: &[u8]) -> Result<bool> {
         let message = pgoutput::Message::decode(data)?;
-        self.position.follow(&message)?;
+        let is_wanted = self.is_wanted(&message);
+        if is_wanted {
+            self.position.follow(&message)?;
+        }
         let resuming = !self.resume.is_over();
         match self.resume.judge(envelope, &message, self.catalog)? {
+            Verdict::Write if !is_wanted => {}
             Verdict::Write => {
                 self.resume.release(&message, self.batch, self.catalog)?;
                 self.batch.push(envelope, &message, self.catalog)?;
@@ -323,5 +333,17 @@ impl Intake<'_> {
             );
         }
         Ok(matches!(message, pgoutput::Message::Commit(_)))
+    }
+
+    /// The server sends the messages of every prefix. What is not written must not be waited for;
+    /// but the topic may have it from a time when it was, so it is judged all the same.
+    fn is_wanted(&self, message: &pgoutput::Message<'_>) -> bool {
+        match message {
+            pgoutput::Message::Logical(logical) => self
+                .messages
+                .iter()
+                .any(|prefix| prefix.as_bytes() == logical.prefix),
+            _ => true,
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! Reading a record back: where in the stream it stands, and nothing of its values.
+//! Where in the stream a record stands: its units, and reading a record back without its values.
+
+use std::fmt;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -47,6 +49,76 @@ pub enum Record {
     Type,
     /// Where the transaction came from. It does not count either.
     Origin,
+    /// A message, in a transaction or between two. Which of them are written is a matter of the
+    /// config, so it does not count: its own position says whether it is there.
+    Message {
+        /// Where its WAL record ends.
+        lsn: Lsn,
+        /// Whether it belongs to a transaction.
+        transactional: bool,
+    },
+}
+
+/// What the stream consists of, in its order: the WAL's.
+///
+/// WAL records do not overlap, so of a message that ends where a commit record begins the message is
+/// the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unit {
+    lsn: Lsn,
+    kind: UnitKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum UnitKind {
+    Message,
+    Transaction,
+}
+
+impl Unit {
+    /// A transaction, by where its commit record begins.
+    pub fn transaction(final_lsn: Lsn) -> Unit {
+        Unit {
+            lsn: final_lsn,
+            kind: UnitKind::Transaction,
+        }
+    }
+
+    /// A message between transactions, by where its record ends.
+    pub fn message(lsn: Lsn) -> Unit {
+        Unit {
+            lsn,
+            kind: UnitKind::Message,
+        }
+    }
+
+    /// The position that it goes by.
+    pub fn lsn(self) -> Lsn {
+        self.lsn
+    }
+
+    /// Whether it is a transaction.
+    pub fn is_transaction(self) -> bool {
+        self.kind == UnitKind::Transaction
+    }
+
+    /// Whether a slot that was confirmed there sends it again: the server looks at where the record
+    /// begins.
+    pub fn is_sent_from(self, confirmed: Lsn) -> bool {
+        match self.kind {
+            UnitKind::Transaction => confirmed <= self.lsn,
+            UnitKind::Message => confirmed < self.lsn,
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            UnitKind::Transaction => write!(f, "transaction at {}", self.lsn),
+            UnitKind::Message => write!(f, "message at {}", self.lsn),
+        }
+    }
 }
 
 impl Placed {
@@ -97,9 +169,10 @@ enum Kind {
     Update,
     Delete,
     Truncate,
+    Message,
 }
 
-/// The keys of all nine messages. An enum by `type` would copy every value before it is skipped.
+/// The keys of all ten messages. An enum by `type` would copy every value before it is skipped.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
@@ -109,6 +182,9 @@ struct Message {
     xid: Option<u32>,
     commit_lsn: Option<u64>,
     end_lsn: Option<u64>,
+    lsn: Option<u64>,
+    flags: Option<i8>,
+    content: Option<IgnoredAny>,
     rel_id: Option<u32>,
     id: Option<u32>,
     tuple: Option<IgnoredAny>,
@@ -121,14 +197,14 @@ struct Message {
     _key_tuple: Option<IgnoredAny>,
     #[serde(rename = "timestamp")]
     _timestamp: Option<i64>,
-    #[serde(rename = "flags")]
-    _flags: Option<i8>,
     #[serde(rename = "options")]
     _options: Option<i8>,
     #[serde(rename = "namespace")]
     _namespace: Option<IgnoredAny>,
     #[serde(rename = "name")]
     _name: Option<IgnoredAny>,
+    #[serde(rename = "prefix")]
+    _prefix: Option<IgnoredAny>,
     #[serde(rename = "replica_identity")]
     _replica_identity: Option<IgnoredAny>,
 }
@@ -154,6 +230,14 @@ impl Message {
                 .map(|rel_id| Record::Relation { rel_id })?,
             Kind::Type => self.id.map(|_| Record::Type)?,
             Kind::Origin => self.commit_lsn.map(|_| Record::Origin)?,
+            Kind::Message => self.content.and(self.message())?,
+        })
+    }
+
+    fn message(&self) -> Option<Record> {
+        Some(Record::Message {
+            lsn: Lsn(self.lsn?),
+            transactional: self.flags? & 1 != 0,
         })
     }
 
@@ -194,6 +278,15 @@ mod tests {
             Some(Record::Truncate)
         );
         assert!(parse(insert).unwrap().counts() && !Record::Origin.counts());
+        let message =
+            r#"{"type":"message","flags":1,"lsn":7,"prefix":"p","content":{"RawText":[]}}"#;
+        assert_eq!(
+            parse(message),
+            Some(Record::Message {
+                lsn: Lsn(7),
+                transactional: true
+            })
+        );
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct Known {
     pub system_identifier: String,
     /// Its timeline.
     pub timeline: u32,
+    /// Whether it was a standby when the last session began.
+    #[serde(default)]
+    pub is_standby: bool,
     /// The publication's OID: one that is made again has another.
     pub publication_oid: u32,
     /// The slot.
@@ -68,6 +71,8 @@ pub struct Identity {
     pub system_identifier: String,
     /// See [`Known::timeline`].
     pub timeline: u32,
+    /// See [`Known::is_standby`].
+    pub is_standby: bool,
     /// See [`Known::publication_oid`].
     pub publication_oid: u32,
     /// See [`Known::slot`].
@@ -191,6 +196,7 @@ impl Known {
             version: VERSION,
             system_identifier: identity.system_identifier,
             timeline: identity.timeline,
+            is_standby: identity.is_standby,
             publication_oid: identity.publication_oid,
             slot: identity.slot,
             topic: identity.topic,
@@ -293,6 +299,7 @@ mod tests {
         Identity {
             system_identifier: "7".into(),
             timeline: 1,
+            is_standby: false,
             publication_oid: 5,
             slot: "s".into(),
             topic: "t".into(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
-use crate::record::{Placed, Record};
+use crate::record::{Placed, Record, Unit};
 use crate::sink::fluvio::{Options, Partition};
 
 /// So many violations are reported one by one; the rest are counted.
@@ -128,7 +128,7 @@ impl fmt::Display for Report {
 struct Verifier {
     report: Report,
     place: Place,
-    last_commit: Option<Lsn>,
+    last: Option<Unit>,
     described: HashSet<u32>,
     /// From the topic's first record on, every table must be described before its rows.
     from_the_beginning: bool,
@@ -141,6 +141,7 @@ enum Place {
     Inside {
         final_lsn: Lsn,
         last_row: Lsn,
+        last_message: Lsn,
     },
 }
 
@@ -157,7 +158,7 @@ impl Verifier {
             } else {
                 Place::Unknown
             },
-            last_commit: None,
+            last: None,
             described: HashSet::new(),
             from_the_beginning,
         }
@@ -178,6 +179,7 @@ impl Verifier {
             Record::Type => self.inside(offset, "a type"),
             Record::Origin => self.inside(offset, "an origin"),
             Record::Truncate => self.row(offset, wal_start),
+            Record::Message { lsn, transactional } => self.message(offset, lsn, transactional),
             Record::Row { rel_id } => {
                 if self.from_the_beginning && !self.described.contains(&rel_id) {
                     self.violation(
@@ -197,19 +199,22 @@ impl Verifier {
         {
             self.violation(offset, format!("a begin inside the transaction at {open}"));
         }
-        if let Some(last) = self.last_commit.filter(|last| final_lsn <= *last) {
-            self.violation(
-                offset,
-                format!("the transaction at {final_lsn} after the one at {last}"),
-            );
-        }
+        self.in_order(offset, Unit::transaction(final_lsn));
         self.report
             .first_lsn
             .get_or_insert_with(|| final_lsn.to_string());
         self.place = Place::Inside {
             final_lsn,
             last_row: Lsn::ZERO,
+            last_message: Lsn::ZERO,
         };
+    }
+
+    /// Transactions, and messages between them, come in the order of the WAL.
+    fn in_order(&mut self, offset: i64, unit: Unit) {
+        if let Some(last) = self.last.filter(|last| unit <= *last) {
+            self.violation(offset, format!("the {unit} after the {last}"));
+        }
     }
 
     fn commit(&mut self, offset: i64, commit_lsn: Lsn) {
@@ -227,8 +232,39 @@ impl Verifier {
             Place::Inside { .. } => self.report.transactions += 1,
             Place::Unknown => {}
         }
-        self.last_commit = Some(commit_lsn);
+        self.last = Some(Unit::transaction(commit_lsn));
+        self.report.last_lsn = Some(commit_lsn.to_string());
         self.place = Place::Between;
+    }
+
+    /// No two messages share a position.
+    fn message(&mut self, offset: i64, lsn: Lsn, transactional: bool) {
+        match (&mut self.place, transactional) {
+            (Place::Inside { last_message, .. }, true) => {
+                let before = std::mem::replace(last_message, lsn);
+                if lsn <= before {
+                    self.violation(
+                        offset,
+                        format!("a message at {lsn} after one at {before}: repeated"),
+                    );
+                }
+            }
+            (Place::Inside { final_lsn, .. }, false) => {
+                let what =
+                    format!("a message that is not of it inside the transaction at {final_lsn}");
+                self.violation(offset, what);
+            }
+            (Place::Between, true) => {
+                self.inside(offset, "a message of a transaction");
+            }
+            (Place::Unknown, true) => {}
+            (Place::Between | Place::Unknown, false) => {
+                let unit = Unit::message(lsn);
+                self.in_order(offset, unit);
+                self.last = Some(unit);
+                self.place = Place::Between;
+            }
+        }
     }
 
     /// Rows of a transaction come in the order of the WAL; those of one page share a position.
@@ -262,7 +298,6 @@ impl Verifier {
         if let Place::Inside { final_lsn, .. } = self.place {
             self.report.open_transaction = Some(final_lsn.to_string());
         }
-        self.report.last_lsn = self.last_commit.map(|last| last.to_string());
         Report {
             topic,
             end_offset,
@@ -296,6 +331,13 @@ mod tests {
 
     fn row(wal_start: u64) -> String {
         record(wal_start, r#"{"type":"insert","rel_id":7,"tuple":[]}"#)
+    }
+
+    fn message(flags: i8, lsn: u64) -> String {
+        let message = format!(
+            r#"{{"type":"message","flags":{flags},"lsn":{lsn},"prefix":"p","content":{{"RawText":[]}}}}"#
+        );
+        record(lsn, &message)
     }
 
     fn relation() -> String {
@@ -332,6 +374,21 @@ mod tests {
         ];
         assert_eq!(violations(0, &records), []);
         assert_eq!(violations(100, &records[3..]), []);
+        // A message ends where the next commit record, or the next row's, begins.
+        let records = [
+            begin(9),
+            message(1, 5),
+            relation(),
+            row(5),
+            message(1, 6),
+            commit(9),
+            message(0, 12),
+            begin(12),
+            commit(12),
+            message(0, 20),
+            begin(25),
+        ];
+        assert_eq!(violations(0, &records), []);
     }
 
     #[test]
@@ -358,6 +415,23 @@ mod tests {
                 "repeated",
             ),
             (vec![begin(9), "{}".into()], 1, "not a record"),
+            (
+                vec![begin(9), message(1, 5), message(1, 5)],
+                2,
+                "a message at 0/5 after one at 0/5: repeated",
+            ),
+            (vec![message(1, 5)], 0, "a message of a transaction outside"),
+            (vec![begin(9), message(0, 5)], 1, "not of it inside"),
+            (
+                vec![message(0, 5), message(0, 5)],
+                1,
+                "the message at 0/5 after the message at 0/5",
+            ),
+            (
+                vec![begin(9), commit(9), message(0, 9)],
+                2,
+                "the message at 0/9 after the transaction at 0/9",
+            ),
         ] {
             let found = violations(0, &records);
             assert!(

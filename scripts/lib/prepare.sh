@@ -49,6 +49,13 @@ prepare_pgbouncer() {
     type -P pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install_packages pgbouncer
 }
 
+# What the tests and the fetching of servers use besides.
+prepare_tools() {
+    # The tests send signals with it.
+    type -P kill >/dev/null || install_packages procps
+    type -P curl >/dev/null || install_packages curl ca-certificates
+}
+
 install_packages() {
     command -v apt-get >/dev/null || fail "install $* (this script can do it only where there is apt-get)"
     step "installing $*"

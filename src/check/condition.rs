@@ -87,8 +87,16 @@ pub const CONDITIONS: [(Condition, &str, &str); 36] = [
         "the last record can be read and is of this program",
     ),
     (Postgres, "postgres", "the server lets the user in"),
-    (Tls, "tls", "a connection over a network is encrypted"),
-    (Version, "version", "10 or later"),
+    (
+        Tls,
+        "tls",
+        "a connection over a network is encrypted, and its server verified",
+    ),
+    (
+        Version,
+        "version",
+        "10 or later, and what the config asks for",
+    ),
     (
         Recovery,
         "recovery",
@@ -131,7 +139,7 @@ pub const CONDITIONS: [(Condition, &str, &str); 36] = [
     (
         PublicationActions,
         "publication.actions",
-        "no kind of change is left out",
+        "no kind of change is left out that is wanted",
     ),
     (
         PublicationIdentity,

@@ -79,7 +79,7 @@ impl Parts<'_> {
         report.ok(Condition::Postgres, place);
         match Server::ask(&mut sql, &self.config.slot) {
             Ok((server, skew)) => {
-                server.check(report, sql.endpoint(), skew);
+                server.check(report, &sql, self.config, skew);
                 if server.has_publications() {
                     self.database(report, &mut sql, &target, &server);
                 }
@@ -140,6 +140,7 @@ impl Parts<'_> {
         };
         let source = Source {
             system,
+            is_standby: connection.is_standby()?,
             slot: slot.slot,
             publication_oid: publication.publication_oid,
             left_timeline_at,

@@ -9,7 +9,7 @@ use super::sql::Sql;
 use crate::config::Setup;
 use crate::error::{Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
-use crate::setup::{WITHOUT_IDENTITY, create_publication};
+use crate::setup::{WITHOUT_IDENTITY, create_publication_statement};
 
 /// So many names are shown in one line; there is a statement for each all the same.
 const NAMED: usize = 10;
@@ -128,7 +128,7 @@ fn missing(
     let quoted: Vec<String> = tables.iter().map(|table| table.quoted.clone()).collect();
     let statement = Mend::sql(format!(
         "{};",
-        create_publication(&config.publication, &quoted)
+        create_publication_statement(&config.publication, &quoted, &config.publishing)
     ));
     let name = &config.publication;
     if let Some(table) = tables.iter().find(|table| !table.exists) {
@@ -164,6 +164,12 @@ fn missing(
         [] => context.server.superuser,
         tables => rights.create && tables.iter().all(|table| table.owned),
     };
+    if context.server.is_standby() {
+        let found = format!("{name} does not exist, and a standby has what its primary has");
+        let mend = Mend::advice(format!("on the primary: {}", statement.text));
+        report.failure(condition, Kind::Config, found, [mend]);
+        return Ok(());
+    }
     match (config.setup, may) {
         (Setup::Require, _) => report.failure(
             condition,
@@ -235,13 +241,20 @@ impl Found {
             .filter(|kind| kind.1.is_some())
             .map(|kind| kind.0)
             .collect();
+        // What the config names is what a publication would be made with.
+        let configured = &context.config.publishing.operations;
+        let wanted = if configured.is_empty() {
+            all
+        } else {
+            configured.clone()
+        };
         let left_out: Vec<&str> = kinds
             .iter()
-            .filter(|kind| kind.1 == Some(false))
+            .filter(|kind| kind.1 == Some(false) && wanted.contains(&kind.0))
             .map(|kind| kind.0)
             .collect();
         if left_out.is_empty() {
-            return report.ok(Condition::PublicationActions, all.join(", "));
+            return report.ok(Condition::PublicationActions, wanted.join(", "));
         }
         report.warning(
             Condition::PublicationActions,
@@ -249,7 +262,7 @@ impl Found {
             [Mend::sql(format!(
                 "ALTER PUBLICATION {} SET (publish = '{}');",
                 quote_identifier(&context.config.publication),
-                all.join(", ")
+                wanted.join(", ")
             ))],
         );
     }

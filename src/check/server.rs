@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use postgres::config::Host;
 use serde::Deserialize;
 
 use super::condition::Condition;
 use super::provider::{Provider, ROLES};
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use crate::config::Config;
 use crate::error::{Kind, Result};
 use crate::pg::connection::quote_literal;
-use crate::pg::target::Endpoint;
+use crate::pg::encryption::Protection;
+use crate::pg::target::{Endpoint, Host};
+use crate::setup::unsupported;
 
 /// The oldest version with publications.
 const OLDEST: u32 = 100_000;
@@ -49,8 +51,6 @@ pub struct Server {
     /// Its attribute, or the provider's role in its place.
     replicates: bool,
     clock: f64,
-    ssl: Option<bool>,
-    ssl_version: Option<String>,
 }
 
 impl Server {
@@ -75,10 +75,8 @@ impl Server {
              u.rolsuper AS superuser, u.rolreplication OR EXISTS (\
                SELECT FROM pg_roles r WHERE r.rolname = 'rds_replication' \
                AND pg_has_role(u.oid, r.oid, 'MEMBER')) AS replicates, \
-             extract(epoch FROM clock_timestamp())::float8 AS clock, \
-             s.ssl, s.version AS ssl_version \
-             FROM pg_roles u LEFT JOIN pg_stat_ssl s ON s.pid = pg_backend_pid() \
-             WHERE u.rolname = current_user",
+             extract(epoch FROM clock_timestamp())::float8 AS clock \
+             FROM pg_roles u WHERE u.rolname = current_user",
             slot = quote_literal(slot),
             roles = roles.join(", "),
         ))?;
@@ -122,9 +120,9 @@ impl Server {
     }
 
     /// Judges what was asked.
-    pub fn check(&self, report: &mut Report, endpoint: &Endpoint, skew: Skew) {
-        self.tls(report, endpoint);
-        self.version(report);
+    pub fn check(&self, report: &mut Report, sql: &Sql<'_>, config: &Config, skew: Skew) {
+        self.tls(report, sql.endpoint(), sql.protection());
+        self.version(report, unsupported(config, self.version_num / 10_000));
         self.recovery(report);
         self.wal_level(report);
         self.slots(report);
@@ -138,33 +136,56 @@ impl Server {
         self.settings.get(setting)?.parse().ok()
     }
 
-    fn tls(&self, report: &mut Report, endpoint: &Endpoint) {
-        let version = self.ssl_version.as_deref().unwrap_or_default();
-        match self.ssl {
-            Some(true) => report.ok(Condition::Tls, format!("on, {version}")),
-            _ if is_local(endpoint) => report.ok(Condition::Tls, "off, on this machine"),
-            _ => report.warning(
-                Condition::Tls,
-                format!("off: whoever is on the way to {endpoint} can read and change everything"),
-                [Mend::advice(
-                    "in the database URL: sslmode=verify-full, and sslrootcert=FILE or \
-                     sslrootcert=system; or a tunnel",
-                )],
-            ),
-        }
+    fn tls(&self, report: &mut Report, endpoint: &Endpoint, protection: Protection) {
+        let weakness = match protection {
+            Protection::Verified => {
+                return report.ok(Condition::Tls, "on, the server's certificate is verified");
+            }
+            Protection::Encrypted if is_local(endpoint) => {
+                return report.ok(Condition::Tls, "on, on this machine");
+            }
+            Protection::None if is_local(endpoint) => {
+                return report.ok(Condition::Tls, "off, on this machine");
+            }
+            Protection::Encrypted => {
+                "on, but the server's certificate is not verified: who poses as"
+            }
+            Protection::None => "off: whoever is on the way to",
+        };
+        report.warning(
+            Condition::Tls,
+            format!("{weakness} {endpoint} can read and change everything"),
+            [Mend::advice(
+                "in the database URL: sslmode=verify-full, and sslrootcert=FILE or \
+                 sslrootcert=system; or a tunnel",
+            )],
+        );
     }
 
-    fn version(&self, report: &mut Report) {
+    fn version(&self, report: &mut Report, unsupported: Option<(&str, u32)>) {
         let version = &self.version;
-        match self.has_publications() {
-            true => report.ok(Condition::Version, version.clone()),
-            false => report.failure(
+        if !self.has_publications() {
+            return report.failure(
                 Condition::Version,
                 Kind::Config,
                 format!("{version}, which has no logical replication of its own"),
                 [Mend::advice("version 10 is the oldest that has it")],
+            );
+        }
+        match unsupported {
+            None => report.ok(Condition::Version, version.clone()),
+            Some((key, since)) => report.failure(
+                Condition::Version,
+                Kind::Config,
+                format!("{version}, \"{key}\" needs {since}"),
+                [Mend::advice(format!("take \"{key}\" out of the config"))],
             ),
         }
+    }
+
+    /// Whether nothing can be made there.
+    pub fn is_standby(&self) -> bool {
+        self.in_recovery
     }
 
     fn recovery(&self, report: &mut Report) {
@@ -359,24 +380,26 @@ mod tests {
 
     #[test]
     fn tls_matters_on_a_network() {
-        let tls = |host: &str, ssl| {
+        let tls = |host: &str, protection| {
             let endpoint = Endpoint {
                 host: Host::Tcp(host.to_owned()),
                 address: None,
                 port: 5432,
             };
-            let server = server(&format!(",\"ssl\":{ssl},\"ssl_version\":\"TLSv1.3\""));
-            judged(|report| server.tls(report, &endpoint))
+            judged(|report| server("").tls(report, &endpoint, protection))
         };
-        assert!(tls("db.example.org", true).starts_with("ok       tls"));
-        for local in ["localhost", "127.0.0.1", "::1"] {
-            assert!(tls(local, false).contains("on this machine"), "{local}");
+        assert!(tls("db.example.org", Protection::Verified).starts_with("ok       tls"));
+        for protection in [Protection::None, Protection::Encrypted] {
+            for local in ["localhost", "127.0.0.1", "::1"] {
+                let found = tls(local, protection);
+                assert!(found.contains("on this machine"), "{found}");
+            }
+            let remote = tls("192.0.2.1", protection);
+            assert!(
+                remote.starts_with("warning") && remote.contains("verify-full"),
+                "{remote}"
+            );
         }
-        let remote = tls("192.0.2.1", false);
-        assert!(
-            remote.starts_with("warning") && remote.contains("verify-full"),
-            "{remote}"
-        );
     }
 
     #[test]
@@ -391,6 +414,6 @@ mod tests {
             "{text}"
         );
         old.version_num = 90_600;
-        assert!(judged(|report| old.version(report)).starts_with("FAILURE"));
+        assert!(judged(|report| old.version(report, None)).starts_with("FAILURE"));
     }
 }

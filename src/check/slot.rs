@@ -12,6 +12,7 @@ use crate::continuity;
 use crate::error::{Error, Kind, Result};
 use crate::pg::connection::quote_literal;
 use crate::pg::system;
+use crate::setup::create_slot_statement;
 
 /// Where nothing limits the WAL that is kept, so much of it deserves a word.
 const MUCH_BYTES: i64 = 10 * 1024 * 1024 * 1024;
@@ -86,8 +87,8 @@ fn missing(report: &mut Report, context: &Context<'_>) {
             Kind::Config,
             format!("{slot} does not exist, and skip_setup is true"),
             [Mend::sql(format!(
-                "SELECT pg_create_logical_replication_slot({}, 'pgoutput');",
-                quote_literal(slot)
+                "{};",
+                create_slot_statement(context.config)
             ))],
         ),
     }

@@ -4,6 +4,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::pg::connection::Connection;
+use crate::pg::encryption::Protection;
+use crate::pg::sql::{as_json, decode};
 use crate::pg::target::{Endpoint, Target};
 
 /// Each question is a transaction of its own that the server lets change nothing. Behind a pooler
@@ -16,6 +18,7 @@ pub struct Sql<'a> {
     target: &'a Target,
     connection: Option<Connection>,
     endpoint: Endpoint,
+    protection: Protection,
 }
 
 impl<'a> Sql<'a> {
@@ -25,6 +28,7 @@ impl<'a> Sql<'a> {
         Ok(Sql {
             target,
             endpoint: connection.endpoint().clone(),
+            protection: connection.protection(),
             connection: Some(connection),
         })
     }
@@ -34,27 +38,21 @@ impl<'a> Sql<'a> {
         &self.endpoint
     }
 
-    /// The rows of a SELECT. They come as JSON with the names of their columns, so that what a
-    /// server does not have, in a view of an older version, is simply not there.
+    /// How far the connection is protected.
+    pub fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             // After an error a connection is of no use.
             None => Connection::connect_for_sql(self.target)?,
         };
-        let question =
-            format!("{BEGIN}; SELECT pg_catalog.row_to_json(r) FROM ({select}) r; COMMIT");
-        let rows = connection.query(&question)?;
+        let rows = connection.query(&format!("{BEGIN}; {}; COMMIT", as_json(select)))?;
         self.connection = Some(connection);
-        rows.into_iter()
-            .filter_map(|row| row.into_iter().next().flatten())
-            .map(|json| {
-                serde_json::from_str(&json).map_err(|e| {
-                    Error::undeliverable("the server's catalog has not the columns expected")
-                        .with_source(e)
-                })
-            })
-            .collect()
+        decode(rows)
     }
 
     /// The only row of a SELECT that has one.

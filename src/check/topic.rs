@@ -175,8 +175,10 @@ fn read_tail(partition: &Partition, first_offset: i64) -> Result<Tail> {
 fn tail_text(tail: Tail) -> String {
     match tail {
         Tail::Empty => "no records".to_owned(),
-        Tail::Complete { commit_lsn, .. } => format!("ends with the commit at {commit_lsn}"),
-        Tail::Open { final_lsn, rows } => {
+        Tail::Complete { last, .. } => format!("ends with the {last}"),
+        Tail::Open {
+            final_lsn, rows, ..
+        } => {
             format!("ends inside the transaction at {final_lsn}, after {rows} rows of it")
         }
     }

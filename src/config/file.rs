@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::GeneratedColumns;
 use super::secret::Secret;
 use super::value::{
-    Endpoint, LogLevel, Publication, Refused, SlotName, SourceType, TableName, TopicName,
-    batch_bytes, boolean, command, compression, duration, positive_duration, raw_text, secret,
+    Endpoint, LogLevel, MessagePrefix, Operation, Publication, Refused, SlotName, SourceType,
+    TableName, TopicName, batch_bytes, boolean, command, compression, duration, generated_columns,
+    optional_boolean, origin, positive_duration, raw_text, secret,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
+use crate::pg::replication::Origins;
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -79,6 +82,26 @@ pub struct Parameters {
     pub skip_setup: bool,
     #[serde(default)]
     pub tables: Vec<TableName>,
+    #[serde(default)]
+    pub publish: Vec<Operation>,
+    #[serde(
+        default,
+        alias = "publish-via-partition-root",
+        deserialize_with = "optional_boolean"
+    )]
+    pub publish_via_partition_root: Option<bool>,
+    #[serde(
+        default,
+        alias = "generated-columns",
+        deserialize_with = "generated_columns"
+    )]
+    pub generated_columns: Option<GeneratedColumns>,
+    #[serde(default, deserialize_with = "optional_boolean")]
+    pub failover: Option<bool>,
+    #[serde(default)]
+    pub messages: Vec<MessagePrefix>,
+    #[serde(default, deserialize_with = "origin")]
+    pub origin: Origins,
     topic: Option<TopicName>,
 }
 

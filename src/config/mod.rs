@@ -15,6 +15,7 @@ use self::secret::Secret;
 use self::value::{Publication, SlotName};
 use crate::error::{Context, Error, Result};
 use crate::json::RawText;
+use crate::pg::replication::Origins;
 use crate::pg::target::Target;
 use crate::pg::target::password::PasswordCommand;
 use crate::sink::fluvio;
@@ -34,8 +35,17 @@ pub struct Config {
     pub slot: String,
     /// The tables of a publication that is made; all when there are none.
     pub tables: Vec<String>,
+    /// What a publication that is made publishes; what the server does by itself where it says
+    /// nothing.
+    pub publishing: Publishing,
+    /// Whether a slot that is made is kept on standbys too.
+    pub failover: Option<bool>,
     /// Whether publication and slot are made when they are missing.
     pub setup: Setup,
+    /// The prefixes of the messages that are written.
+    pub messages: Vec<String>,
+    /// Which changes are asked for, by where they were made.
+    pub origin: Origins,
     /// Where the records go.
     pub fluvio: fluvio::Options,
     /// How long a record waits for company.
@@ -52,6 +62,26 @@ pub struct Config {
     pub confirm_delay: Duration,
     /// The log level, unless `RUST_LOG` is set.
     pub log: Option<log::LevelFilter>,
+}
+
+/// The options of a publication.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publishing {
+    /// insert, update, delete, truncate; all when there are none.
+    pub operations: Vec<&'static str>,
+    /// Whether rows of partitions come under the name of the partitioned table.
+    pub via_partition_root: Option<bool>,
+    /// Which generated columns rows have.
+    pub generated_columns: Option<GeneratedColumns>,
+}
+
+/// Which generated columns are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GeneratedColumns {
+    /// None.
+    None,
+    /// Those that are stored.
+    Stored,
 }
 
 /// What happens when the publication or the slot is missing.
@@ -109,11 +139,23 @@ impl Config {
             publication: publication.unwrap_or(parameters.publication).0,
             slot: slot.unwrap_or(parameters.slot).0,
             tables: parameters.tables.into_iter().map(|table| table.0).collect(),
+            publishing: Publishing {
+                operations: parameters.publish.iter().map(|op| op.0).collect(),
+                via_partition_root: parameters.publish_via_partition_root,
+                generated_columns: parameters.generated_columns,
+            },
+            failover: parameters.failover,
             setup: if parameters.skip_setup {
                 Setup::Require
             } else {
                 Setup::Create
             },
+            messages: parameters
+                .messages
+                .into_iter()
+                .map(|prefix| prefix.0)
+                .collect(),
+            origin: parameters.origin,
             fluvio: fluvio::Options {
                 endpoint: file.fluvio.endpoint.map(|endpoint| endpoint.0),
                 topic,

@@ -10,8 +10,10 @@ use bytesize::ByteSize;
 use fluvio::Compression;
 use serde::de::{Deserialize, Deserializer, Visitor};
 
+use super::GeneratedColumns;
 use super::secret::Secret;
 use crate::json::RawText;
+use crate::pg::replication::Origins;
 use crate::sink::fluvio::batch::MAX_BATCH_BYTES;
 
 /// Reads a scalar as a text and parses it on the spot.
@@ -91,6 +93,20 @@ text!(
         let valid = !text.trim().is_empty() && !text.contains('\0');
         if_valid(text, valid, "the name of a table")
     }
+);
+text!(
+    /// What a publication can publish.
+    Operation(&'static str),
+    |text| {
+        let known = ["insert", "update", "delete", "truncate"];
+        let found = known.into_iter().find(|known| *known == text);
+        found.ok_or("insert, update, delete or truncate")
+    }
+);
+text!(
+    /// The prefix of messages. An empty one is one like any other.
+    MessagePrefix(String),
+    |text| if_valid(text, !text.contains('\0'), "a prefix without zero bytes")
 );
 text!(
     /// The name of a topic, as the SC takes it.
@@ -201,6 +217,33 @@ pub fn raw_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RawText, D
 pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     parsed(deserializer, |text| {
         text.parse().map_err(|_| "true or false")
+    })
+}
+
+/// A [`boolean`] that may be left to the server.
+pub fn optional_boolean<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<bool>, D::Error> {
+    boolean(deserializer).map(Some)
+}
+
+/// `none` or `stored`.
+pub fn generated_columns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<GeneratedColumns>, D::Error> {
+    parsed(deserializer, |text| match text {
+        "none" => Ok(Some(GeneratedColumns::None)),
+        "stored" => Ok(Some(GeneratedColumns::Stored)),
+        _ => Err("none or stored"),
+    })
+}
+
+/// `any` or `none`.
+pub fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
+    parsed(deserializer, |text| match text {
+        "any" => Ok(Origins::Any),
+        "none" => Ok(Origins::None),
+        _ => Err("any or none"),
     })
 }
 

@@ -6,12 +6,11 @@ use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use postgres::config::Host;
 use postgres_protocol::message::frontend;
 
 use super::ssl::{Negotiation, Ssl, SslMode};
 use super::stream::{Stream, is_timeout};
-use super::target::Endpoint;
+use super::target::{Endpoint, Host};
 use super::tls::{PROTOCOL, Settings};
 use crate::error::{Context, Error, Kind, Result};
 use crate::tls::{self, stream::TlsStream};

@@ -3,9 +3,9 @@
 //! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
 //! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses;
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
-//! messages; [`auth`] proves who we are; [`connection`] puts these together, and [`search`] finds
-//! the server that takes us. [`system`] is what a server says of itself, [`sql`] asks it in SQL, and
-//! [`replication`] streams.
+//! messages; [`auth`] proves who we are. [`connection`] is what there is then, [`start_up`] the way
+//! there, and [`search`] finds the server that takes us. [`sql`] asks it, [`system`] is what it says
+//! of itself, and [`replication`] streams.
 
 pub mod auth;
 pub mod connection;
@@ -18,6 +18,7 @@ pub mod search;
 pub mod server_error;
 pub mod sql;
 pub mod ssl;
+pub mod start_up;
 pub mod stream;
 pub mod system;
 pub mod target;

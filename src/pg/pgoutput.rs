@@ -52,6 +52,8 @@ pub enum Message<'a> {
     },
     /// `T`: tables were emptied.
     Truncate(Truncate<'a>),
+    /// `M`: what somebody wrote into the WAL with `pg_logical_emit_message` (14+, when asked for).
+    Logical(Logical<'a>),
 }
 
 /// `B` · Int64 final_lsn · Int64 timestamp · Int32 xid.
@@ -177,6 +179,22 @@ pub struct Truncate<'a> {
     rel_id_bytes: &'a [u8],
 }
 
+/// `M` · Int8 flags (1: transactional) · Int64 lsn · String prefix · Int32 length · content.
+///
+/// A transactional one is part of its transaction. Any other comes between transactions, in its
+/// place in the WAL, whatever becomes of the transaction that wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logical<'a> {
+    /// 1 when it is transactional.
+    pub flags: i8,
+    /// Where its WAL record ends: no other message, row or commit has this position and kind.
+    pub lsn: Lsn,
+    /// What tells it from those of other programs. UTF-8 unless the database is in SQL_ASCII.
+    pub prefix: &'a [u8],
+    /// Any bytes.
+    pub content: &'a [u8],
+}
+
 impl<'a> Message<'a> {
     /// Decodes one message; `bytes` is the payload of one XLogData.
     pub fn decode(bytes: &'a [u8]) -> Result<Self> {
@@ -192,6 +210,7 @@ impl<'a> Message<'a> {
             b'U' => ("update", update(&mut c)),
             b'D' => ("delete", delete(&mut c)),
             b'T' => ("truncate", Truncate::decode(&mut c).map(Message::Truncate)),
+            b'M' => ("message", Logical::decode(&mut c).map(Message::Logical)),
             _ => return Err(unknown_tag("message type", tag)),
         };
         message
@@ -430,6 +449,26 @@ impl<'a> Truncate<'a> {
     }
 }
 
+impl<'a> Logical<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        let flags = c.i8("flags")?;
+        let lsn = c.lsn("lsn")?;
+        let prefix = c.text("prefix")?;
+        let len = c.u32("content length")? as usize;
+        Ok(Logical {
+            flags,
+            lsn,
+            prefix,
+            content: c.bytes(len, "content")?,
+        })
+    }
+
+    /// Whether it is part of a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.flags & 1 != 0
+    }
+}
+
 #[cold]
 fn unknown_tag(what: &str, tag: u8) -> Error {
     Error::undeliverable(format!("unknown {what} '{}'", tag.escape_ascii()))
@@ -500,6 +539,28 @@ mod tests {
         };
         assert_eq!(truncate.options, 3);
         assert_eq!(truncate.rel_ids().collect::<Vec<_>>(), [5, 6]);
+    }
+
+    #[test]
+    fn a_logical_message() {
+        let bytes = message(&[
+            b"M",
+            b"\x01",
+            &7u64.to_be_bytes(),
+            b"p\xFF\0",
+            b"\0\0\0\x02\0x",
+        ]);
+        let Message::Logical(logical) = Message::decode(&bytes).unwrap() else {
+            panic!()
+        };
+        assert!(logical.is_transactional());
+        assert_eq!(
+            (logical.lsn, logical.prefix, logical.content),
+            (Lsn(7), &b"p\xFF"[..], &b"\0x"[..])
+        );
+        for end in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..end]).is_err());
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use bytes::BufMut;
 use postgres_protocol::message::frontend;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
-use super::encryption::Protection;
 use super::frames::Frame;
 use super::server_error::ServerError;
 use super::system::{Slot, System};
@@ -53,6 +52,42 @@ pub enum Message<'a> {
     },
 }
 
+/// What a stream is asked for. What a server knows from a later version on is only named when it
+/// differs from what every server does.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The publication.
+    pub publication: &'a str,
+    /// Whether messages of `pg_logical_emit_message` come too (14+).
+    pub messages: bool,
+    /// Which changes come, by where they were made.
+    pub origins: Origins,
+    /// How long one read waits, at most [`POLL`].
+    pub poll: Duration,
+}
+
+impl<'a> Wanted<'a> {
+    /// What every server sends.
+    pub fn of(publication: &'a str) -> Self {
+        Wanted {
+            publication,
+            messages: false,
+            origins: Origins::Any,
+            poll: POLL,
+        }
+    }
+}
+
+/// Which changes come, by where they were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origins {
+    /// All.
+    #[default]
+    Any,
+    /// Only those that were made on this server, and not replicated to it (16+).
+    None,
+}
+
 /// A connection that can become a [`ReplicationStream`].
 pub struct ReplicationConnection {
     connection: Connection,
@@ -76,11 +111,6 @@ impl ReplicationConnection {
         self.connection.endpoint()
     }
 
-    /// The same, and how far the connection to it is protected.
-    pub fn server(&self) -> (&Endpoint, Protection) {
-        (self.connection.endpoint(), self.connection.protection())
-    }
-
     /// Runs one statement; its result does not matter.
     pub fn query(&mut self, sql: &str) -> Result<()> {
         self.connection.query(sql).map(drop)
@@ -102,6 +132,14 @@ impl ReplicationConnection {
         system.ok_or_else(|| Error::undeliverable("IDENTIFY_SYSTEM: no system in the answer"))
     }
 
+    /// Whether it follows another server.
+    pub fn is_standby(&mut self) -> Result<bool> {
+        let answer = self
+            .connection
+            .value("SELECT pg_catalog.pg_is_in_recovery()")?;
+        Ok(answer.as_deref() == Some("t"))
+    }
+
     /// How long the server waits for a sign of life; `None` when it waits for ever.
     pub fn wal_sender_timeout(&mut self) -> Result<Option<Duration>> {
         let setting =
@@ -116,15 +154,7 @@ impl ReplicationConnection {
 
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
-        let row = self.connection.value(&format!(
-            "SELECT row_to_json(s) FROM pg_catalog.pg_replication_slots s WHERE slot_name = {}",
-            quote_literal(name)
-        ))?;
-        let Some(row) = row else { return Ok(None) };
-        let slot = serde_json::from_str(&row).map_err(|e| {
-            Error::undeliverable("pg_replication_slots has not the columns expected").with_source(e)
-        })?;
-        Ok(Some(slot))
+        self.connection.slot(name)
     }
 
     /// The OID of the publication, if there is one of this name.
@@ -160,22 +190,22 @@ impl ReplicationConnection {
         }))
     }
 
-    /// Starts streaming where the slot was confirmed last. A read waits for `poll`, at most [`POLL`].
-    pub fn start(
-        mut self,
-        slot: &str,
-        publication: &str,
-        poll: Duration,
-    ) -> Result<ReplicationStream> {
+    /// Starts streaming where the slot was confirmed last.
+    pub fn start(mut self, slot: &str, wanted: Wanted<'_>) -> Result<ReplicationStream> {
         // The grammar of these commands has no escapes in strings but the doubled quote.
-        let publications = quote_identifier(publication).replace('\'', "''");
-        let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 \
-             (proto_version '1', publication_names '{publications}')",
-            quote_identifier(slot),
-        );
-        self.connection.copy_both(&command)?;
-        self.connection.set_read_timeout(poll.min(POLL))?;
+        let publications = quote_identifier(wanted.publication).replace('\'', "''");
+        let mut options = format!("proto_version '1', publication_names '{publications}'");
+        if wanted.messages {
+            options.push_str(", messages 'true'");
+        }
+        if wanted.origins == Origins::None {
+            options.push_str(", origin 'none'");
+        }
+        let slot = quote_identifier(slot);
+        self.connection.copy_both(&format!(
+            "START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})"
+        ))?;
+        self.connection.set_read_timeout(wanted.poll.min(POLL))?;
         Ok(ReplicationStream {
             connection: self.connection,
         })

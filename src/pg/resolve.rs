@@ -7,9 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use postgres::config::Host;
-
-use super::target::{Endpoint, Order};
+use super::target::{Endpoint, Host, Order};
 use crate::error::{Error, Result};
 
 /// The server once for each of its addresses, in the order of the resolver.

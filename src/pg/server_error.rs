@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Kind, OneLine};
 use crate::pg::wire::Cursor;
-use crate::tls;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
@@ -144,26 +143,6 @@ impl std::fmt::Display for ServerError {
     }
 }
 
-/// The same judgement for an error of the SQL client.
-pub fn from_sql(error: postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(db) => ServerError {
-            severity: db.severity().to_owned(),
-            code: db.code().code().to_owned(),
-            message: db.message().to_owned(),
-            detail: db.detail().map(str::to_owned),
-            hint: db.hint().map(str::to_owned),
-            context: None,
-        }
-        .into_error(),
-        None => {
-            let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
-            io.and_then(tls::explain)
-                .unwrap_or_else(|| Error::unreachable("SQL connection").with_source(error))
-        }
-    }
-}
-
 /// What a SQLSTATE decides
 /// ([error codes](https://www.postgresql.org/docs/current/errcodes-appendix.html)).
 fn kind(code: &str) -> Kind {
@@ -171,8 +150,9 @@ fn kind(code: &str) -> Kind {
         "55006" => Kind::SlotInUse,
         // query_canceled, admin_shutdown, crash_shutdown, cannot_connect_now
         "57014" | "57P01" | "57P02" | "57P03" | "57P05" => Kind::Unreachable,
-        // lock_not_available, deadlock_detected
-        "55P03" | "40P01" => Kind::Unreachable,
+        // lock_not_available, deadlock_detected; serialization_failure, which is a standby's conflict
+        // with its primary: the slot says afterwards what became of it
+        "55P03" | "40P01" | "40001" => Kind::Unreachable,
         // configuration_limit_exceeded: waiting does not raise a limit
         "53400" => Kind::Config,
         "42501" => Kind::Permission,

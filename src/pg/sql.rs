@@ -1,43 +1,46 @@
-//! The SQL client, over a connection that is protected as the replication connection was found to
-//! be.
+//! Questions in SQL whose answers are read by the names of their columns.
 
-use postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
-use postgres::{Client, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use serde::de::DeserializeOwned;
 
-use super::encryption::Protection;
-use super::server_error::from_sql;
-use super::ssl::{self, Negotiation};
-use super::target::{Endpoint, Target};
-use super::tls::Settings;
-use crate::error::Result;
+use super::connection::{Connection, Row, quote_literal};
+use super::system::Slot;
+use crate::error::{Error, Result};
 
-/// Connects to the server that has just let a replication connection in, in the way that it took.
-pub fn connect(target: &Target, endpoint: &Endpoint, protection: Protection) -> Result<Client> {
-    let ssl = target.ssl();
-    let mut config = target.sql_config(endpoint)?;
-    config
-        .ssl_mode(SslMode::Require)
-        .ssl_negotiation(match ssl.negotiation {
-            Negotiation::Postgres => SslNegotiation::Postgres,
-            Negotiation::Direct => SslNegotiation::Direct,
+/// The same SELECT with each row as JSON, so that what a server does not have, in a view of an older
+/// version, is simply not there.
+pub fn as_json(select: &str) -> String {
+    format!("SELECT pg_catalog.row_to_json(r) FROM ({select}) r")
+}
+
+/// Reads the rows of [`as_json`].
+pub fn decode<T: DeserializeOwned>(rows: Vec<Row>) -> Result<Vec<T>> {
+    rows.into_iter()
+        .filter_map(|row| row.into_iter().next().flatten())
+        .map(|json| {
+            serde_json::from_str(&json).map_err(|e| {
+                Error::undeliverable("the server's catalog has not the columns expected")
+                    .with_source(e)
+            })
         })
-        .channel_binding(match ssl.channel_binding {
-            ssl::ChannelBinding::Disable => ChannelBinding::Disable,
-            ssl::ChannelBinding::Prefer => ChannelBinding::Prefer,
-            ssl::ChannelBinding::Require => ChannelBinding::Require,
-        });
-    let host = match (&endpoint.host, protection) {
-        (Host::Tcp(host), Protection::Encrypted | Protection::Verified) => host,
-        _ => {
-            config
-                .ssl_mode(SslMode::Disable)
-                .ssl_negotiation(SslNegotiation::Postgres);
-            return config.connect(NoTls).map_err(from_sql);
-        }
-    };
-    let settings = Settings::read(ssl, host)?;
-    config
-        .connect(MakeRustlsConnect::new(settings.config))
-        .map_err(from_sql)
+        .collect()
+}
+
+impl Connection {
+    /// The rows of a SELECT.
+    pub fn select<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
+        decode(self.query(&as_json(select))?)
+    }
+
+    /// The first of them.
+    pub fn select_first<T: DeserializeOwned>(&mut self, select: &str) -> Result<Option<T>> {
+        Ok(self.select(select)?.into_iter().next())
+    }
+
+    /// The slot, if there is one of this name.
+    pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
+        self.select_first(&format!(
+            "SELECT * FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+            quote_literal(name)
+        ))
+    }
 }

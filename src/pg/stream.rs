@@ -7,10 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use postgres::config::Host;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::target::{Endpoint, TcpOptions, socket_path};
+use super::target::{Endpoint, Host, TcpOptions, socket_path};
 use crate::error::{Error, Result};
 use crate::tls::stream::TlsStream;
 

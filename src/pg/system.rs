@@ -24,6 +24,8 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// Why it cannot be used any more (17+).
     pub invalidation_reason: Option<String>,
+    /// Whether standbys keep it too (17+).
+    pub failover: Option<bool>,
 }
 
 impl Slot {

@@ -96,14 +96,23 @@ impl<'a> Cursor<'a> {
     /// whose encoding is SQL_ASCII, and for one that all databases share, an origin's: those are
     /// what was typed, and are [escaped](escape_name).
     pub fn str(&mut self, field: &'static str) -> Result<Cow<'a, str>> {
-        let Some(end) = self.rest.iter().position(|&b| b == 0) else {
-            return Err(Error::undeliverable(format!(
+        Ok(escape_name(self.text(field)?))
+    }
+
+    /// String whose encoding is not known: a database in SQL_ASCII converts nothing.
+    pub fn text(&mut self, field: &'static str) -> Result<&'a [u8]> {
+        let (text, rest) = self.split_at_zero(field)?;
+        self.rest = rest;
+        Ok(text)
+    }
+
+    fn split_at_zero(&self, field: &'static str) -> Result<(&'a [u8], &'a [u8])> {
+        match self.rest.iter().position(|&b| b == 0) {
+            Some(end) => Ok((&self.rest[..end], &self.rest[end + 1..])),
+            None => Err(Error::undeliverable(format!(
                 "{field}: no terminating zero byte"
-            )));
-        };
-        let (text, rest) = self.rest.split_at(end);
-        self.rest = &rest[1..];
-        Ok(escape_name(text))
+            ))),
+        }
     }
 
     /// The message must end here.

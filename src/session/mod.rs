@@ -150,6 +150,7 @@ impl<'a> Program<'a> {
         Identity {
             system_identifier: source.system.identifier.clone(),
             timeline: source.system.timeline,
+            is_standby: source.is_standby,
             publication_oid: source.publication_oid,
             slot: self.config.slot.clone(),
             topic: self.config.fluvio.topic.clone(),
@@ -174,6 +175,7 @@ impl<'a> Program<'a> {
             progress,
             memory: &mut self.memory,
             resume: opened.resume,
+            messages: &self.config.messages,
             confirmed: Stored {
                 lsn: opened.confirmed,
                 offset: 0,

@@ -11,11 +11,11 @@ use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
 use crate::pg::pgoutput;
-use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream};
+use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Wanted};
 use crate::progress::Stored;
 use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
-use crate::setup::{self, Plan};
+use crate::setup;
 use crate::sink::fluvio::Partition;
 use crate::sink::stdout::Lines;
 use crate::tail::TailReader;
@@ -157,20 +157,7 @@ impl<'a> Program<'a> {
 
     /// Makes what is missing, as far as the config allows.
     pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
-        let Config {
-            publication,
-            slot,
-            tables,
-            setup,
-            ..
-        } = self.config;
-        let plan = Plan {
-            publication,
-            tables,
-            slot,
-            setup: *setup,
-        };
-        setup::ensure(&self.target, connection.server(), &plan)
+        setup::ensure(&self.target, connection.endpoint(), self.config)
     }
 
     /// What there is on the side of PostgreSQL.
@@ -183,6 +170,7 @@ impl<'a> Program<'a> {
         // A process that had the slot until now has written down what it confirmed.
         self.memory.refresh()?;
         let system = connection.identify_system()?;
+        let is_standby = connection.is_standby()?;
         let publication_oid = connection.publication(publication)?;
         let left_timeline_at = match self.memory.known() {
             Some(known) if known.timeline < system.timeline => {
@@ -196,6 +184,7 @@ impl<'a> Program<'a> {
             publication_oid: publication_oid
                 .ok_or_else(|| missing(&format!("publication {publication}")))?,
             system,
+            is_standby,
             left_timeline_at,
         })
     }
@@ -218,13 +207,17 @@ impl<'a> Program<'a> {
         &self,
         mut connection: ReplicationConnection,
     ) -> Result<(ReplicationStream, Duration)> {
-        let Config {
-            publication, slot, ..
-        } = self.config;
+        let slot = &self.config.slot;
         let timeout = connection.wal_sender_timeout()?;
         let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
         let status_interval = self.config.status_interval.min(limit);
-        let stream = connection.start(slot, publication, status_interval);
+        let wanted = Wanted {
+            messages: !self.config.messages.is_empty(),
+            origins: self.config.origin,
+            poll: status_interval,
+            ..Wanted::of(&self.config.publication)
+        };
+        let stream = connection.start(slot, wanted);
         let stream = stream.at(|| format!("replication slot {slot}"))?;
         Ok((stream, status_interval))
     }

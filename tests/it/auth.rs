@@ -151,6 +151,13 @@ fn a_missing_password_is_named() {
 #[test]
 fn unknown_users_and_databases_are_named() {
     let database = server().database("unknown");
+    let no_entry = match server().major() {
+        ..14 => {
+            "no pg_hba.conf entry for replication connection from host \"127.0.0.1\", user \
+             \"not_in_pg_hba\""
+        }
+        _ => "no pg_hba.conf entry for host \"127.0.0.1\", user \"not_in_pg_hba\"",
+    };
     let cases = [
         (
             "nobody_knows:hunter2",
@@ -170,12 +177,7 @@ fn unknown_users_and_databases_are_named() {
             77,
             "role \"no_login\" is not permitted to log in [SQLSTATE 28000]",
         ),
-        (
-            "not_in_pg_hba:hunter2",
-            database.name(),
-            77,
-            "no pg_hba.conf entry for host \"127.0.0.1\", user \"not_in_pg_hba\"",
-        ),
+        ("not_in_pg_hba:hunter2", database.name(), 77, no_entry),
         (
             "by_trust",
             "no_such_database",

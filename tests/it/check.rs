@@ -57,7 +57,7 @@ fn a_healthy_setup_has_nothing_to_mend_and_is_left_as_it_is() {
     let before = state(&pipeline);
     let checked = check(&config, &database.url());
     checked.assert_problems(&[], 0);
-    checked.assert_says("topic.tail", "ends with the commit at");
+    checked.assert_says("topic.tail", "ends with the transaction at");
     checked.assert_status("continuity", "ok");
     assert_eq!(state(&pipeline), before);
     let files = std::fs::read_dir(&state_dir).expect("it is there").count();

@@ -70,6 +70,11 @@ fn it_leaves_out_kinds_of_changes() {
          CREATE PUBLICATION {publication} FOR ALL TABLES WITH (publish = 'insert')"
     ));
     let problem = ("publication.actions", "warning");
+    // One who wants no more has all.
+    let fewer = pipeline.config().parameter("publish", "[insert]");
+    check(&fewer, &pipeline.database.url()).assert_problems(&[], 0);
+    let more = pipeline.config().parameter("publish", "[insert, delete]");
+    assert_mended(&pipeline, &more, problem, 0);
     assert_mended(&pipeline, &pipeline.config(), problem, 0);
 }
 

@@ -1,6 +1,6 @@
 //! Settings of a server, and the statements that mend them.
 
-use crate::support::check::{Checked, check, check_as};
+use crate::support::check::{Checked, check, check_as, healthy_server};
 use crate::support::connector::ConfigFile;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{DEFAULT_HBA, Postgres, Stop};
@@ -164,8 +164,20 @@ fn a_standby() {
         true => checked.assert_status("recovery", "warning"),
         false => checked.assert_status("recovery", "failure"),
     };
-    assert!(
-        checked.status("publication").is_some(),
-        "the rest is checked too"
-    );
+    // The rest is checked too.
+    checked.assert_says("publication", "a standby has what its primary has");
+}
+
+#[test]
+fn the_config_asks_for_what_a_later_version_has() {
+    let server = healthy_server();
+    let pipeline = Pipeline::on(server, "versions");
+    let config = pipeline.config().parameter("failover", "true");
+    let checked = check(&config, &pipeline.database.url());
+    if server.major() >= 17 {
+        checked.assert_problems(&[], 0);
+    } else {
+        checked.assert_problems(&[("version", "failure")], 78);
+        checked.assert_says("version", "\"failover: true\" needs 17");
+    }
 }

@@ -7,7 +7,7 @@ use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Postgres, unique};
 use crate::support::role::Role;
 use crate::support::wait_until;
-use postgres_source::pg::replication::{POLL, ReplicationConnection};
+use postgres_source::pg::replication::{ReplicationConnection, Wanted};
 use postgres_source::pg::target::Target;
 
 /// Follows what a `config` mend says of the slot.
@@ -67,7 +67,7 @@ fn somebody_else_streams_from_it() {
     let target = Target::parse(&database.url(), "a stranger").expect("a URL");
     let connection = ReplicationConnection::connect(&target).expect("a place is free");
     let stream = connection
-        .start(slot, publication, POLL)
+        .start(slot, Wanted::of(publication))
         .expect("nobody has it");
     let pid = database.wait_slot_active(slot);
 

@@ -60,7 +60,7 @@ pub fn assert_not_in_cmdline(connector: &Connector) {
 #[test]
 fn every_error_names_file_key_line_and_what_was_expected() {
     let home = Home::new();
-    let cases: [(String, &str); 28] = [
+    let cases: [(String, &str); 33] = [
         (
             with("frobnicate: 1"),
             "unknown field `frobnicate`, expected one of `version`, `name`",
@@ -91,6 +91,26 @@ fn every_error_names_file_key_line_and_what_was_expected() {
         (
             with("  skip_setup: perhaps"),
             "parameters.skip_setup: expected true or false at line 8 column 15",
+        ),
+        (
+            with("  publish: [insert, upsert]"),
+            "expected insert, update, delete or truncate at line 8",
+        ),
+        (
+            with("  publish_via_partition_root: leaf"),
+            "parameters.publish_via_partition_root: expected true or false at line 8",
+        ),
+        (
+            with("  generated_columns: all"),
+            "parameters.generated_columns: expected none or stored at line 8",
+        ),
+        (
+            with("  origin: here"),
+            "parameters.origin: expected any or none at line 8",
+        ),
+        (
+            with("  messages: outbox"),
+            "parameters.messages: invalid type: a string, expected a sequence at line 8",
         ),
         (
             with("").replace("  slot: s\n", ""),

@@ -13,7 +13,7 @@ use postgres_source::error::Result;
 use postgres_source::event::Batch;
 use postgres_source::json::{RawText, render};
 use postgres_source::pg::pgoutput;
-use postgres_source::pg::replication::{Message, POLL, ReplicationConnection};
+use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
 use postgres_source::pg::target::Target;
 use postgres_source::relation::Catalog;
 use serde_json::Value;
@@ -162,7 +162,7 @@ fn an_empty_message_is_passed_over() {
     });
     let target = Target::parse(&script.url("db"), "test").unwrap();
     let connection = ReplicationConnection::connect(&target).unwrap();
-    let mut stream = connection.start("slot", "publication", POLL).unwrap();
+    let mut stream = connection.start("slot", Wanted::of("publication")).unwrap();
     let mut data = None;
     wait_until("a message comes", DEADLINE, || {
         if let Some(Message::XLogData { data: bytes, .. }) = stream.message().unwrap() {

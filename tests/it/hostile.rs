@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::json::RawText;
-use postgres_source::pg::replication::{POLL, ReplicationConnection};
+use postgres_source::pg::replication::{ReplicationConnection, Wanted};
 use postgres_source::pg::target::Target;
 use postgres_source::producer::Producer;
 use postgres_source::progress::{Progress, Stored};
@@ -242,7 +242,7 @@ impl Sink for Kept {
 /// Streams until the server is given up, and returns why, and the records until then.
 fn stream(script: &Script) -> (Error, Vec<String>) {
     let connection = connect(script).expect("it lets us in");
-    let stream = connection.start("s", "p", POLL).expect("it streams");
+    let stream = connection.start("s", Wanted::of("p")).expect("it streams");
     let (progress, mut memory) = (Progress::default(), Memory::default());
     let records = Arc::new(Mutex::new(Vec::new()));
     let producer = Producer {
@@ -268,6 +268,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             progress: &progress,
             memory: &mut memory,
             resume: Resume::default(),
+            messages: &[],
             confirmed: Stored::default(),
             status_interval: Duration::from_millis(20),
             confirm_delay: Duration::ZERO,

@@ -38,8 +38,8 @@ const PG_LAYERS: &[&[&str]] = &[
     ],
     &["stream", "resolve"],
     &["encryption"],
-    &["sql"],
     &["connection"],
+    &["start_up", "sql"],
     &["search"],
     &["replication"],
 ];

@@ -30,6 +30,8 @@
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
+//! - `messages`: messages of pg_logical_emit_message as events, and each of them once
+//! - `parameters`: what not every version has: it does what it says, or names the version that has it
 //! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 //! - `auth`: who is let in and who is not, by real servers and by scripted ones
@@ -43,6 +45,7 @@
 //! - `setup`: publication and slot: made, found or missing
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
+//! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
 //! - `stdout`: records on standard output, confirmed when they are written
 //! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
@@ -78,6 +81,8 @@ mod hostile;
 mod identity;
 mod layers;
 mod memory;
+mod messages;
+mod parameters;
 mod resume;
 mod resume_e2e;
 mod secrets;
@@ -86,6 +91,7 @@ mod setup;
 mod setup_foreign;
 mod setup_limits;
 mod slot;
+mod standby;
 mod stdout;
 mod stop;
 mod tls;

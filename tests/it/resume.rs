@@ -7,7 +7,7 @@ use postgres_source::json::{RawText, render};
 use postgres_source::lsn::Lsn;
 use postgres_source::pg::pgoutput::Message;
 use postgres_source::position::Position;
-use postgres_source::record::Record as Place;
+use postgres_source::record::{Record as Place, Unit};
 use postgres_source::relation::Catalog;
 use postgres_source::resume::{NoTail, Resume, Tail, Verdict, WalkBack};
 
@@ -42,11 +42,17 @@ enum Change {
     },
     /// The transaction comes from another server.
     Origin,
+    /// A message of the transaction; its record ends where that of a row may begin.
+    Message {
+        lsn: u64,
+    },
+    /// A message that stands alone: no transaction.
+    Alone,
 }
 
-use Change::{Alter, Delete, Insert, Origin, Truncate, Update};
+use Change::{Alone, Alter, Delete, Insert, Message as Logical, Origin, Truncate, Update};
 
-/// Transactions in commit order. What a savepoint took back is not sent, and what others kept has
+/// Transactions in commit order, and messages between them. What a savepoint took back is not sent, and what others kept has
 /// its place by LSN; so nothing but LSNs tells of savepoints. The third is empty, as servers up to
 /// 14 send those without published changes.
 fn stream() -> Vec<(u64, Vec<Change>)> {
@@ -92,7 +98,10 @@ fn stream() -> Vec<(u64, Vec<Change>)> {
                 },
             ],
         ),
+        (260, vec![Alone]),
         (300, vec![]),
+        // It ends where the next commit record begins.
+        (400, vec![Alone]),
         (
             400,
             vec![
@@ -108,6 +117,7 @@ fn stream() -> Vec<(u64, Vec<Change>)> {
                     value: "e",
                     lsn: 310,
                 },
+                Logical { lsn: 315 },
                 Truncate {
                     tables: [3, 1],
                     lsn: 320,
@@ -117,6 +127,14 @@ fn stream() -> Vec<(u64, Vec<Change>)> {
                     value: "f",
                     lsn: 330,
                 },
+                Logical { lsn: 330 },
+                Logical { lsn: 335 },
+                Insert {
+                    table: 1,
+                    value: "f",
+                    lsn: 335,
+                },
+                Logical { lsn: 340 },
             ],
         ),
         (
@@ -130,6 +148,8 @@ fn stream() -> Vec<(u64, Vec<Change>)> {
                 },
             ],
         ),
+        (520, vec![Alone]),
+        (600, vec![Logical { lsn: 590 }]),
     ]
 }
 
@@ -140,9 +160,16 @@ fn session(from: usize) -> Vec<(u64, Vec<u8>)> {
     let mut described = BTreeSet::new();
     let mut messages = Vec::new();
     for (i, (final_lsn, changes)) in stream().into_iter().enumerate() {
+        if matches!(changes[..], [Alone]) {
+            let alone = (i >= from).then(|| (final_lsn, logical(0, final_lsn)));
+            messages.extend(alone);
+            continue;
+        }
         let mut own = vec![(final_lsn - 1, begin(final_lsn))];
         for change in changes {
             match change {
+                Alone => unreachable!("no transaction has one"),
+                Logical { lsn } => own.push((lsn, logical(1, lsn))),
                 Origin => own.push((0, [&b"O"[..], &[0; 8], b"north\0"].concat())),
                 Alter { table } => {
                     *columns.get_mut(&table).unwrap() += 1;
@@ -247,31 +274,56 @@ fn commit(lsn: u64) -> Vec<u8> {
     .concat()
 }
 
-/// What a slot was confirmed at that sends these messages: the commit before them.
-fn confirmed_before(messages: &[(u64, Vec<u8>)]) -> Lsn {
-    let lsns: Vec<u64> = stream().iter().map(|(lsn, _)| *lsn).collect();
-    let first = messages.first().map_or(u64::MAX, |(lsn, _)| *lsn);
-    let before = lsns.into_iter().filter(|lsn| *lsn < first).max();
-    Lsn(before.map_or(0, |lsn| lsn + 10))
+fn logical(flags: u8, lsn: u64) -> Vec<u8> {
+    [
+        &[b'M', flags][..],
+        &lsn.to_be_bytes(),
+        b"p\0",
+        &[0, 0, 0, 1],
+        b"!",
+    ]
+    .concat()
 }
 
-/// What a session writes after a topic that ends with `tail`.
-fn deliver(messages: &[(u64, Vec<u8>)], tail: Tail) -> Vec<Vec<u8>> {
-    let confirmed = confirmed_before(messages);
+/// What a slot was confirmed at that sends the stream from there on.
+fn confirmed_before(from: usize) -> Lsn {
+    let end = |(lsn, changes): &(u64, Vec<Change>)| match changes[..] {
+        [Alone] => *lsn,
+        _ => lsn + 10,
+    };
+    Lsn(stream()[..from].last().map_or(0, end))
+}
+
+/// Whether the config has the prefix of the messages.
+#[derive(Clone, Copy, PartialEq)]
+enum Messages {
+    Wanted,
+    Unwanted,
+}
+
+/// What a session from there on writes after a topic that ends with `tail`.
+fn deliver(from: usize, tail: Tail) -> Vec<Vec<u8>> {
+    deliver_with(Messages::Wanted, from, tail)
+}
+
+fn deliver_with(messages: Messages, from: usize, tail: Tail) -> Vec<Vec<u8>> {
+    let confirmed = confirmed_before(from);
     let (mut position, mut catalog) = (
         Position::starting_at(confirmed, confirmed),
         Catalog::default(),
     );
     let (mut resume, mut batch) = (Resume::after(tail, confirmed), Batch::default());
-    for (lsn, bytes) in messages {
+    for (lsn, bytes) in session(from) {
         let envelope = Envelope {
-            wal_start: Lsn(*lsn),
-            wal_end: Lsn(*lsn),
+            wal_start: Lsn(lsn),
+            wal_end: Lsn(lsn),
             timestamp: 0,
         };
-        let message = Message::decode(bytes).unwrap();
+        let message = Message::decode(&bytes).unwrap();
         position.follow(&message).unwrap();
-        if resume.judge(envelope, &message, &mut catalog).unwrap() == Verdict::Write {
+        let is_logical = matches!(message, Message::Logical(_));
+        let verdict = resume.judge(envelope, &message, &mut catalog).unwrap();
+        if verdict == Verdict::Write && !(is_logical && messages == Messages::Unwanted) {
             resume.release(&message, &mut batch, &catalog).unwrap();
             batch.push(envelope, &message, &mut catalog).unwrap();
         }
@@ -358,23 +410,21 @@ fn assert_described(topic: &[Vec<u8>]) {
             }
             _ => {}
         }
-        assert!(open || record.kind() == "commit", "{record:?}");
+        let is_alone = record.kind() == "message" && message["flags"] == 0;
+        assert!(open != is_alone || record.kind() == "commit", "{record:?}");
     }
 }
 
 #[test]
 fn a_stream_that_is_cut_anywhere_goes_on_without_a_seam() {
-    let whole = deliver(&session(0), Tail::Empty);
+    let whole = deliver(0, Tail::Empty);
     assert_described(&whole);
     let expected = counted(&whole);
-    // Each transaction that the slot may go back to, at or before the cut.
+    // Each transaction or message that the slot may go back to, at or before the cut.
     for cut in 0..=whole.len() {
-        let complete = whole[..cut]
-            .iter()
-            .filter(|record| matches!(Place::parse(record), Some(Place::Commit { .. })));
-        for from in 0..=complete.count() {
+        for from in 0..=complete(&whole[..cut]) {
             let mut topic = whole[..cut].to_vec();
-            topic.extend(deliver(&session(from), tail(&topic)));
+            topic.extend(deliver(from, tail(&topic)));
             assert_eq!(
                 counted(&topic),
                 expected,
@@ -385,15 +435,54 @@ fn a_stream_that_is_cut_anywhere_goes_on_without_a_seam() {
     }
 }
 
+/// How many transactions and messages between them are whole.
+fn complete(topic: &[Vec<u8>]) -> usize {
+    let is_end = |record: &&Vec<u8>| {
+        matches!(
+            Place::parse(record),
+            Some(
+                Place::Commit { .. }
+                    | Place::Message {
+                        transactional: false,
+                        ..
+                    }
+            )
+        )
+    };
+    topic.iter().filter(is_end).count()
+}
+
+/// Which messages are wanted may be another thing after the cut: what is no message is there once
+/// all the same, and no message is there twice.
+#[test]
+fn a_stream_goes_on_without_a_seam_when_other_messages_are_wanted() {
+    use Messages::{Unwanted, Wanted};
+    let is_message = |record: &String| record.contains("\"type\":\"message\"");
+    let plain = counted(&deliver_with(Unwanted, 0, Tail::Empty));
+    for (before, after) in [(Wanted, Unwanted), (Unwanted, Wanted)] {
+        let whole = deliver_with(before, 0, Tail::Empty);
+        for cut in 0..=whole.len() {
+            let mut topic = whole[..cut].to_vec();
+            topic.extend(deliver_with(after, 0, tail(&topic)));
+            assert_described(&topic);
+            let (messages, rest): (Vec<_>, Vec<_>) =
+                counted(&topic).into_iter().partition(is_message);
+            assert_eq!(rest, plain, "cut after {cut}");
+            let once: BTreeSet<&String> = messages.iter().collect();
+            assert_eq!(once.len(), messages.len(), "cut after {cut}");
+        }
+    }
+}
+
 #[test]
 fn a_resume_that_is_cut_anywhere_goes_on_too() {
-    let whole = deliver(&session(0), Tail::Empty);
+    let whole = deliver(0, Tail::Empty);
     let expected = counted(&whole);
     for first in 0..=whole.len() {
-        let again = deliver(&session(0), tail(&whole[..first]));
+        let again = deliver(0, tail(&whole[..first]));
         for second in 0..=again.len() {
             let mut topic = [&whole[..first], &again[..second]].concat();
-            topic.extend(deliver(&session(0), tail(&topic)));
+            topic.extend(deliver(0, tail(&topic)));
             assert_eq!(counted(&topic), expected, "cut after {first} and {second}");
             assert_described(&topic);
         }
@@ -419,12 +508,18 @@ fn a_topic_of_another_history_is_a_gap() {
     let open = |lsn, rows| Tail::Open {
         final_lsn: Lsn(lsn),
         rows,
+        last_message: Lsn::ZERO,
     };
     let complete = |lsn| Tail::Complete {
-        commit_lsn: Lsn(lsn),
+        last: Unit::transaction(Lsn(lsn)),
         end_lsn: Lsn(lsn + 10),
     };
+    let message = |lsn| Tail::Complete {
+        last: Unit::message(Lsn(lsn)),
+        end_lsn: Lsn(lsn),
+    };
     for (tail, confirmed, says) in [
+        (message(255), 210, "the message at 0/FF, which"),
         (open(100, 3), 0, "1 rows less"),
         (open(99, 0), 0, "the transaction at 0/63, which"),
         (open(99, 0), 99, "the transaction at 0/63, which"),
@@ -438,7 +533,9 @@ fn a_topic_of_another_history_is_a_gap() {
         (open(100, 2), 0),
         (complete(100), 0),
         (complete(100), 100),
+        (message(260), 210),
         // What is confirmed does not come again.
+        (message(260), 260),
         (complete(90), 99),
     ] {
         assert_eq!(judge(tail, confirmed), None, "{tail:?} at {confirmed}");
@@ -449,7 +546,7 @@ fn a_topic_of_another_history_is_a_gap() {
 #[test]
 fn what_is_awaited_is_missed_when_the_server_has_gone_past_it() {
     let tail = Tail::Complete {
-        commit_lsn: Lsn(250),
+        last: Unit::transaction(Lsn(250)),
         end_lsn: Lsn(260),
     };
     let resume = Resume::after(tail, Lsn(99));
@@ -461,7 +558,7 @@ fn what_is_awaited_is_missed_when_the_server_has_gone_past_it() {
 
 #[test]
 fn a_topic_that_ends_otherwise_has_no_tail() {
-    let whole = deliver(&session(0), Tail::Empty);
+    let whole = deliver(0, Tail::Empty);
     let commit = whole
         .iter()
         .position(|record| matches!(Place::parse(record), Some(Place::Commit { .. })))

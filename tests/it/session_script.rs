@@ -2,7 +2,7 @@
 
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::lsn::Lsn;
-use postgres_source::pg::replication::{POLL, ReplicationConnection, ReplicationStream};
+use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
 use postgres_source::pg::target::Target;
 
 use crate::support::script::{Peer, Script, Step, frames};
@@ -43,7 +43,7 @@ fn stream(script: &Script) -> Result<Lsn> {
         .ok_or_else(|| Error::config("no slot"))?;
     let from = slot.confirmed();
     connection.wal_sender_timeout()?;
-    let mut stream = connection.start("s", "p", POLL)?;
+    let mut stream = connection.start("s", Wanted::of("p"))?;
     wait_message(&mut stream)?;
     stream.send_status(from)?;
     stream.end()?;

@@ -176,6 +176,10 @@ fn tables_that_cannot_be_published_are_named() {
     let place = Place::new("no_tables");
     place.database.execute("CREATE VIEW v AS SELECT 1");
     let publication = format!("publication {}: ", place.publication);
+    let a_view = match Postgres::shared().major() {
+        ..15 => "\"v\" is not a table",
+        _ => "cannot add relation \"v\" to publication",
+    };
     for (tables, says) in [
         (
             "[missing]",
@@ -185,7 +189,7 @@ fn tables_that_cannot_be_published_are_named() {
             "['no_schema.t']",
             "schema \"no_schema\" does not exist [SQLSTATE 3F000]",
         ),
-        ("[v]", "cannot add relation \"v\" to publication"),
+        ("[v]", a_view),
         (
             "['a b']",
             "table a b: the server says: ERROR string is not a valid identifier: \"a b\"",

@@ -1,5 +1,6 @@
 //! What a server's configuration, or a role's rights, do not allow: each says how to mend it.
 
+use crate::continuity::{INVALIDATES, with_little_wal};
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::{assert_fails, assert_fails_once};
 use crate::support::pipeline::DEADLINE;
@@ -61,8 +62,14 @@ fn no_sender_is_left() {
     let database = server.database("senders");
     let mut first = start(&config("first"), &database.url());
     let config = config("second");
+    let setting = match server.major() {
+        ..17 => "max_wal_senders",
+        _ => "\"max_wal_senders\"",
+    };
+    let exceeds =
+        format!("number of requested standby connections exceeds {setting} (currently 1)");
     let says = [
-        "number of requested standby connections exceeds max_wal_senders (currently 1)",
+        exceeds.as_str(),
         "[SQLSTATE 53300]",
         "raise max_wal_senders or max_connections, or end a connection that is not used",
     ];
@@ -78,11 +85,7 @@ fn no_sender_is_left() {
 
 #[test]
 fn a_slot_that_has_lost_its_wal() {
-    let server = Postgres::start(&[
-        ("max_slot_wal_keep_size", "1MB"),
-        ("max_wal_size", "32MB"),
-        ("min_wal_size", "32MB"),
-    ]);
+    let server = with_little_wal();
     let database = server.database("lost_wal");
     database.execute("CREATE TABLE t (id int)");
     let config = config("s");
@@ -93,12 +96,22 @@ fn a_slot_that_has_lost_its_wal() {
         database.execute("INSERT INTO t VALUES (1)");
     }
     database.execute("CHECKPOINT");
+    if server.major() < INVALIDATES {
+        start(&config, &database.url());
+        return;
+    }
+    let reason = match server.major() {
+        ..17 => "lost",
+        _ => "wal_removed",
+    };
     assert_fails(
         &config.path(),
         &database.url(),
         76,
         &[
-            "replication slot s: was invalidated by the server (lost; max_slot_wal_keep_size",
+            &format!(
+                "replication slot s: was invalidated by the server ({reason}; max_slot_wal_keep_size"
+            ),
             "accept-gap",
         ],
     );

@@ -30,10 +30,11 @@ fn standard_output_gets_what_the_topic_gets() {
         .execute("INSERT INTO pets VALUES (1, 'Üli \"the\" cat\n', '2020-01-01'), (2, NULL, NULL)");
     database.execute("UPDATE pets SET name = 'Tom' WHERE id = 2; DELETE FROM pets WHERE id = 1");
     database.execute("TRUNCATE pets");
-    let in_topic = pipeline.wait_commits(3);
-    let is_commit = |line: &String| line.contains("\"message\":{\"type\":\"commit\"");
+    let in_topic = without_empty(pipeline.settled());
+    let end = last_commit_end(&in_topic);
+    let last = format!("\"end_lsn\":{end},");
     let on_stdout = stdout.wait_stdout(DEADLINE, |lines| {
-        lines.iter().filter(|line| is_commit(line)).count() >= 3
+        lines.iter().any(|line| line.contains(&last))
     });
 
     // Each walsender stamps its messages with the time at which it sends them.
@@ -47,9 +48,8 @@ fn standard_output_gets_what_the_topic_gets() {
         records.into_iter().map(remove).collect()
     };
     let lines: Vec<Vec<u8>> = on_stdout.into_iter().map(String::into_bytes).collect();
-    let end = last_commit_end(&in_topic);
-    let on_stdout = without_time(Record::parse_all(&lines));
-    assert_eq!(on_stdout, without_time(in_topic));
+    let on_stdout = without_empty(Record::parse_all(&lines));
+    assert_eq!(without_time(on_stdout), without_time(in_topic));
 
     stdout.sigterm();
     assert_eq!(stdout.wait_exit(DEADLINE), 0, "{}", stdout.log());
@@ -58,6 +58,19 @@ fn standard_output_gets_what_the_topic_gets() {
     let slot = slot.lines().next().expect("a name");
     assert!(database.slot_confirmed_lsn(slot) >= Some(end));
     drop(topic);
+}
+
+/// Servers up to 14 also send transactions without changes, and what they know of those depends on
+/// when the slot was made.
+fn without_empty(records: Vec<Record>) -> Vec<Record> {
+    let mut kept: Vec<Record> = Vec::new();
+    for record in records {
+        match kept.last() {
+            Some(last) if record.kind() == "commit" && last.kind() == "begin" => drop(kept.pop()),
+            _ => kept.push(record),
+        }
+    }
+    kept
 }
 
 /// A program whose standard output the test reads, or does not.
@@ -105,11 +118,8 @@ impl Drop for Writer {
 /// Transactions of a few KB each, more than any pipe holds.
 fn fill(database: &Database) {
     database.execute("CREATE TABLE t (id int PRIMARY KEY, filler text)");
-    database.execute(
-        "DO $$ BEGIN FOR i IN 1..400 LOOP
-             INSERT INTO t VALUES (i, repeat('x', 2000)); COMMIT;
-         END LOOP; END $$",
-    );
+    let insert = |id| format!("INSERT INTO t VALUES ({id}, repeat('x', 2000))");
+    database.execute_each((1..=400).map(insert));
 }
 
 fn plain_config(slot: &str) -> ConfigFile {
@@ -148,9 +158,10 @@ fn only_what_was_written_is_confirmed() {
         ask(&format!("sent_lsn - '0/0'::pg_lsn >= {target}")) == "t"
     });
     for _ in 0..2 {
-        let reply_time = "coalesce(reply_time::text, 'none yet')";
-        let before = ask(reply_time);
-        wait_until("a report comes", DEADLINE, || ask(reply_time) != before);
+        let before = database.status_mark(&slot);
+        wait_until("a report comes", DEADLINE, || {
+            database.status_mark(&slot) != before
+        });
     }
     let confirmed = database.slot_confirmed_lsn(&slot).expect("the slot exists");
 

@@ -109,10 +109,8 @@ fn frozen(rows: i64) -> Frozen {
     pipeline.wait_commits(1);
     pipeline.wait_caught_up();
     pipeline.server().freeze();
-    pipeline.database.execute(&format!(
-        "DO $$ BEGIN FOR id IN 1..{rows} LOOP \
-         INSERT INTO t VALUES (id, repeat('x', 1000)); COMMIT; END LOOP; END $$"
-    ));
+    let insert = |id| format!("INSERT INTO t VALUES ({id}, repeat('x', 1000))");
+    pipeline.database.execute_each((1..=rows).map(insert));
     // The walsender has sent it, or as much of it as the program takes.
     let mut before = None;
     wait_until("nothing moves", DEADLINE, || {

@@ -213,3 +213,23 @@ fn a_downgrade_is_refused() {
         assert_ends(options, vec![play], 77, &[says]);
     }
 }
+
+/// Nor is it over the connection for SQL, which comes after one that was as it should be.
+#[test]
+fn a_downgrade_of_the_second_connection_is_refused() {
+    let first: Box<Play> = Box::new(|peer| {
+        peer.expect_startup()?;
+        peer.send_welcome()?;
+        peer.expect_query_with("pg_replication_slots")?;
+        peer.send(&frames::rows(&["row_to_json"], &[]))?;
+        peer.expect_closed()
+    });
+    let second: Box<Play> = Box::new(|peer| {
+        let parameters = peer.expect_startup()?;
+        assert_eq!(parameters.get("replication"), None);
+        peer.send(&frames::authentication_cleartext())?;
+        peer.expect_nothing_more()
+    });
+    let says = ["clear text, require_auth forbids it"];
+    assert_ends("require_auth=!password", vec![first, second], 77, &says);
+}

@@ -173,12 +173,12 @@ fn each_violation_is_reported_at_its_offset() {
         (
             more(&whole(100)),
             4,
-            "the transaction at 0/64 after the one at 0/64",
+            "the transaction at 0/64 after the transaction at 0/64",
         ),
         (
             more(&whole(99)),
             4,
-            "the transaction at 0/63 after the one at 0/64",
+            "the transaction at 0/63 after the transaction at 0/64",
         ),
         (
             more(&[insert(1, 150)]),

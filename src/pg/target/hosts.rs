@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use postgres::config::Host;
-
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
@@ -14,6 +12,15 @@ pub const SOCKET_DIRECTORY: &str = "/var/run/postgresql";
 
 /// The port of a server that is named without one.
 const PORT: u16 = 5432;
+
+/// What a server is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// A name or an address.
+    Tcp(String),
+    /// The directory of a unix socket.
+    Unix(PathBuf),
+}
 
 /// One server out of the URL's list.
 #[derive(Debug, Clone, PartialEq, Eq)]

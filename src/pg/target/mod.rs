@@ -1,4 +1,4 @@
-//! Whom to connect to, and how: libpq's connection parameters, resolved once for both clients.
+//! Whom to connect to, and how: libpq's connection parameters.
 //!
 //! `keywords` lists the parameters; `conninfo` takes a connection string apart, and
 //! `settings` adds what it leaves open from a `service` and the [`environment`]; `hosts`,
@@ -18,12 +18,10 @@ mod tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use postgres::config::{Config, Host, SslMode};
-
 use self::environment::Environment;
-pub use self::hosts::{Endpoint, socket_path};
+pub use self::hosts::{Endpoint, Host, socket_path};
 use self::hosts::{SOCKET_DIRECTORY, endpoints};
-pub use self::options::{Order, SessionAttrs, TcpOptions};
+pub use self::options::{FOR_EVER, Order, SessionAttrs, TcpOptions};
 use self::options::{connect_timeout, order, session_attrs};
 use self::password::{Password, PasswordCommand};
 use self::settings::{Origin, Settings};
@@ -104,45 +102,6 @@ impl Target {
     pub fn with_password_command(mut self, command: Option<PasswordCommand>) -> Target {
         self.password_command = command;
         self
-    }
-
-    /// The settings for the SQL client, with one server of the list alone.
-    pub fn sql_config(&self, endpoint: &Endpoint) -> Result<Config> {
-        let mut config = Config::new();
-        match &endpoint.host {
-            Host::Tcp(host) => config.host(host),
-            Host::Unix(directory) => config.host_path(directory),
-        };
-        if let Some(address) = endpoint.address {
-            config.hostaddr(address);
-        }
-        config
-            .port(endpoint.port)
-            .user(&self.user)
-            .dbname(&self.database)
-            .application_name(&self.application_name)
-            .ssl_mode(SslMode::Disable)
-            .connect_timeout(self.connect_timeout)
-            .keepalives(self.tcp.keepalives);
-        if let Some(password) = self.password(endpoint)? {
-            config.password(password.expose());
-        }
-        if let Some(options) = &self.options {
-            config.options(options);
-        }
-        if let Some(idle) = self.tcp.idle {
-            config.keepalives_idle(idle);
-        }
-        if let Some(interval) = self.tcp.interval {
-            config.keepalives_interval(interval);
-        }
-        if let Some(count) = self.tcp.count {
-            config.keepalives_retries(count);
-        }
-        if let Some(timeout) = self.tcp.user_timeout {
-            config.tcp_user_timeout(timeout);
-        }
-        Ok(config)
     }
 
     /// The password for this server: that of the URL or of the service, else what
@@ -323,25 +282,6 @@ mod tests {
             Some("of-local")
         );
         assert_eq!(found(url, &[], None), None);
-    }
-
-    #[test]
-    fn the_sql_client_gets_one_server_and_every_setting() {
-        let target = parse(
-            "host=a,b hostaddr=,10.0.0.2 port=1,2 user=u password=p dbname=db options='-c x=1' \
-             keepalives=0 keepalives_idle=7 keepalives_interval=8 keepalives_count=9 \
-             tcp_user_timeout=10000 connect_timeout=11 application_name=n",
-        );
-        let target = target.unwrap();
-        let config = target.sql_config(&target.endpoints()[1]).unwrap();
-        // That parser takes seconds where libpq has milliseconds.
-        let expected: Config = "host=b hostaddr=10.0.0.2 port=2 user=u password=p dbname=db \
-             options='-c x=1' keepalives=0 keepalives_idle=7 keepalives_interval=8 \
-             keepalives_retries=9 tcp_user_timeout=10 connect_timeout=11 application_name=n \
-             sslmode=disable"
-            .parse()
-            .unwrap();
-        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
     }
 
     #[test]

@@ -48,7 +48,6 @@ fn url(text: &str) {
             let mut is_known = false;
             for endpoint in target.endpoints() {
                 let _ = endpoint.to_string();
-                let _ = target.sql_config(endpoint);
                 let password = target.password(endpoint).ok().flatten();
                 is_known |= password.is_some_and(|known| known.expose() == PASSWORD.as_bytes());
             }

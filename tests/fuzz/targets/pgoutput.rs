@@ -86,6 +86,7 @@ impl Session {
         let tail = Tail::Open {
             final_lsn: Lsn(0x0150_0000),
             rows: 1,
+            last_message: Lsn::ZERO,
         };
         Session {
             position: Position::starting_at(Lsn::ZERO, Lsn::ZERO),
@@ -195,6 +196,10 @@ fn place(change: &Change<'_>) -> Record {
             rel_id: relation.rel_id,
         },
         Change::Truncate { .. } => Record::Truncate,
+        Change::Logical(logical) => Record::Message {
+            lsn: logical.lsn,
+            transactional: logical.is_transactional(),
+        },
     }
 }
 

@@ -46,6 +46,7 @@ fn parse(json: &[u8]) -> Option<Record> {
             Record::Row { rel_id } | Record::Relation { rel_id } => {
                 assert_eq!(message["rel_id"], rel_id);
             }
+            Record::Message { lsn, .. } => assert_eq!(message["lsn"], lsn.0),
             Record::Truncate | Record::Type | Record::Origin => {}
         }
     }

@@ -9,7 +9,7 @@ use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
 use postgres_source::event::Batch;
 use postgres_source::json::RawText;
-use postgres_source::pg::replication::{Message, POLL, ReplicationConnection};
+use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
 use postgres_source::pg::target::Target;
 use postgres_source::relation::Catalog;
 use std::fmt::Write as _;
@@ -165,7 +165,7 @@ fn run_script() -> Vec<Golden> {
 fn receive(database: &Database, slot: &str, publication: &str) -> Vec<Vec<u8>> {
     let target = Target::parse(&database.url(), "recorder").unwrap();
     let connection = ReplicationConnection::connect(&target).unwrap();
-    let mut stream = connection.start(slot, publication, POLL).unwrap();
+    let mut stream = connection.start(slot, Wanted::of(publication)).unwrap();
     let deadline = Instant::now() + DEADLINE;
     let (mut payloads, mut commits) = (Vec::new(), 0);
     while commits <= SCRIPT.len() {

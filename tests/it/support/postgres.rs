@@ -18,6 +18,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// The superuser's password. It is odd enough that a test can search logs for it.
 pub const PASSWORD: &str = "hush-Zq7-never-in-a-log";
@@ -38,6 +39,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_senders", "50"),
     ("max_prepared_transactions", "20"),
     ("fsync", "off"),
+    // Up to version 14 its transactions come too, empty, when nobody expects them.
+    ("autovacuum", "off"),
     ("timezone", "UTC"),
     ("log_timezone", "UTC"),
     ("log_line_prefix", "%m [%p] %a %d: "),
@@ -89,31 +92,9 @@ impl Postgres {
     pub fn start_with(settings: &[(&str, &str)], hba: &str, files: &[(&str, &str)]) -> Postgres {
         let bin = Postgres::bin_dir();
         let account = Account::of_the_server();
-        let home = tempfile::Builder::new()
-            .prefix("postgres-source-")
-            .tempdir()
-            .expect("a temporary directory can be made");
-        account.give(home.path());
+        let home = temp_home(&account);
         init_cluster(&bin, &account, home.path());
-        let data = home.path().join("data");
-        let major = fs::read_to_string(data.join("PG_VERSION"))
-            .expect("initdb writes PG_VERSION")
-            .trim()
-            .parse()
-            .expect("a major from 10 on is one number");
-
-        let mut postmaster = account.command(&bin.join("postgres"));
-        postmaster.arg("-D").arg(&data);
-        // From here on the directory is the guardian's to remove.
-        let home = home.keep();
-        let guardian = Guardian::new(&home, &home.join("log"), &postmaster);
-        let mut server = Postgres {
-            home,
-            account,
-            port: 0,
-            major,
-            guardian: Mutex::new(guardian),
-        };
+        let mut server = Postgres::of_the_data_in(home, account);
         server.set_hba(hba);
         for (name, contents) in files {
             server.write_data_file(name, contents);
@@ -124,6 +105,52 @@ impl Postgres {
         server.add_settings(settings);
         server.start_on_a_free_port();
         server
+    }
+
+    /// A standby of this server, which is stopped while its data is copied.
+    pub fn standby(&self) -> Postgres {
+        let account = Account::of_the_server();
+        let home = temp_home(&account);
+        self.stop(Stop::Fast);
+        self.copy(&self.data_dir(), &home.path().join("data"));
+        self.start_again();
+        let mut standby = Postgres::of_the_data_in(home, account);
+        let socket_dir = standby.home.display().to_string();
+        standby.add_settings(&[("unix_socket_directories", &socket_dir)]);
+        let primary = format!(
+            "host=127.0.0.1 port={} user=postgres password={PASSWORD}",
+            self.port
+        );
+        if self.major >= 12 {
+            standby.write_data_file("standby.signal", "");
+            standby.add_settings(&[("primary_conninfo", &primary)]);
+        } else {
+            let recovery = format!("standby_mode = on\nprimary_conninfo = '{primary}'\n");
+            standby.write_data_file("recovery.conf", &recovery);
+        }
+        standby.start_on_a_free_port();
+        standby
+    }
+
+    fn of_the_data_in(home: TempDir, account: Account) -> Postgres {
+        let data = home.path().join("data");
+        let major = fs::read_to_string(data.join("PG_VERSION"))
+            .expect("initdb writes PG_VERSION")
+            .trim()
+            .parse()
+            .expect("a major from 10 on is one number");
+        let mut postmaster = account.command(&Postgres::bin_dir().join("postgres"));
+        postmaster.arg("-D").arg(&data);
+        // From here on the directory is the guardian's to remove.
+        let home = home.keep();
+        let guardian = Guardian::new(&home, &home.join("log"), &postmaster);
+        Postgres {
+            home,
+            account,
+            port: 0,
+            major,
+            guardian: Mutex::new(guardian),
+        }
     }
 
     /// Where initdb and postgres are.
@@ -365,6 +392,15 @@ impl Postgres {
         account::write_private(&path, contents);
         self.account.give(&path);
     }
+}
+
+fn temp_home(account: &Account) -> TempDir {
+    let home = tempfile::Builder::new()
+        .prefix("postgres-source-")
+        .tempdir()
+        .expect("a temporary directory can be made");
+    account.give(home.path());
+    home
 }
 
 /// A name that is used once in this process and needs no quotes in SQL.

@@ -94,7 +94,15 @@ impl Stopped {
     }
 
     pub fn advance_slot(&self) {
-        self.on_slot("pg_replication_slot_advance", ", pg_current_wal_lsn()");
+        if self.pipeline.database.major() >= 11 {
+            return self.on_slot("pg_replication_slot_advance", ", pg_current_wal_lsn()");
+        }
+        // Before, a slot only moved when somebody took what it had.
+        let options = format!(
+            ", NULL, NULL, 'proto_version', '1', 'publication_names', '{}'",
+            self.pipeline.publication
+        );
+        self.on_slot("pg_logical_slot_get_binary_changes", &options);
     }
 
     pub fn truncate(&self, end: i64) {

@@ -5,10 +5,13 @@ use super::super::{lock, wait_until};
 use super::{PASSWORD, unique};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// The first major that shows when a walsender got its last status.
+const REPLY_TIME: u32 = 12;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No statement of a test is meant to wait; a lock that never comes must fail the test.
 const SESSION_OPTIONS: &str = "-c statement_timeout=60s";
@@ -42,6 +45,12 @@ impl Database {
                 client.batch_execute(&format!("CREATE DATABASE {} {options}", database.name))
             })
             .unwrap_or_else(|error| panic!("no database can be made: {}", explain(&error)));
+        if database.major() < REPLY_TIME {
+            let name = &database.name;
+            database.execute(&format!(
+                "ALTER DATABASE {name} SET log_min_messages = debug2"
+            ));
+        }
         database
     }
 
@@ -84,6 +93,13 @@ impl Database {
     pub fn execute(&self, sql: &str) {
         self.try_execute(sql)
             .unwrap_or_else(|error| panic!("{}\nin: {sql}", explain(&error)));
+    }
+
+    /// Runs each of `statements` in a transaction of its own, all in one round trip.
+    #[track_caller]
+    pub fn execute_each(&self, statements: impl IntoIterator<Item = String>) {
+        let each = |sql| format!("BEGIN; {sql}; COMMIT;\n");
+        self.execute(&statements.into_iter().map(each).collect::<String>());
     }
 
     pub fn try_execute(&self, sql: &str) -> Result<(), postgres::Error> {
@@ -201,6 +217,25 @@ impl Database {
              WHERE pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{slot}')"
         );
         self.query_texts(&sql).pop().flatten()
+    }
+
+    /// Something that changes whenever the walsender that reads the slot gets a status.
+    #[track_caller]
+    pub fn status_mark(&self, slot: &str) -> Option<String> {
+        if self.major() >= REPLY_TIME {
+            return self.walsender(slot, "coalesce(reply_time::text, 'none yet')");
+        }
+        // What older servers tell nobody but their log: see `create`.
+        let log = fs::read_to_string(self.socket_dir.join("log")).expect("the server has a log");
+        let status = format!(" {}: DEBUG:  write ", self.name);
+        Some(log.matches(&status).count().to_string())
+    }
+
+    /// The server's major version.
+    #[track_caller]
+    pub fn major(&self) -> u32 {
+        let number = self.query_one_text("SHOW server_version_num");
+        number.parse::<u32>().expect("a number") / 10_000
     }
 
     /// Ends the walsender that reads the slot; false when there is none.

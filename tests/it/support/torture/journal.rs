@@ -243,6 +243,11 @@ impl Step {
         Step { kind, table, rows }
     }
 
+    /// Version 10 does not decode a truncate.
+    pub fn is_decoded_by(&self, major: u32) -> bool {
+        self.kind != Kind::Truncate || major > 10
+    }
+
     /// How many changes it makes.
     pub fn changes(&self) -> usize {
         match self.kind {

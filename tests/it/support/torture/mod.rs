@@ -94,6 +94,7 @@ fn torture<'a>(
     let stops = AtomicBool::new(false);
     let load = Load {
         database: &stage.database,
+        major: stage.postgres.major(),
         journal,
         rate: (round.rate / WRITERS as u64).max(1),
         stops: &stops,

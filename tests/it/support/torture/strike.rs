@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres_source::lsn::Lsn;
-use postgres_source::pg::replication::{POLL, ReplicationConnection, ReplicationStream};
+use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
 use postgres_source::pg::target::Target;
 
 use super::super::POLL_INTERVAL;
@@ -262,11 +262,12 @@ fn hold_slot(stage: &Stage, kill: bool, Ms(hold_ms): Ms) -> Result {
 fn take_slot(stage: &Stage) -> Option<ReplicationStream> {
     let url = stage.database.url();
     let target = Target::parse(&url, "holder").expect("the URL of the tests is valid");
+    let wanted = Wanted::of(&stage.publication);
     let until = Instant::now() + HOLD_DEADLINE;
     while Instant::now() < until {
         // Nobody tells when the slot is free; the one who asks is told.
         let stream = ReplicationConnection::connect(&target)
-            .and_then(|connection| connection.start(&stage.slot, &stage.publication, POLL));
+            .and_then(|connection| connection.start(&stage.slot, wanted));
         if let Ok(stream) = stream {
             return Some(stream);
         }

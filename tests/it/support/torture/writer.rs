@@ -24,6 +24,8 @@ const DOWN_DEADLINE: Duration = Duration::from_secs(90);
 /// What the writers have in common.
 pub struct Load<'a> {
     pub database: &'a Database,
+    /// The server's.
+    pub major: u32,
     pub journal: &'a Journal,
     /// How many changes each writer makes in a second, about.
     pub rate: u64,
@@ -122,7 +124,8 @@ fn transaction(
     side: &mut Side,
 ) -> Result<(), Broken> {
     let began = Instant::now();
-    let plan = Plan::draw(random, load.journal, writer, side);
+    let mut plan = Plan::draw(random, load.journal, writer, side);
+    plan.steps.retain(|step| step.is_decoded_by(load.major));
     let id = load.journal.begin();
     let xid = begin(client, writer, id)?;
     for statement in &plan.statements {

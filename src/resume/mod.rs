@@ -4,6 +4,14 @@
 //! in the same order, each with the same sequence of begin, row changes and commit, so a message's
 //! place is (final_lsn of its transaction, number within it), and the topic's last records say
 //! which of them it has. An LSN alone would not do: rows share them.
+//!
+//! A message of `pg_logical_emit_message` has an LSN that no other message has, and is not numbered:
+//! the config decides which of them are written, and may have changed since. One that is not
+//! transactional stands between transactions, and resuming treats it as one of its own.
+
+mod tail;
+
+pub use tail::{NoTail, Tail, WalkBack};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,154 +19,9 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
-use crate::pg::pgoutput::{Message, Type};
-use crate::record::Record;
+use crate::pg::pgoutput::{Logical, Message, Type};
+use crate::record::Unit;
 use crate::relation::{Catalog, Relation};
-
-/// How a topic ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Tail {
-    /// It has no records of this program.
-    #[default]
-    Empty,
-    /// With the commit of a transaction.
-    Complete {
-        /// The commit.
-        commit_lsn: Lsn,
-        /// Where it ends.
-        end_lsn: Lsn,
-    },
-    /// Inside a transaction.
-    Open {
-        /// Its commit, which is still to come.
-        final_lsn: Lsn,
-        /// How many of its inserts, updates, deletes and truncates are there.
-        rows: u64,
-    },
-}
-
-impl Tail {
-    /// The last transaction's commit.
-    pub fn final_lsn(self) -> Option<Lsn> {
-        match self {
-            Tail::Empty => None,
-            Tail::Complete { commit_lsn, .. } => Some(commit_lsn),
-            Tail::Open { final_lsn, .. } => Some(final_lsn),
-        }
-    }
-
-    /// Up to where the topic holds everything for certain.
-    pub fn stored(self) -> Option<Lsn> {
-        match self {
-            Tail::Complete { end_lsn, .. } => Some(end_lsn),
-            Tail::Empty | Tail::Open { .. } => None,
-        }
-    }
-
-    /// How far the WAL must reach for the topic to be of it.
-    pub fn reach(self) -> Lsn {
-        self.stored().or(self.final_lsn()).unwrap_or_default()
-    }
-}
-
-/// Finds how a topic ends, from parts of it: the last part first, but each from its first record
-/// on, so that none has to be held.
-#[derive(Debug, Default)]
-pub struct WalkBack {
-    /// Rows in the parts that are done.
-    rows: u64,
-    /// Whether a part is done.
-    begun: bool,
-    part: Part,
-}
-
-/// What is known of a part so far: the last of its brackets, and what came after that.
-#[derive(Debug, Default)]
-struct Part {
-    bracket: Option<Bracket>,
-    after: u64,
-    rows: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Bracket {
-    Begin { final_lsn: Lsn },
-    Commit { commit_lsn: Lsn, end_lsn: Lsn },
-    Foreign,
-}
-
-/// The records cannot be the end of what this program wrote.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NoTail {
-    /// One that this program did not write.
-    Foreign {
-        /// How many records come after it in its part.
-        after: u64,
-    },
-    /// A commit, and no begin before what comes after it.
-    NoBegin {
-        /// How many records come after it in its part.
-        after: u64,
-    },
-}
-
-impl WalkBack {
-    /// Takes the next record of this part; `None` for one that this program did not write.
-    pub fn take(&mut self, record: Option<Record>) {
-        let bracket = match record {
-            Some(Record::Begin { final_lsn, .. }) => Bracket::Begin { final_lsn },
-            Some(Record::Commit {
-                commit_lsn,
-                end_lsn,
-            }) => Bracket::Commit {
-                commit_lsn,
-                end_lsn,
-            },
-            None => Bracket::Foreign,
-            Some(record) => {
-                self.part.after += 1;
-                self.part.rows += u64::from(record.counts());
-                return;
-            }
-        };
-        self.part = Part {
-            bracket: Some(bracket),
-            ..Part::default()
-        };
-    }
-
-    /// The part is over: how the topic ends, if that is known; else the part before it is next.
-    pub fn end_part(&mut self) -> Result<Option<Tail>, NoTail> {
-        let is_last = !std::mem::replace(&mut self.begun, true);
-        let Part {
-            bracket,
-            after,
-            rows,
-        } = std::mem::take(&mut self.part);
-        self.rows += rows;
-        match bracket {
-            None => Ok(None),
-            Some(Bracket::Begin { final_lsn }) => Ok(Some(Tail::Open {
-                final_lsn,
-                rows: self.rows,
-            })),
-            Some(Bracket::Commit {
-                commit_lsn,
-                end_lsn,
-            }) if is_last && after == 0 => Ok(Some(Tail::Complete {
-                commit_lsn,
-                end_lsn,
-            })),
-            Some(Bracket::Commit { .. }) => Err(NoTail::NoBegin { after }),
-            Some(Bracket::Foreign) => Err(NoTail::Foreign { after }),
-        }
-    }
-
-    /// How many rows were counted so far.
-    pub fn rows(&self) -> u64 {
-        self.rows + self.part.rows
-    }
-}
 
 /// What happens with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +45,8 @@ pub struct Dropped {
 #[derive(Default)]
 pub struct Resume {
     tail: Tail,
-    /// The transaction that the topic ends with, until it comes again.
-    awaited: Option<Lsn>,
+    /// What the topic ends with, until it comes again.
+    awaited: Option<Unit>,
     mode: Mode,
     dropped: Dropped,
     held: Held,
@@ -196,8 +59,12 @@ enum Mode {
     New,
     /// In a transaction that the topic has.
     Whole,
-    /// In the transaction that the topic has the first rows of; so many more of them.
-    Part(u64),
+    /// In the transaction that the topic has the first rows of, and messages up to one.
+    Part {
+        /// How many more of these rows are to come.
+        rows: u64,
+        last_message: Lsn,
+    },
 }
 
 impl Resume {
@@ -206,8 +73,8 @@ impl Resume {
     pub fn after(tail: Tail, confirmed: Lsn) -> Self {
         let awaited = match tail {
             Tail::Empty => None,
-            Tail::Complete { commit_lsn, .. } => (confirmed <= commit_lsn).then_some(commit_lsn),
-            Tail::Open { final_lsn, .. } => Some(final_lsn),
+            Tail::Complete { last, .. } => last.is_sent_from(confirmed).then_some(last),
+            Tail::Open { final_lsn, .. } => Some(Unit::transaction(final_lsn)),
         };
         Resume {
             tail,
@@ -224,13 +91,13 @@ impl Resume {
 
     /// Whether the last of what the topic has is still to come.
     pub fn is_resuming(&self) -> bool {
-        self.is_awaiting() || matches!(self.mode, Mode::Part(1..))
+        self.is_awaiting() || matches!(self.mode, Mode::Part { rows: 1.., .. })
     }
 
     /// Everything before `wal_end` was sent.
     pub fn sent_up_to(&self, wal_end: Lsn) -> Result<()> {
         match self.awaited {
-            Some(last) if wal_end > last => Err(another_history(last)),
+            Some(last) if wal_end > last.lsn() => Err(another_history(last)),
             _ => Ok(()),
         }
     }
@@ -262,50 +129,85 @@ impl Resume {
 
     fn verdict(&mut self, message: &Message<'_>) -> Result<Verdict> {
         match (message, self.mode) {
-            (Message::Begin(begin), _) => self.begin(begin.final_lsn),
+            (Message::Begin(begin), _) => self.arrive(Unit::transaction(begin.final_lsn)),
+            (Message::Logical(logical), mode) => self.logical(logical, mode),
             (Message::Commit(_), Mode::Whole) => {
                 self.mode = Mode::New;
                 self.dropped.transactions += 1;
                 Ok(Verdict::Drop)
             }
             (_, Mode::Whole) => Ok(Verdict::Drop),
-            (Message::Commit(commit), Mode::Part(missing @ 1..)) => Err(gap(format!(
+            (
+                Message::Commit(commit),
+                Mode::Part {
+                    rows: missing @ 1..,
+                    ..
+                },
+            ) => Err(gap(format!(
                 "the transaction at {} has {missing} rows less than the topic has of it",
                 commit.commit_lsn
             ))),
-            (Message::Commit(_), Mode::Part(0)) => {
+            (Message::Commit(_), Mode::Part { .. }) => {
                 self.mode = Mode::New;
                 Ok(Verdict::Write)
             }
             // Descriptions are repeated in each session. An origin may be there or not: again is
             // harmless.
-            (Message::Type(_) | Message::Relation(_), Mode::Part(1..)) => Ok(Verdict::Drop),
-            (Message::Origin(_) | Message::Type(_) | Message::Relation(_), Mode::Part(_)) => {
-                Ok(Verdict::Write)
-            }
-            (_, Mode::Part(there @ 1..)) => {
-                self.mode = Mode::Part(there - 1);
+            (Message::Type(_) | Message::Relation(_), Mode::Part { rows: 1.., .. }) => {
                 Ok(Verdict::Drop)
             }
-            (_, Mode::Part(0) | Mode::New) => Ok(Verdict::Write),
+            (Message::Origin(_) | Message::Type(_) | Message::Relation(_), Mode::Part { .. }) => {
+                Ok(Verdict::Write)
+            }
+            (
+                _,
+                Mode::Part {
+                    rows: there @ 1..,
+                    last_message,
+                },
+            ) => {
+                let rows = there - 1;
+                self.mode = Mode::Part { rows, last_message };
+                Ok(Verdict::Drop)
+            }
+            (_, Mode::Part { .. } | Mode::New) => Ok(Verdict::Write),
         }
     }
 
-    fn begin(&mut self, final_lsn: Lsn) -> Result<Verdict> {
-        let last = self.tail.final_lsn().unwrap_or_default();
+    /// The topic has each message of the transaction up to its last one, and none of those that
+    /// were not asked for when rows after them were written: these stay out.
+    fn logical(&mut self, logical: &Logical<'_>, mode: Mode) -> Result<Verdict> {
+        if !logical.is_transactional() {
+            return self.arrive(Unit::message(logical.lsn));
+        }
+        Ok(match mode {
+            Mode::Whole | Mode::Part { rows: 1.., .. } => Verdict::Drop,
+            Mode::Part { last_message, .. } if logical.lsn <= last_message => Verdict::Drop,
+            Mode::Part { .. } | Mode::New => Verdict::Write,
+        })
+    }
+
+    /// A transaction begins, or a message stands between two.
+    fn arrive(&mut self, unit: Unit) -> Result<Verdict> {
         match self.awaited {
-            Some(awaited) if final_lsn == awaited => self.awaited = None,
-            Some(awaited) if final_lsn > awaited => return Err(another_history(awaited)),
+            Some(awaited) if unit == awaited => self.awaited = None,
+            Some(awaited) if unit > awaited => return Err(another_history(awaited)),
             _ => {}
         }
         match self.tail {
-            Tail::Open { rows, .. } if final_lsn == last => {
+            Tail::Open {
+                rows, last_message, ..
+            } if Some(unit) == self.tail.last() => {
                 self.tail = Tail::Empty;
-                self.mode = Mode::Part(rows);
+                self.mode = Mode::Part { rows, last_message };
                 Ok(Verdict::Drop)
             }
-            Tail::Complete { .. } | Tail::Open { .. } if final_lsn <= last => {
-                self.mode = Mode::Whole;
+            Tail::Complete { .. } | Tail::Open { .. } if Some(unit) <= self.tail.last() => {
+                self.mode = if unit.is_transaction() {
+                    Mode::Whole
+                } else {
+                    Mode::New
+                };
                 Ok(Verdict::Drop)
             }
             _ => {
@@ -385,10 +287,11 @@ impl Held {
     }
 }
 
-fn another_history(last: Lsn) -> Error {
+fn another_history(last: Unit) -> Error {
     gap(format!(
-        "the topic ends with the transaction at {last}, which the slot has not confirmed and does not \
-         send: the database was restored to an earlier point, or is another one"
+        "the topic ends with the {last}, which the slot has not confirmed and does not send: the \
+         database was restored to an earlier point, or is another one, or \"messages\" or \"origin\" \
+         were changed since and exclude it"
     ))
 }
 

@@ -1,0 +1,216 @@
+//! From an address to a session: the connection, its protection, start-up and authentication, and
+//! whether the session is what was asked for.
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+
+use super::auth::{Channel, Exchange, Step};
+use super::connection::{Connection, lost, unexpected};
+use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
+use super::frames::Frames;
+use super::stream::Stream;
+use super::target::password::Password;
+use super::target::{Endpoint, SessionAttrs, Target};
+use crate::error::{Context, Error, Kind, Result};
+
+/// How long a write may wait for the server to make room for the few bytes that we send.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the text of values depends on, pinned so that it never depends on who connects. In the
+/// startup packet these win over the settings of the role and the database. `search_path` and the
+/// next decide how `regclass`, `regtype` and their like name things; and under this path an output
+/// function cannot be led to a function of somebody else's.
+const PINNED: [(&str, &str); 10] = [
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("search_path", "pg_catalog"),
+    ("quote_all_identifiers", "off"),
+    // A server from 18 on only warns of changes that it leaves out.
+    ("client_min_messages", "notice"),
+];
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    /// The commands of the replication protocol, and values whose text depends on nothing else.
+    Replication,
+    /// Questions in SQL. A pooler takes a connection with no more parameters than these.
+    Sql,
+}
+
+impl Connection {
+    /// A connection without replication mode to a server that has just let another one in.
+    pub fn connect_for_sql_to(endpoint: &Endpoint, target: &Target) -> Result<Connection> {
+        Self::connect_to(endpoint, Purpose::Sql, target, SessionAttrs::Any)
+    }
+
+    /// Connects to one address of a server, in the first way of its `sslmode` that it takes.
+    pub(super) fn connect_to(
+        endpoint: &Endpoint,
+        purpose: Purpose,
+        target: &Target,
+        wanted: SessionAttrs,
+    ) -> Result<Connection> {
+        // Before the server begins to count the time that we take.
+        let password = target.password(endpoint)?;
+        let deadline = Instant::now() + target.connect_timeout();
+        let password = password.as_ref();
+        let attempt = |way| Self::connect_by(way, endpoint, purpose, target, password, deadline);
+        let (first, second) = Way::of(target.ssl().mode, &endpoint.host);
+        let connected = match (attempt(first), second) {
+            (Err(Failure::OfThisWay(error)), Some(second)) => {
+                log::info!("PostgreSQL at {endpoint}: {error}; trying again {second}");
+                attempt(second)
+            }
+            (connected, _) => connected,
+        };
+        let mut connection = connected?;
+        if !connection.stream.is_local() {
+            warn_if_unverified(connection.protection, endpoint);
+        }
+        connection.take_bytes_as_they_are()?;
+        connection.check_session(wanted)?;
+        Ok(connection)
+    }
+
+    fn connect_by(
+        way: Way,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+        target: &Target,
+        password: Option<&Password>,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
+        let stream = Stream::connect(endpoint, target.tcp(), deadline)?;
+        stream
+            .set_write_timeout(WRITE_TIMEOUT)
+            .map_err(|e| lost(&e))?;
+        let (stream, protection) = encrypt(stream, way, target.ssl(), &endpoint.host, deadline)?;
+        stream
+            .set_write_timeout(WRITE_TIMEOUT)
+            .map_err(|e| lost(&e))?;
+        let mut connection = Connection {
+            stream,
+            frames: Frames::default(),
+            out: BytesMut::new(),
+            endpoint: endpoint.clone(),
+            protection,
+            has_encoding: true,
+        };
+        match connection.start_up(purpose, target, password, deadline) {
+            Ok(()) => Ok(connection),
+            // It had no TLS to offer: without it has been tried just now.
+            Err(failure) if way == Way::TlsIfOffered && protection == Protection::None => {
+                Err(Failure::Final(failure.into()))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
+    fn start_up(
+        &mut self,
+        purpose: Purpose,
+        target: &Target,
+        password: Option<&Password>,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let mut parameters = vec![("user", target.user()), ("database", target.database())];
+        match purpose {
+            Purpose::Replication => {
+                parameters.push(("replication", "database"));
+                parameters.extend(PINNED);
+            }
+            Purpose::Sql => parameters.push(("client_encoding", "UTF8")),
+        }
+        parameters.push(("application_name", target.application_name()));
+        parameters.extend(target.options().map(|options| ("options", options)));
+        frontend::startup_message(parameters, &mut self.out)
+            .map_err(|_| Error::config("the database URL contains a zero byte"))?;
+        self.send()?;
+        let channel = self.channel();
+        let password = password.map(Password::expose);
+        let mut exchange = Exchange::new(target.user(), password, target.ssl(), &channel);
+        let mut authenticated = false;
+        loop {
+            let frame = self
+                .receive_any(deadline)
+                .map_err(|error| self.without_a_session(error))
+                .at(|| "start-up".into())?;
+            match frame.tag {
+                // Before it knows us, it may refuse what is or is not encrypted.
+                b'E' if !authenticated => {
+                    return Err(Failure::OfThisWay(self.server_error(&frame).at("start-up")));
+                }
+                b'E' => return Err(self.server_error(&frame).at("start-up").into()),
+                b'R' if !authenticated => {
+                    let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
+                    authenticated = step == Step::Done;
+                    self.send()?;
+                }
+                // NegotiateProtocolVersion: we ask for 3.0, which is the least there is, and for no
+                // options of the protocol; there is nothing to give up.
+                b'v' => {}
+                // BackendKeyData: used to cancel queries, which is not needed.
+                b'K' if authenticated => {}
+                b'Z' if authenticated => return Ok(()),
+                tag => return Err(unexpected("start-up", tag).into()),
+            }
+        }
+    }
+
+    /// What a server can prove its identity over.
+    fn channel(&self) -> Channel {
+        match &self.stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Channel::Plain,
+            Stream::Tls(tls) => {
+                let certificate = tls.certificate();
+                Channel::Tls(certificate.map(|der| der.to_vec()).unwrap_or_default())
+            }
+        }
+    }
+
+    /// A message that cannot be one may be the last word of a server out of processes or memory.
+    fn without_a_session(&self, error: Error) -> Error {
+        match self.frames.unframed_error() {
+            Some(text) if error.kind() == Kind::Undeliverable => {
+                Error::unreachable(format!("the server says: {text}"))
+            }
+            _ => error,
+        }
+    }
+
+    /// A database whose encoding is SQL_ASCII has bytes, which the server cannot convert. Asked for
+    /// UTF-8 it would end the stream at the first that are not.
+    fn take_bytes_as_they_are(&mut self) -> Result<()> {
+        if self.has_encoding {
+            return Ok(());
+        }
+        self.query("SET client_encoding = 'SQL_ASCII'").map(drop)
+    }
+
+    fn check_session(&mut self, wanted: SessionAttrs) -> Result<()> {
+        let is_read_only = "SHOW transaction_read_only";
+        let is_standby = "SELECT pg_catalog.pg_is_in_recovery()";
+        let (question, answer) = match wanted {
+            SessionAttrs::Any | SessionAttrs::PreferStandby => return Ok(()),
+            SessionAttrs::ReadWrite => (is_read_only, "off"),
+            SessionAttrs::ReadOnly => (is_read_only, "on"),
+            SessionAttrs::Primary => (is_standby, "f"),
+            SessionAttrs::Standby => (is_standby, "t"),
+        };
+        match self.value(question)?.as_deref() {
+            Some(is) if is == answer => Ok(()),
+            _ => Err(Error::unreachable(
+                "the server is not what target_session_attrs asks for",
+            )),
+        }
+    }
+}

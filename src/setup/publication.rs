@@ -1,0 +1,224 @@
+//! The publication.
+
+use serde::Deserialize;
+
+use super::{Server, missing, no_answer};
+use crate::config::{Config, GeneratedColumns, Publishing, Setup};
+use crate::error::{Context, Error, Kind, Result};
+use crate::pg::connection::{Connection, quote_identifier, quote_literal};
+use crate::pg::target::Target;
+
+/// So many tables are named in a warning; the others are counted.
+const NAMED_TABLES: usize = 20;
+
+/// Whether the table `c` of `pg_class` has no replica identity that works.
+pub const WITHOUT_IDENTITY: &str = "(c.relreplident = 'n' \
+    OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
+       WHERE i.indrelid = c.oid AND i.indisprimary) \
+    OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
+       WHERE i.indrelid = c.oid AND i.indisreplident))";
+
+/// The publication as the server describes it
+/// ([`pg_publication`](https://www.postgresql.org/docs/current/catalog-pg-publication.html)).
+/// Older servers do not have all of its columns.
+#[derive(Deserialize)]
+struct Found {
+    pubinsert: bool,
+    pubupdate: bool,
+    pubdelete: bool,
+    #[serde(default)]
+    pubtruncate: bool,
+    pubviaroot: Option<bool>,
+    pubgencols: Option<String>,
+}
+
+pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
+    let name = &config.publication;
+    let tables = config
+        .tables
+        .iter()
+        .map(|table| quote_table(connection, table))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(found) = find(connection, name)? {
+        warn_of_difference(name, &found, &config.publishing);
+        return warn_of_unpublished(connection, name, &tables);
+    }
+    let statement = create_statement(name, &tables, &config.publishing);
+    if server.is_standby {
+        let why = "this server is a standby: it has what was made on its primary";
+        return Err(missing(why, &statement));
+    }
+    if config.setup == Setup::Require {
+        return Err(missing("skip_setup is true", &statement));
+    }
+    if tables.is_empty() {
+        warn_of_missing_identities(connection)?;
+    }
+    connection.wait_for(&statement)?;
+    log::info!("made the publication: {statement}");
+    Ok(())
+}
+
+fn find(connection: &mut Connection, name: &str) -> Result<Option<Found>> {
+    connection.select_first(&format!(
+        "SELECT * FROM pg_catalog.pg_publication WHERE pubname = {}",
+        quote_literal(name)
+    ))
+}
+
+/// The statement that makes it, with tables that are quoted already; all if there are none.
+pub fn create_statement(name: &str, tables: &[String], publishing: &Publishing) -> String {
+    let what = match tables.is_empty() {
+        true => "ALL TABLES".to_owned(),
+        false => format!("TABLE {}", tables.join(", ")),
+    };
+    let options = options(publishing);
+    let with = match options.is_empty() {
+        true => String::new(),
+        false => format!(" WITH ({})", options.join(", ")),
+    };
+    let name = quote_identifier(name);
+    format!("CREATE PUBLICATION {name} FOR {what}{with}")
+}
+
+/// What the config says of it, as SQL has it.
+fn options(publishing: &Publishing) -> Vec<String> {
+    let mut options = Vec::new();
+    if !publishing.operations.is_empty() {
+        let operations = publishing.operations.join(", ");
+        options.push(format!("publish = '{operations}'"));
+    }
+    // To name what older servers do anyway would only make them fail.
+    if publishing.via_partition_root == Some(true) {
+        options.push("publish_via_partition_root = true".to_owned());
+    }
+    if publishing.generated_columns == Some(GeneratedColumns::Stored) {
+        options.push("publish_generated_columns = stored".to_owned());
+    }
+    options
+}
+
+/// A publication that exists is somebody's decision; where it is another than ours is only pointed
+/// at.
+fn warn_of_difference(name: &str, found: &Found, wanted: &Publishing) {
+    let mut set = Vec::new();
+    let published = [
+        ("insert", found.pubinsert),
+        ("update", found.pubupdate),
+        ("delete", found.pubdelete),
+        ("truncate", found.pubtruncate),
+    ];
+    let is_other =
+        |(operation, is): &(&'static str, bool)| wanted.operations.contains(operation) != *is;
+    if !wanted.operations.is_empty() && published.iter().any(is_other) {
+        set.push(format!("publish = '{}'", wanted.operations.join(", ")));
+    }
+    if let (Some(wanted), Some(is)) = (wanted.via_partition_root, found.pubviaroot)
+        && wanted != is
+    {
+        set.push(format!("publish_via_partition_root = {wanted}"));
+    }
+    if let (Some(wanted), Some(is)) = (wanted.generated_columns, found.pubgencols.as_deref()) {
+        let (code, word) = match wanted {
+            GeneratedColumns::None => ("n", "none"),
+            GeneratedColumns::Stored => ("s", "stored"),
+        };
+        if code != is {
+            set.push(format!("publish_generated_columns = {word}"));
+        }
+    }
+    if !set.is_empty() {
+        log::warn!(
+            "the publication {name} exists and differs from the config; to change it: ALTER PUBLICATION \
+             {} SET ({})",
+            quote_identifier(name),
+            set.join(", ")
+        );
+    }
+}
+
+/// A configured table, quoted by the rules of the server.
+fn quote_table(connection: &mut Connection, table: &str) -> Result<String> {
+    let quoted = connection.value(&format!(
+        "SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
+         FROM unnest(parse_ident({})) WITH ORDINALITY AS parts(part, n)",
+        quote_literal(table)
+    ));
+    quoted
+        .and_then(|quoted| quoted.ok_or_else(no_answer))
+        .at(|| format!("table {table}"))
+}
+
+/// So is what it leaves out.
+fn warn_of_unpublished(
+    connection: &mut Connection,
+    publication: &str,
+    tables: &[String],
+) -> Result<()> {
+    for table in tables {
+        let published = connection.value(&format!(
+            "SELECT 1 FROM pg_catalog.pg_publication_tables \
+             WHERE pubname = {} AND format('%I.%I', schemaname, tablename)::regclass = to_regclass({})",
+            quote_literal(publication),
+            quote_literal(table)
+        ))?;
+        if published.is_none() {
+            log::warn!(
+                "the publication {publication} exists and does not have the table {table}; to add it: \
+                 ALTER PUBLICATION {} ADD TABLE {table}",
+                quote_identifier(publication)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.
+fn warn_of_missing_identities(connection: &mut Connection) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Table {
+        name: String,
+        count: usize,
+    }
+    let tables: Vec<Table> = connection.select(&format!(
+        // A name in a database without an encoding may be no text.
+        "SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' \
+           THEN encode(convert_to(format('%I.%I', n.nspname, c.relname), 'SQL_ASCII'), 'escape') \
+           ELSE format('%I.%I', n.nspname, c.relname) END AS name, count(*) OVER () AS count \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
+         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast' \
+         AND {WITHOUT_IDENTITY} ORDER BY 1 LIMIT {NAMED_TABLES}"
+    ))?;
+    let Some(Table { count, .. }) = tables.first() else {
+        return Ok(());
+    };
+    let more = match count - tables.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names: Vec<&str> = tables.iter().map(|table| &*table.name).collect();
+    log::warn!(
+        "publishing all tables: UPDATE and DELETE will be refused by the server on tables without a \
+         replica identity: {}{more}; give each a primary key, or run \
+         \"ALTER TABLE ... REPLICA IDENTITY FULL\", or name the tables to publish under \"tables\"",
+        names.join(", ")
+    );
+    Ok(())
+}
+
+pub(super) fn with_owner_hint(error: Error, target: &Target, config: &Config) -> Error {
+    match error.kind() {
+        Kind::Permission if config.tables.is_empty() => error.with_hint(
+            "only a superuser can publish all tables: let one make the publication, or name the \
+             tables to publish, which the user must own, under \"tables\"",
+        ),
+        Kind::Permission => error.with_hint(format!(
+            "the user needs CREATE on the database, GRANT CREATE ON DATABASE {} TO {}; and must own \
+             the tables; or let their owner make the publication",
+            quote_identifier(target.database()),
+            quote_identifier(target.user()),
+        )),
+        _ => error,
+    }
+}
