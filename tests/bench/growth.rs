@@ -18,8 +18,6 @@ const ROWS_PER_TRANSACTION: u64 = 100;
 /// Tables of a transaction that makes them: the server has room for the locks of so many.
 const TABLES_PER_TRANSACTION: u64 = 200;
 
-const START_SLOT: &str = "start";
-
 /// What grows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Axis {
@@ -83,8 +81,9 @@ pub fn measure(arguments: &Arguments, postgres: &Postgres, report: &mut Report) 
     report.table(&table);
     report.note(
         "CPU is that of the program to standard output, the median run, without that of its start, \
-         which was measured before each load with one row to read in the same database. Peak RSS \
-         is the highest of the runs.",
+         which was measured before each load with one row to read in the same database; a * marks \
+         what is less than that, noise for the most part and no part of the ratios. Peak RSS is \
+         the highest of the runs.",
     );
     report.picture(chart(&panels));
     Ok(())
@@ -194,9 +193,9 @@ impl Load {
         }
     }
 
-    /// Makes the tables, and a row that only the start is measured with.
+    /// Makes the tables.
     fn prepare(&self, database: &Database) -> Result<()> {
-        let (columns, row) = self.definition();
+        let (columns, _) = self.definition();
         let tables = self.tables;
         write(
             database,
@@ -205,11 +204,6 @@ impl Load {
                  EXECUTE 'CREATE TABLE load_' || t || ' ({columns})'; \
                  IF t % {TABLES_PER_TRANSACTION} = 0 THEN COMMIT; END IF; END LOOP; END $do$"
             ),
-        )?;
-        database.create_slot(START_SLOT);
-        write(
-            database,
-            &format!("INSERT INTO load_0 SELECT {row} FROM generate_series(1, 1::int8) i"),
         )
     }
 
@@ -246,6 +240,18 @@ impl Point {
     fn us_per_value(&self) -> f64 {
         self.us_per_row() / self.load.columns() as f64
     }
+
+    /// Whether there is more of it than of the start, whose noise would be taken for it.
+    fn is_meaningful(&self) -> bool {
+        self.cpu > self.start
+    }
+
+    fn mark(&self) -> &'static str {
+        match self.is_meaningful() {
+            true => "",
+            false => " *",
+        }
+    }
 }
 
 /// Drains one load as often as there are runs.
@@ -253,27 +259,39 @@ fn point(x: u64, load: Load, runs: usize, postgres: &Postgres) -> Result<Point> 
     let database = postgres.database("growth");
     database.execute(&format!("CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES"));
     load.prepare(&database)?;
-    let mut watch = SlotWatch::new(database.client())?;
-    let start = drain_to_null(&database, START_SLOT, flushed(&database)?, &mut watch)?.reader_cpu;
-    let slots: Vec<String> = (0..runs).map(|run| format!("growth_{run}")).collect();
+    let one_row = Load {
+        rows: 1,
+        rows_per_transaction: 1,
+        tables: 1,
+        ..load
+    };
+    let (start, _) = drain_runs(one_row, "start", runs, &database)?;
+    let (cpu, peak_rss_mb) = drain_runs(load, "growth", runs, &database)?;
+    Ok(Point {
+        x,
+        load,
+        cpu: cpu.saturating_sub(start),
+        start,
+        peak_rss_mb,
+    })
+}
+
+/// Writes a load and drains it again and again: the median CPU and the highest memory.
+fn drain_runs(load: Load, name: &str, runs: usize, database: &Database) -> Result<(Duration, f64)> {
+    let slots: Vec<String> = (0..runs).map(|run| format!("{name}_{run}")).collect();
     for slot in &slots {
         database.create_slot(slot);
     }
-    let end = load.write(&database)?;
+    let end = load.write(database)?;
+    let mut watch = SlotWatch::new(database.client())?;
     let (mut cpu, mut peak_rss_kb) = (Vec::new(), 0);
     for slot in &slots {
-        let sample = drain_to_null(&database, slot, end, &mut watch)?;
+        let sample = drain_to_null(database, slot, end, &mut watch)?;
         cpu.push(sample.reader_cpu);
         peak_rss_kb = peak_rss_kb.max(sample.peak_rss_kb);
     }
     cpu.sort();
-    Ok(Point {
-        x,
-        load,
-        cpu: cpu[runs / 2].saturating_sub(start),
-        start,
-        peak_rss_mb: peak_rss_kb as f64 / 1024.0,
-    })
+    Ok((cpu[runs / 2], peak_rss_kb as f64 / 1024.0))
 }
 
 fn list(columns: u64, each: impl Fn(u64) -> String) -> String {
@@ -287,8 +305,8 @@ fn cells(axis: Axis, point: &Point) -> Vec<String> {
         point.load.rows.to_string(),
         point.load.rows_per_transaction.to_string(),
         point.load.tables.to_string(),
-        format!("{:.3}", point.us_per_row()),
-        format!("{:.4}", point.us_per_value()),
+        format!("{:.3}{}", point.us_per_row(), point.mark()),
+        format!("{:.4}{}", point.us_per_value(), point.mark()),
         format!("{:.1}", point.start.as_secs_f64() * 1000.0),
         format!("{:.1}", point.peak_rss_mb),
     ]
@@ -296,17 +314,21 @@ fn cells(axis: Axis, point: &Point) -> Vec<String> {
 
 /// How flat the curves of an axis are.
 fn spread(axis: Axis, points: &[Point]) -> String {
-    let ratio = |value: &dyn Fn(&Point) -> f64| {
-        let values = points.iter().map(value);
-        let most = values.clone().fold(f64::MIN, f64::max);
-        most / values.fold(f64::MAX, f64::min)
+    let ratio = |values: Vec<f64>| {
+        let most = values.iter().copied().fold(f64::MIN, f64::max);
+        most / values.into_iter().fold(f64::MAX, f64::min)
+    };
+    let meaningful = points.iter().filter(|point| point.is_meaningful());
+    let costs: Vec<f64> = meaningful.map(|point| axis.cost(point)).collect();
+    let cpu = match costs.is_empty() {
+        true => "unknown".to_owned(),
+        false => format!("{:.2}", ratio(costs)),
     };
     format!(
-        "{}: the highest over the lowest is {:.2} for CPU {}, {:.2} for peak RSS.",
+        "{}: the highest over the lowest is {cpu} for CPU {}, {:.2} for peak RSS.",
         axis.title(),
-        ratio(&|point| axis.cost(point)),
         axis.unit(),
-        ratio(&|point| point.peak_rss_mb),
+        ratio(points.iter().map(|point| point.peak_rss_mb).collect()),
     )
 }
 
