@@ -223,6 +223,17 @@ impl Batch {
         self.heads.push(Head { envelope, body });
     }
 
+    /// Takes what is in it, and makes room for as much: while a stream is busy, the next batch is as
+    /// large.
+    pub fn take(&mut self) -> Batch {
+        let room = Batch {
+            bytes: Vec::with_capacity(self.bytes.len().min(BATCH_BYTES + BATCH_BYTES / 16)),
+            heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
+            ..Batch::default()
+        };
+        std::mem::replace(self, room)
+    }
+
     /// Whether it should be handed over before anything is added.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES || self.heads.len() >= BATCH_EVENTS
@@ -270,6 +281,12 @@ impl Batch {
     }
 
     fn relation(&mut self, rel_id: u32, catalog: &Catalog) -> Result<u32> {
+        // Rows of one table come together. The last that was adopted is the current one of its table.
+        if let Some(last) = self.relations.last()
+            && last.rel_id == rel_id
+        {
+            return Ok(self.relations.len() as u32 - 1);
+        }
         match self.positions.get(&rel_id) {
             Some(position) => Ok(*position),
             None => Ok(self.adopt(Arc::clone(catalog.relation(rel_id)?))),

@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
     /// Sends the open batch, and waits, reporting, while the channel is full. A stop waits for
     /// room too, but not for ever.
     fn hand_over(&mut self, signals: &Signals) -> Result<Option<Ending>> {
-        let mut batch = std::mem::take(&mut self.batch);
+        let mut batch = self.batch.take();
         self.metrics.batches_in_flight.add(1);
         loop {
             let Some(batches) = &self.batches else {

@@ -109,11 +109,14 @@ impl Frames {
     }
 
     fn make_room(&mut self) {
-        if self.start == self.end {
+        let pending = self.start..self.end;
+        if self.buffer.len() > KEEP_BYTES && pending.start > 0 && pending.len() < READ_BYTES / 2 {
+            let mut buffer = vec![0; READ_BYTES];
+            buffer[..pending.len()].copy_from_slice(&self.buffer[pending.clone()]);
+            self.buffer = buffer;
+            (self.start, self.end) = (0, pending.len());
+        } else if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.buffer.len() > KEEP_BYTES {
-                self.buffer = vec![0; READ_BYTES];
-            }
         } else if self.start > 0 && self.buffer.len() - self.end < READ_BYTES / 2 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -191,14 +194,18 @@ mod tests {
 
     #[test]
     fn the_buffer_of_a_large_message_is_given_back() {
-        let bytes = frame(b'd', &vec![0; 5_000_000]);
-        let (mut frames, mut stream) = (Frames::default(), &bytes[..]);
-        frames.take_large();
-        while frames.take().unwrap().is_none() {
+        // With nothing behind it, and with the beginning of the next.
+        for behind in [&b""[..], b"d\0\0\0\x05"] {
+            let bytes = [&frame(b'd', &vec![0; 5_000_000]), behind].concat();
+            let (mut frames, mut stream) = (Frames::default(), &bytes[..]);
+            frames.take_large();
+            while frames.take().unwrap().is_none() {
+                frames.fill(&mut stream).unwrap();
+            }
+            assert!(frames.buffer.len() < 6_500_000);
             frames.fill(&mut stream).unwrap();
+            assert_eq!(frames.buffer.len(), READ_BYTES);
+            assert_eq!(&frames.buffer[frames.start..frames.end], behind);
         }
-        assert!(frames.buffer.len() < 6_500_000);
-        frames.fill(&mut stream).unwrap();
-        assert_eq!(frames.buffer.len(), READ_BYTES);
     }
 }

@@ -40,11 +40,26 @@ impl<W: Write + Send> Lines<W> {
     }
 }
 
+impl<W: Write + Send> Lines<W> {
+    fn write_out(&mut self) -> Result<()> {
+        self.out.write_all(&self.buffer).map_err(closed)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
 impl<W: Write + Send> Sink for Lines<W> {
     fn write(&mut self, record: &[u8]) -> Result<()> {
+        self.taken += 1;
+        if record.len() >= BUFFER_BYTES {
+            // A large one is not copied once more.
+            self.write_out()?;
+            self.out.write_all(record).map_err(closed)?;
+            self.buffer.push(b'\n');
+            return self.flush();
+        }
         self.buffer.extend_from_slice(record);
         self.buffer.push(b'\n');
-        self.taken += 1;
         match self.buffer.len() >= BUFFER_BYTES {
             true => self.flush(),
             false => Ok(()),
@@ -52,12 +67,8 @@ impl<W: Write + Send> Sink for Lines<W> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.out
-            .write_all(&self.buffer)
-            .and_then(|()| self.out.flush())
-            .map_err(closed)?;
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES);
+        self.write_out()?;
+        self.out.flush().map_err(closed)?;
         self.stored = self.taken;
         Ok(())
     }

@@ -127,7 +127,7 @@ fn decode(payloads: &[Vec<u8>], mut full: impl FnMut(Batch)) -> Result<()> {
             return Err("only rows are here".into());
         };
         if batch.is_full() {
-            full(std::mem::take(&mut batch));
+            full(batch.take());
         }
         batch.push(envelope, &pgoutput::Message::decode(data)?, &mut catalog)?;
     }

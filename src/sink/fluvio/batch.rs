@@ -91,15 +91,7 @@ impl BatchBuilder {
         };
         let len = compressed.as_ref().map_or(self.records.len(), Bytes::len);
         let len = BATCH_FILE_HEADER_SIZE + len;
-        if len > MAX_BATCH_BYTES {
-            return Err(Error::undeliverable(format!(
-                "{len} bytes in one batch, the most that Fluvio takes is {MAX_BATCH_BYTES}"
-            ))
-            .with_hint(
-                "nothing was lost: the change stays in the slot; compression may bring it under \
-                 the limit, or exclude the table or the column from the publication",
-            ));
-        }
+        check_len(len)?;
         let plain = Bytes::from(std::mem::take(&mut self.records));
         let batch = WireBatch {
             header: header(self.count, compression),
@@ -121,6 +113,20 @@ impl BatchBuilder {
             count: 0,
         }
     }
+}
+
+/// Refuses a batch of `len` bytes when no server takes it.
+pub fn check_len(len: usize) -> Result<()> {
+    if len <= MAX_BATCH_BYTES {
+        return Ok(());
+    }
+    Err(Error::undeliverable(format!(
+        "{len} bytes in one batch, the most that Fluvio takes is {MAX_BATCH_BYTES}"
+    ))
+    .with_hint(
+        "nothing was lost: the change stays in the slot; compression may bring it under the limit, \
+         or exclude the table or the column from the publication",
+    ))
 }
 
 fn compress(compression: Compression, records: &[u8]) -> Result<Bytes> {

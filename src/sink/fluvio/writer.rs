@@ -6,7 +6,7 @@ use fluvio::{Compression, Isolation};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_spu_schema::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-use super::batch::{BatchBuilder, SentRecords, WireBatch};
+use super::batch::{BatchBuilder, SentRecords, WireBatch, check_len};
 use super::rpc::{Pending, Rpc};
 use super::{Options, refused};
 use crate::error::{Context, Error, Kind, Result};
@@ -128,6 +128,10 @@ impl Sink for PartitionWriter {
     fn write(&mut self, record: &[u8]) -> Result<()> {
         if !self.batch.is_empty() && self.batch.len_with(record.len()) > self.options.batch_bytes {
             self.send_batch()?;
+        }
+        if self.compression == Compression::None {
+            // Before it is copied.
+            check_len(record.len())?;
         }
         self.batch.push(record);
         if self.batch.len() >= self.options.batch_bytes {
