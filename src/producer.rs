@@ -55,15 +55,23 @@ impl Producer<'_> {
                     .write(&record)
                     .map_err(|error| place(error, &event))?;
                 commits.written(&event);
+                // A batch of ours may be many of the sink's.
+                commits.publish(self.sink.stored(), self.progress);
             }
             record.shrink_to(KEEP_RECORD_BYTES);
-            commits.publish(self.sink.stored(), self.progress);
         }
         self.flush(commits)
     }
 
     /// The next batch; `None` when there will be none.
     fn next(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
+        self.progress.idle();
+        let batch = self.wait(batches, commits)?;
+        self.progress.busy();
+        Ok(batch)
+    }
+
+    fn wait(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
         match batches.try_recv() {
             Ok(batch) => return Ok(Some(batch)),
             Err(TryRecvError::Disconnected) => return Ok(None),
@@ -77,10 +85,12 @@ impl Producer<'_> {
             }
         }
         self.flush(commits)?;
+        self.progress.idle();
         Ok(batches.recv().ok())
     }
 
     fn flush(&mut self, commits: &mut Commits) -> Result<()> {
+        self.progress.busy();
         self.sink.flush()?;
         commits.publish(self.sink.stored(), self.progress);
         Ok(())
@@ -115,10 +125,12 @@ impl Commits {
     }
 
     fn publish(&mut self, stored: u64, progress: &Progress) {
-        if stored > self.stored {
-            self.stored = stored;
-            self.unstored_since = (self.records > stored).then(Instant::now);
+        if stored == self.stored {
+            return;
         }
+        progress.busy();
+        self.stored = stored;
+        self.unstored_since = (self.records > stored).then(Instant::now);
         while let Some((record, end_lsn)) = self.pending.front()
             && *record <= stored
         {

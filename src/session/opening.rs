@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
+use crate::notify::Peer;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Wanted};
 use crate::progress::Stored;
@@ -68,7 +69,7 @@ impl<'a> Program<'a> {
     fn open_stdout(&mut self) -> Result<Opened> {
         let sink = Box::new(Lines::on_stdout()?);
         let (connection, source) = self.connect(false)?;
-        let confirmed = source.slot.confirmed();
+        let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
         let (stream, status_interval) = self.start(connection)?;
         let stored = Stored {
             lsn: confirmed,
@@ -82,18 +83,28 @@ impl<'a> Program<'a> {
             confirmed,
             stored,
             status_interval,
+            wal_end,
+            // Whoever reads it may take all the time in the world.
+            peer: Peer {
+                name: "the reader of standard output".to_owned(),
+                patience: Duration::MAX,
+            },
         })
     }
 
     fn open_topic(&mut self) -> Result<Opened> {
+        self.notify.waits_for(&self.cluster());
         let partition = Partition::open(self.config.fluvio.clone())?;
         let has_history = partition.bounds().end > self.memory.first_offset();
         let (connection, mut source) = self.connect(has_history)?;
-        let confirmed = source.slot.confirmed();
+        let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
         let (mut stream, status_interval) = self.start(connection)?;
+        let peer = self.leader(&partition);
+        self.notify.waits_for(&peer);
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
+            self.notify.waits_for(&self.server());
             source.system = self.connect_anew()?.identify_system()?;
         }
         continuity::check_topic(self.memory.known(), &source, &topic)
@@ -119,6 +130,8 @@ impl<'a> Program<'a> {
             confirmed,
             stored,
             status_interval,
+            wal_end,
+            peer,
         })
     }
 
@@ -129,6 +142,7 @@ impl<'a> Program<'a> {
             publication, slot, ..
         } = self.config;
         let place = || format!("replication slot {slot}");
+        self.notify.waits_for(&self.server());
         // First of all, because this connection is needed in any case and its errors are exact.
         let mut connection = self.connect_anew()?;
         let exists = connection.slot(slot)?.is_some();
@@ -243,7 +257,9 @@ impl<'a> Program<'a> {
             .clamp(SETTLE, longest);
         let all = in_doubt.map(|in_doubt| in_doubt.offset + in_doubt.records.count() as i64);
         let mut reported = Instant::now();
+        let (notify, patience) = (&self.notify, self.leader(partition).patience);
         let meanwhile = || {
+            notify.promise(patience);
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed)?;
                 reported = Instant::now();

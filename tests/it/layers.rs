@@ -16,7 +16,9 @@ const LAYERS: &[&[&str]] = &[
     &["sink"],
     &["progress"],
     &["config"],
-    &["setup", "signals", "state", "pace", "position", "resume"],
+    &[
+        "setup", "signals", "notify", "state", "pace", "position", "resume",
+    ],
     &["summary", "continuity"],
     &["tail"],
     &["reader", "producer"],
