@@ -7,6 +7,7 @@ pub mod check;
 pub mod connector;
 pub mod fluvio;
 pub mod load;
+pub mod manager;
 pub mod outcome;
 pub mod pgbouncer;
 pub mod pipeline;
