@@ -5,20 +5,14 @@
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{
-    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
-};
+use postgres_protocol::authentication::sasl::{SCRAM_SHA_256_PLUS, ScramSha256};
 use postgres_protocol::message::frontend;
 
+pub use super::scram::Channel;
+use super::scram::{check_iterations, choose, forbidden, unbound, unsupported};
 use super::ssl::{AuthMethod, ChannelBinding, Ssl};
 use super::wire::Cursor;
 use crate::error::{Error, Kind, Result};
-use crate::tls::certificate::Certificate;
-
-/// The most iterations that a server may ask for; the library computes no more. PostgreSQL's default
-/// is 4096. This many take a tenth of a second, but the protocol allows two billion, with which a
-/// server could keep us computing for a quarter of an hour, deadline or not.
-const MAX_SCRAM_ITERATIONS: u32 = 100_000;
 
 /// What an answer leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,15 +21,6 @@ pub enum Step {
     Continue,
     /// We are in.
     Done,
-}
-
-/// What the exchange runs over.
-#[derive(Debug)]
-pub enum Channel {
-    /// No TLS.
-    Plain,
-    /// TLS, with this certificate of the server, in DER.
-    Tls(Vec<u8>),
 }
 
 /// One exchange, from the first request to AuthenticationOk.
@@ -170,62 +155,13 @@ impl<'a> Exchange<'a> {
                 mechanism => offered.push(mechanism.to_owned()),
             }
         }
-        let offers = |name: &str| offered.iter().any(|mechanism| mechanism == name);
-        let (mechanism, binding) = if offers(SCRAM_SHA_256_PLUS) && self.may_bind()? {
-            self.is_bound = true;
-            (
-                SCRAM_SHA_256_PLUS,
-                Binding::tls_server_end_point(self.end_point()?),
-            )
-        } else if self.ssl.channel_binding == ChannelBinding::Require {
-            return Err(unbound());
-        } else if !offers(SCRAM_SHA_256) {
-            return Err(unsupported(&format!("SASL ({})", offered.join(", "))));
-        } else {
-            (SCRAM_SHA_256, self.no_binding())
-        };
-        let scram = ScramSha256::new(self.password()?, binding);
-        frontend::sasl_initial_response(mechanism, scram.message(), out).map_err(unwritable)?;
+        let chosen = choose(&offered, self.channel, self.ssl.channel_binding)?;
+        self.is_bound = chosen.mechanism == SCRAM_SHA_256_PLUS;
+        let scram = ScramSha256::new(self.password()?, chosen.binding);
+        frontend::sasl_initial_response(chosen.mechanism, scram.message(), out)
+            .map_err(unwritable)?;
         self.scram = Scram::Running(scram);
         Ok(())
-    }
-
-    /// Whether to take up the offer of channel binding.
-    fn may_bind(&self) -> Result<bool> {
-        match self.channel {
-            Channel::Plain => Err(forbidden(
-                "the server offers SCRAM-SHA-256-PLUS over a connection without TLS",
-            )),
-            Channel::Tls(_) => Ok(self.ssl.channel_binding != ChannelBinding::Disable),
-        }
-    }
-
-    /// What the server is told instead, under the signature: one that does offer channel binding
-    /// then knows that somebody has taken its offer away.
-    fn no_binding(&self) -> Binding {
-        match self.channel {
-            Channel::Tls(_) if self.ssl.channel_binding != ChannelBinding::Disable => {
-                Binding::unrequested()
-            }
-            _ => Binding::unsupported(),
-        }
-    }
-
-    fn end_point(&self) -> Result<Vec<u8>> {
-        let found = match self.channel {
-            Channel::Plain => None,
-            Channel::Tls(der) => Certificate::parse(der).and_then(|found| found.end_point()),
-        };
-        found.ok_or_else(|| {
-            Error::config(
-                "no hash function belongs to the signature of the server's certificate, and so \
-                 there is no channel binding",
-            )
-            .with_hint(
-                "so it is with Ed25519: have the certificate signed with RSA or ECDSA, or add \
-                 channel_binding=disable to the database URL",
-            )
-        })
     }
 
     fn password(&self) -> Result<&'a [u8]> {
@@ -247,50 +183,6 @@ fn method(code: i32) -> &'static str {
         9 => "SSPI",
         _ => "a method that is not known",
     }
-}
-
-fn unsupported(method: &str) -> Error {
-    Error::new(
-        Kind::Permission,
-        format!("the server asks for authentication by {method}"),
-    )
-    .with_hint("allow scram-sha-256 for this user in pg_hba.conf")
-}
-
-/// The server's first message: `r=` nonce, `s=` salt, `i=` number of iterations
-/// ([RFC 5802](https://www.rfc-editor.org/rfc/rfc5802#section-5.1)). What cannot be read is left to
-/// the library.
-fn check_iterations(message: &[u8]) -> Result<()> {
-    let mut attributes = message.split(|byte| *byte == b',');
-    let digits = attributes.find_map(|attribute| attribute.strip_prefix(b"i="));
-    let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-    match digits.map(str::parse::<u32>) {
-        Some(Ok(iterations)) if iterations > MAX_SCRAM_ITERATIONS => Err(Error::new(
-            Kind::Permission,
-            format!(
-                "the server asks for {iterations} iterations of SCRAM, at most \
-                 {MAX_SCRAM_ITERATIONS} are computed"
-            ),
-        )
-        .with_hint(
-            "SET scram_iterations to less, and then the password of this user once more with \
-             \\password",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn forbidden(what: &str) -> Error {
-    Error::new(Kind::Permission, what).with_hint(
-        "the server is configured for less than the database URL demands, or something between \
-         alters the connection",
-    )
-}
-
-fn unbound() -> Error {
-    forbidden(
-        "the server does not bind the authentication to TLS, channel_binding=require demands it",
-    )
 }
 
 fn refused(error: std::io::Error) -> Error {
@@ -361,31 +253,6 @@ mod tests {
             for (code, rest) in [(3, &b""[..]), (5, b"abcd"), (10, b"SCRAM-SHA-256\0\0")] {
                 let error = step(&mut exchange, code, rest).unwrap_err();
                 assert!(error.to_string().contains("a second time"), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn iterations_are_limited_and_the_error_says_so() {
-        for (message, says) in [
-            (&b"r=x,s=c2FsdA==,i=100000"[..], None),
-            (
-                b"r=x,s=c2FsdA==,i=2147483647",
-                Some("2147483647 iterations"),
-            ),
-            (b"r=x,s=c2FsdA==,i=100001,m=1", Some("100001 iterations")),
-            // The library says what it thinks of these.
-            (b"r=x,s=c2FsdA==,i=9999999999999999", None),
-            (b"r=x,s=c2FsdA==,i=-1", None),
-            (b"\xFF", None),
-        ] {
-            match (check_iterations(message), says) {
-                (Ok(()), None) => {}
-                (Err(error), Some(says)) => {
-                    assert!(error.to_string().contains(says), "{error}");
-                    assert_eq!(error.kind(), Kind::Permission);
-                }
-                (found, says) => panic!("{found:?}, not {says:?}"),
             }
         }
     }

@@ -3,9 +3,9 @@
 //! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
 //! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses;
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
-//! messages; [`auth`] proves who we are. [`connection`] is what there is then, [`start_up`] the way
-//! there, and [`search`] finds the server that takes us. [`sql`] asks it, [`system`] is what it says
-//! of itself, and [`replication`] streams.
+//! messages; [`auth`] proves who we are, with [`scram`] for the most part. [`connection`] is what
+//! there is then, [`start_up`] the way there, and [`search`] finds the server that takes us. [`sql`]
+//! asks it, [`system`] is what it says of itself, and [`replication`] streams.
 
 pub mod auth;
 pub mod connection;
@@ -14,6 +14,7 @@ pub mod frames;
 pub mod pgoutput;
 pub mod replication;
 pub mod resolve;
+pub mod scram;
 pub mod search;
 pub mod server_error;
 pub mod sql;

@@ -44,8 +44,8 @@ pub struct Destination<'a> {
     pub stdout: Output,
     pub fluvio: Option<&'a Fluvio>,
     pub topic: &'a str,
-    /// How often the stored position is reported.
-    pub status_interval: &'a str,
+    /// Other keys of the config file, such as how often the stored position is reported.
+    pub settings: &'a [(&'a str, &'a str)],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,8 +107,10 @@ impl Contender {
     /// Starts it. All come over TCP on the loopback interface, with the same password.
     pub fn start(self, source: &Source<'_>, destination: &Destination<'_>) -> Result<Running> {
         let dir = temp_dir("contender-");
-        let mut config = ConfigFile::new(destination.topic, PUBLICATION, source.slot)
-            .set("status_interval", destination.status_interval);
+        let mut config = ConfigFile::new(destination.topic, PUBLICATION, source.slot);
+        for (key, value) in destination.settings {
+            config = config.set(key, value);
+        }
         if let Some(fluvio) = destination.fluvio {
             config = config.fluvio("endpoint", &fluvio.sc_addr);
         }

@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const DEADLINE: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 64 * 1024;
 /// That of a new config.
-const STATUS_INTERVAL: &str = "1s";
+const SETTINGS: &[(&str, &str)] = &[("status_interval", "1s")];
 
 /// The time stands between these, in every contender's form of a text.
 const MARK: &[u8] = b"committed at ";
@@ -110,7 +110,7 @@ fn time(
         },
         fluvio,
         topic: &topic,
-        status_interval: STATUS_INTERVAL,
+        settings: SETTINGS,
     };
     let (sender, seen) = channel();
     if let Some(fluvio) = fluvio {

@@ -8,14 +8,19 @@
 //! - `contenders`: who reads it, and where to
 //! - `fluvio`: the cluster that records go to
 //! - `measure`: one contender drains one slot
-//! - `throughput`, `latency`: the two questions
-//! - `table`: the answers, with the machine that gave them
+//! - `throughput`, `latency`: how much, how soon
+//! - `growth`, `idle`, `memory`: what this program alone costs, for much and for nothing
+//! - `table`, `chart`: the answers, with the machine that gave them, and a picture
 #![allow(missing_docs)]
 
+mod chart;
 mod contenders;
 mod fluvio;
+mod growth;
+mod idle;
 mod latency;
 mod measure;
+mod memory;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod table;
@@ -54,7 +59,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Measures this program beside pg_recvlogical and wal2json.
 #[derive(FromArgs)]
 pub struct Arguments {
-    /// throughput, the default, or latency
+    /// throughput, the default, latency, growth, idle or memory
     #[argh(positional, default = "Question::Throughput", from_str_fn(question))]
     question: Question,
 
@@ -70,7 +75,7 @@ pub struct Arguments {
     )]
     contenders: List<Contender>,
 
-    /// the size of the workloads, 1 by default
+    /// the size of the workloads and of the large value, 1 by default
     #[argh(option, default = "1.0", from_str_fn(scale))]
     scale: f64,
 
@@ -78,9 +83,17 @@ pub struct Arguments {
     #[argh(option, default = "3", from_str_fn(runs))]
     runs: usize,
 
-    /// how long commits are timed, 20 s by default
+    /// how long commits are timed or nothing happens, 20 s by default
     #[argh(option, default = "20", from_str_fn(seconds))]
     seconds: u32,
+
+    /// growth up to ten to the power of this many rows, 6 by default
+    #[argh(option, default = "6", from_str_fn(most))]
+    most: u32,
+
+    /// the rows of the large transaction, 10000000 by default
+    #[argh(option, default = "10_000_000", from_str_fn(rows))]
+    rows: u64,
 
     /// keep the results as a file in scripts/bench-results
     #[argh(switch)]
@@ -94,6 +107,30 @@ struct List<T>(Vec<T>);
 enum Question {
     Throughput,
     Latency,
+    Growth,
+    Idle,
+    Memory,
+}
+
+impl Question {
+    const ALL: [Question; 5] = [
+        Question::Throughput,
+        Question::Latency,
+        Question::Growth,
+        Question::Idle,
+        Question::Memory,
+    ];
+
+    /// Its name on the command line and in those of the results.
+    fn name(self) -> &'static str {
+        match self {
+            Question::Throughput => "throughput",
+            Question::Latency => "latency",
+            Question::Growth => "growth",
+            Question::Idle => "idle",
+            Question::Memory => "memory",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -109,26 +146,33 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let postgres = Postgres::start(SETTINGS);
-    let needs_fluvio = arguments.question == Question::Latency
-        || arguments.contenders.0.contains(&Contender::Topic);
+    let needs_fluvio = match arguments.question {
+        Question::Throughput => arguments.contenders.0.contains(&Contender::Topic),
+        Question::Latency | Question::Idle => true,
+        Question::Growth | Question::Memory => false,
+    };
     let fluvio = needs_fluvio.then(Fluvio::start).transpose()?;
     let mut report = Report::new(&postgres, fluvio.as_ref());
-    let name = match arguments.question {
+    match arguments.question {
         Question::Throughput => {
             throughput::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
-            "throughput"
         }
         Question::Latency => {
             latency::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
-            "latency"
         }
-    };
+        Question::Growth => growth::measure(arguments, &postgres, &mut report)?,
+        Question::Idle => idle::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?,
+        Question::Memory => memory::measure(arguments, &postgres, &mut report)?,
+    }
     let text = report.text();
     io::stdout()
         .write_all(text.as_bytes())
         .map_err(|e| format!("standard output: {e}"))?;
     if arguments.save {
-        println!("\nkept in {}", report.save(name)?.display());
+        println!(
+            "\nkept in {}",
+            report.save(arguments.question.name())?.display()
+        );
     }
     Ok(())
 }
@@ -139,11 +183,11 @@ fn progress(line: &str) {
 }
 
 fn question(text: &str) -> Result<Question> {
-    match text {
-        "throughput" => Ok(Question::Throughput),
-        "latency" => Ok(Question::Latency),
-        _ => Err("expected throughput or latency".to_owned()),
-    }
+    let found = Question::ALL.into_iter().find(|one| one.name() == text);
+    found.ok_or_else(|| {
+        let names = Question::ALL.map(Question::name);
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 fn workload_list(text: &str) -> Result<List<Workload>> {
@@ -188,4 +232,17 @@ fn seconds(text: &str) -> Result<u32> {
     seconds
         .filter(|seconds| (1..=3600).contains(seconds))
         .ok_or_else(|| "expected a number from 1 to 3600".to_owned())
+}
+
+/// A backlog is no longer than a disk holds.
+fn most(text: &str) -> Result<u32> {
+    let most = text.parse().ok();
+    most.filter(|most| (4..=8).contains(most))
+        .ok_or_else(|| "expected a number from 4 to 8".to_owned())
+}
+
+fn rows(text: &str) -> Result<u64> {
+    let rows = text.parse().ok();
+    rows.filter(|rows| (1_000..=1_000_000_000).contains(rows))
+        .ok_or_else(|| "expected a number from 1000 to 1000000000".to_owned())
 }

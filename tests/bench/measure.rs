@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use postgres::{Client, Statement};
 
 use crate::Result;
-use crate::contenders::{Contender, Destination, Running, Source};
+use crate::contenders::{Contender, Destination, Output, Running, Source};
 use crate::support::connector::process::signal;
+use crate::support::postgres::Database;
+use crate::throughput;
 
 /// How often is looked at all processes and at the slot: often enough for a run of a second, rarely
 /// enough to take nothing from it.
@@ -60,6 +62,11 @@ impl SlotWatch {
     /// Whether somebody streams from the slot.
     pub fn is_active(&mut self, slot: &str) -> Result<bool> {
         Ok(self.look(slot)?.walsender.is_some())
+    }
+
+    /// Whether a slot is confirmed up to a position.
+    pub fn has_confirmed(&mut self, slot: &str, end: u64) -> Result<bool> {
+        Ok(self.look(slot)?.confirmed >= end)
     }
 
     fn look(&mut self, slot: &str) -> Result<SlotState> {
@@ -123,16 +130,39 @@ pub fn drain(
     })
 }
 
+/// Drains a slot to standard output, which goes nowhere.
+pub fn drain_to_null(
+    database: &Database,
+    slot: &str,
+    end: u64,
+    watch: &mut SlotWatch,
+) -> Result<Sample> {
+    let source = Source {
+        database,
+        slot,
+        end: Some(end),
+    };
+    let destination = Destination {
+        stdout: Output::Null,
+        fluvio: None,
+        topic: "bench",
+        settings: throughput::SETTINGS,
+    };
+    drain(Contender::Stdout, &source, &destination, watch)
+}
+
 /// Ends a contender that has not ended by itself, in order; the CPU time of its whole life.
 pub fn stop(contender: Contender, running: &mut Running) -> Result<Duration> {
     let pid = running.child.id();
     let end = Instant::now() + STOP_DEADLINE;
-    let mut is_told = false;
-    // An ended process can be looked at until somebody waits for it.
-    let cpu = loop {
+    let (mut is_told, mut cpu) = (false, Duration::ZERO);
+    // An ended process can be looked at until somebody waits for it, in ticks: the last look before
+    // may have seen more.
+    loop {
         let found = Process::look(pid).ok_or("a child is not waited for elsewhere")?;
+        cpu = cpu.max(found.cpu);
         if found.has_ended {
-            break found.cpu;
+            break;
         }
         if !is_told {
             // Of older versions pg_recvlogical knows only this one.
@@ -147,7 +177,7 @@ pub fn stop(contender: Contender, running: &mut Running) -> Result<Duration> {
             ));
         }
         std::thread::sleep(POLL);
-    };
+    }
     let status = running.child.wait().map_err(|e| e.to_string())?;
     match status.success() {
         true => Ok(cpu),
@@ -155,10 +185,11 @@ pub fn stop(contender: Contender, running: &mut Running) -> Result<Duration> {
     }
 }
 
-/// What /proc/PID/stat says.
+/// What /proc/PID says.
 struct Process {
     has_ended: bool,
-    /// User and system.
+    /// User and system: in ticks, or what its threads had to the nanosecond if that is more. Both
+    /// lack something, the one the part of a tick, the other the threads that have ended.
     cpu: Duration,
 }
 
@@ -174,9 +205,27 @@ impl Process {
         let system: u32 = fields.next()?.parse().ok()?;
         Some(Process {
             has_ended: matches!(state, "Z" | "X"),
-            cpu: TICK * (user + system),
+            cpu: (TICK * (user + system)).max(cpu_of_threads(pid)),
         })
     }
+}
+
+/// The time on a CPU of the threads that live, to the nanosecond; 0 where the kernel does not say.
+pub fn cpu_of_threads(pid: u32) -> Duration {
+    let nanoseconds = threads(pid, "schedstat").filter_map(|text| {
+        let first = text.split_whitespace().next()?;
+        first.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// A file of each thread that lives.
+pub fn threads(pid: u32, file: &'static str) -> impl Iterator<Item = String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads
+        .into_iter()
+        .flatten()
+        .filter_map(move |thread| fs::read_to_string(thread.ok()?.path().join(file)).ok())
 }
 
 /// None when the process has ended.

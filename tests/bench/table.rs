@@ -25,6 +25,8 @@ pub struct Report {
     head: Vec<(&'static str, String)>,
     tables: String,
     notes: Vec<String>,
+    /// An SVG, kept beside the page.
+    picture: Option<String>,
 }
 
 impl Table {
@@ -99,12 +101,17 @@ impl Report {
             head,
             tables: String::new(),
             notes: Vec::new(),
+            picture: None,
         }
     }
 
     pub fn table(&mut self, table: &Table) {
         self.tables.push_str(&table.markdown());
         self.tables.push('\n');
+    }
+
+    pub fn picture(&mut self, svg: String) {
+        self.picture = Some(svg);
     }
 
     pub fn note(&mut self, note: &str) {
@@ -136,13 +143,22 @@ impl Report {
 
     /// Keeps the page, and says where.
     pub fn save(&self, name: &str) -> Result<PathBuf> {
-        let date = self.date.replace(':', "-");
-        let path = Path::new(DIRECTORY).join(format!("{date}-{name}.md"));
-        fs::create_dir_all(DIRECTORY)
-            .and_then(|()| fs::write(&path, self.text()))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok(path)
+        let stem = format!("{}-{name}", self.date.replace(':', "-"));
+        let mut text = self.text();
+        if let Some(svg) = &self.picture {
+            keep(&format!("{stem}.svg"), svg)?;
+            writeln!(text, "\n![{name}]({stem}.svg)").expect("a string takes it");
+        }
+        keep(&format!("{stem}.md"), &text)
     }
+}
+
+fn keep(name: &str, text: &str) -> Result<PathBuf> {
+    let path = Path::new(DIRECTORY).join(name);
+    fs::create_dir_all(DIRECTORY)
+        .and_then(|()| fs::write(&path, text))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(path)
 }
 
 /// As it was given to the script, which passes its arguments on.

@@ -12,7 +12,7 @@ use crate::{Arguments, Result, progress};
 
 /// A position is of no use to the others before it is reported: often, so that the end is seen at
 /// once.
-const STATUS_INTERVAL: &str = "10ms";
+pub const SETTINGS: &[(&str, &str)] = &[("status_interval", "10ms")];
 
 /// The slot that the others are copied from.
 const FIRST_SLOT: &str = "first";
@@ -189,7 +189,7 @@ fn one_run(
         stdout: Output::Null,
         fluvio,
         topic: &topic,
-        status_interval: STATUS_INTERVAL,
+        settings: SETTINGS,
     };
     let sample = drain(contender, source, &destination, watch)?;
     if let Some(fluvio) = fluvio {

@@ -9,11 +9,11 @@ use crate::support::postgres::Database;
 const WRITE_TIMEOUT: &str = "SET statement_timeout = '30min'";
 
 /// A table of six columns, as most have.
-const NARROW: &str = "id int8 PRIMARY KEY, code text, amount numeric, flag bool, \
+pub const NARROW: &str = "id int8 PRIMARY KEY, code text, amount numeric, flag bool, \
                       at timestamptz, note varchar(60)";
 
 /// A row of it.
-const NARROW_ROW: &str = "i, left(md5(i::text), 20), (i * 7919 % 10000000)::numeric / 100, \
+pub const NARROW_ROW: &str = "i, left(md5(i::text), 20), (i * 7919 % 10000000)::numeric / 100, \
                           i % 2 = 0, timestamptz '2024-01-01 00:00:00.25+00' + i * interval '1s', \
                           rpad(md5(i::text), 60, 'the note of a row ')";
 
@@ -122,6 +122,17 @@ impl Workload {
         }
     }
 
+    /// Inserts of 6 columns. The rows are whole transactions.
+    pub fn inserts(rows: u64, rows_per_transaction: u64) -> Workload {
+        Workload {
+            name: "inserts",
+            what: "inserts of 6 columns",
+            rows,
+            rows_per_transaction,
+            kind: Kind::Insert,
+        }
+    }
+
     /// The same with more or fewer rows.
     pub fn scaled(mut self, scale: f64) -> Workload {
         let rows = (self.rows as f64 * scale) as u64;
@@ -170,20 +181,26 @@ impl Workload {
                  FOR t IN 0..{transactions} - 1 LOOP {statement} COMMIT; END LOOP; END $$"
             ),
         )?;
-        // A walsender sends what is flushed; a synchronous commit flushes all before it.
-        database.execute(
-            "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'bench', 'end')",
-        );
-        let end = database.query_one_text("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn");
         Ok(Written {
             rows: self.rows,
             transactions,
-            end: end.parse().map_err(|_| format!("no position: {end}"))?,
+            end: flushed(database)?,
         })
     }
 }
 
-fn write(database: &Database, sql: &str) -> Result<()> {
+/// Waits until the WAL has what was written, and says where that ends.
+pub fn flushed(database: &Database) -> Result<u64> {
+    // A walsender sends what is flushed; a synchronous commit flushes all before it.
+    database.execute(
+        "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'bench', 'end')",
+    );
+    let end = database.query_one_text("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn");
+    end.parse().map_err(|_| format!("no position: {end}"))
+}
+
+/// Runs statements that may take minutes.
+pub fn write(database: &Database, sql: &str) -> Result<()> {
     let mut client = database.client();
     client
         .batch_execute(WRITE_TIMEOUT)

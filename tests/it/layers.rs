@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
     &["wire", "ssl"],
+    &["scram"],
     &[
         "pgoutput",
         "server_error",
