@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 
 /// The size of a panel with its margins, and of the plot of a curve within.
-const PANEL: (f64, f64) = (440.0, 320.0);
+const PANEL: (f64, f64) = (440.0, 330.0);
 const PLOT: (f64, f64) = (350.0, 90.0);
 /// Where the first plot begins, and how far apart they are.
 const MARGIN: (f64, f64) = (66.0, 52.0);
-const PLOT_DISTANCE: f64 = 118.0;
+const PLOT_DISTANCE: f64 = 136.0;
 const COLORS: [&str; 2] = ["#1f5fa8", "#b4490f"];
 /// Lines across a plot, besides the one at 0.
 const STEPS: u32 = 3;

@@ -69,7 +69,8 @@ fn transactions(arguments: &Arguments, postgres: &Postgres, report: &mut Report)
     }
     report.table(&table);
     report.note(&format!(
-        "The large transaction takes {:+.1} MB beside the small one.",
+        "The large transaction takes {:+.1} MB beside the small one. In these databases \
+         logical_decoding_work_mem is 64MB.",
         peaks[1] - peaks[0]
     ));
     Ok(())
