@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, program};
+use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, program, temp_dir};
 use crate::support::manager::{Manager, count, position};
 use crate::support::outcome::FAIL_DEADLINE;
 use crate::support::pipeline::{DEADLINE, Pipeline};
@@ -219,4 +219,17 @@ fn a_program_that_hangs_gives_no_signs_of_life() {
     reader.read_exact(&mut read).expect("it was filled");
     manager.wait("READY=1", 2, DEADLINE);
     manager.wait("WATCHDOG=1", signs + 3, DEADLINE);
+}
+
+#[test]
+fn the_state_directory_of_the_manager_is_taken() {
+    let pipeline = Pipeline::new("state");
+    let (manager, state) = (Manager::new(), temp_dir("state-"));
+    let directory = state.path().to_str().expect("the path is UTF-8");
+    let config = pipeline.config();
+    let more = [("STATE_DIRECTORY", directory)];
+    let _connector = start_with(&pipeline, &config, &manager, &more);
+    manager.wait("READY=1", 1, DEADLINE);
+    let file = state.path().join(format!("{}.json", pipeline.slot));
+    assert!(file.exists());
 }
