@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crate::config::{Config, Setup};
 use crate::continuity;
 use crate::error::{Error, Kind, Result};
+use crate::notify::Notify;
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
 use crate::progress::Stored;
@@ -24,7 +25,7 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
              each time it starts",
         ));
     }
-    let mut program = Program::new(config, Output::Topic)?;
+    let mut program = Program::new(config, Output::Topic, Notify::default())?;
     let Some(gap) = find_gap(&mut program)? else {
         log::info!("slot and topic meet: there is no gap to accept");
         return Ok(());

@@ -226,10 +226,14 @@ impl Batch {
     /// Takes what is in it, and makes room for as much: while a stream is busy, the next batch is as
     /// large.
     pub fn take(&mut self) -> Batch {
+        // Only what fills a batch asks for positions.
+        let mut positions = std::mem::take(&mut self.positions);
+        positions.clear();
         let room = Batch {
             bytes: Vec::with_capacity(self.bytes.len().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
-            ..Batch::default()
+            relations: Vec::with_capacity(self.relations.len()),
+            positions,
         };
         std::mem::replace(self, room)
     }

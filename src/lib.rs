@@ -13,7 +13,7 @@
 //! └──────────────────────────────────────┘                     └───────────────────────────────┘
 //! ```
 //!
-//! Two threads and one direction. Each owns its socket; nothing is shared but the channel and one
+//! Two threads and one direction (a third only gives a watchdog its signs of life). Each owns its socket; nothing is shared but the channel and one
 //! position, up to which everything is stored. Only that is confirmed to PostgreSQL, so whatever
 //! dies, what was not stored comes again; and what the topic has of it already is dropped. A session
 //! that fails is thrown away whole and opened anew. The memory is the slot and the end of the topic;
@@ -35,8 +35,8 @@
 //! | [`sink`] | where records go: a topic, or standard output |
 //! | [`progress`] | what goes back: how far the stream is stored |
 //! | [`config`] | the YAML file → a valid, typed configuration |
-//! | [`setup`], [`signals`] | making publication and slot; SIGTERM and SIGINT |
-//! | [`pace`], [`position`], [`summary`] | how far apart reads are; where the reader is and what it may confirm; its log line |
+//! | [`setup`], [`signals`], [`notify`] | making publication and slot; SIGTERM, SIGINT and SIGHUP; what the service manager hears |
+//! | [`pace`], [`position`], [`summary`] | how far apart reads are; where the reader is and what it may confirm; what is said of it |
 //! | [`resume`] | what comes again and is dropped, to the row |
 //! | [`state`], [`continuity`] | what is known of slot and topic, and whether they meet |
 //! | [`tail`] | how a topic ends |
@@ -55,6 +55,7 @@ pub mod json;
 pub mod lsn;
 pub mod metrics;
 pub mod monitor;
+pub mod notify;
 pub mod pace;
 pub mod pg;
 pub mod position;

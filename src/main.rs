@@ -6,18 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::FromArgs;
+use log::LevelFilter;
 use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
 use postgres_source::config::Config;
 use postgres_source::error::{Error, Kind, Result};
+use postgres_source::notify::Notify;
 use postgres_source::provision::{Publication, setup_plan, teardown_plan};
-use postgres_source::run::{Attempts, run};
+use postgres_source::run::{Attempts, Surroundings, run};
 use postgres_source::session::Output;
 use postgres_source::signals::Signals;
 use postgres_source::status::status;
 use postgres_source::verify::verify;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::Serialize;
+
+/// Without `RUST_LOG` and without a level in the config.
+const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
 
 /// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
 #[derive(FromArgs)]
@@ -55,6 +60,11 @@ struct Run {
     /// end at the first failure instead of trying again
     #[argh(switch)]
     once: bool,
+
+    /// end with 0 once everything is delivered that the server has at the start, and at the first
+    /// failure; with 75 when another process reads the slot
+    #[argh(switch)]
+    once_drained: bool,
 }
 
 /// Look at everything that a run needs, change nothing, and say what mends what is wrong. The exit
@@ -232,12 +242,17 @@ fn start(arguments: &Run) -> Result<()> {
     } else {
         Output::Topic
     };
-    let attempts = if arguments.once {
-        Attempts::Once
-    } else {
-        Attempts::Unlimited
+    let attempts = match (arguments.once_drained, arguments.once) {
+        (true, _) => Attempts::OnceDrained,
+        (false, true) => Attempts::Once,
+        (false, false) => Attempts::Unlimited,
     };
-    run(&config, output, attempts, &Signals::listen()?)
+    let surroundings = Surroundings {
+        signals: Signals::listen()?,
+        notify: Notify::from_environment(),
+        reload: &|| read_config(&arguments.config),
+    };
+    run(&config, output, attempts, &surroundings)
 }
 
 fn look(arguments: &Check) -> Result<()> {
@@ -309,29 +324,34 @@ fn print_as(found: &(impl Display + Serialize), as_json: bool) -> Result<()> {
 
 /// Reads the config, with logging on before anything can go wrong.
 fn load(path: &Path) -> Result<Config> {
-    let filtered = log_to_stderr();
+    log_to_stderr();
+    read_config(path)
+}
+
+/// Reads the config and takes its log level, unless `RUST_LOG` has the say.
+fn read_config(path: &Path) -> Result<Config> {
     let config = Config::load(path)?;
-    if let Some(level) = config.log.filter(|_| !filtered) {
-        log::set_max_level(level);
+    if !is_filtered() {
+        log::set_max_level(config.log.unwrap_or(DEFAULT_LEVEL));
     }
     Ok(config)
 }
 
-/// Starts logging, before anything can go wrong; returns whether `RUST_LOG` has the say. If not,
-/// the level is `info` until the config is read.
-fn log_to_stderr() -> bool {
+/// Starts logging. The level is the default until the config is read.
+fn log_to_stderr() {
     let mut logger = env_logger::Builder::from_default_env();
+    if is_filtered() {
+        return logger.init();
+    }
+    logger.filter_level(LevelFilter::Trace).init();
+    log::set_max_level(DEFAULT_LEVEL);
+}
+
+/// Whether `RUST_LOG` has the say. An empty one says nothing, least of all that only errors are
+/// wanted.
+fn is_filtered() -> bool {
     let filter = std::env::var_os(env_logger::DEFAULT_FILTER_ENV);
-    // An empty one says nothing, least of all that only errors are wanted.
-    let filtered = filter.is_some_and(|filter| !filter.is_empty());
-    if !filtered {
-        logger.filter_level(log::LevelFilter::Trace);
-    }
-    logger.init();
-    if !filtered {
-        log::set_max_level(log::LevelFilter::Info);
-    }
-    filtered
+    filter.is_some_and(|filter| !filter.is_empty())
 }
 
 /// The last word, also when the log level would hide it.

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Change, Event};
 use crate::json::{RawText, render};
 use crate::lsn::Lsn;
-use crate::metrics::{Metrics, Peer, Tally, now_us};
+use crate::metrics::{Metrics, Side, Tally, now_us};
 use crate::progress::{Progress, Stored};
 use crate::sink::{InDoubt, Sink};
 
@@ -51,7 +51,7 @@ impl Producer<'_> {
     fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
         let mut record = Vec::new();
         while let Some(batch) = self.next(batches, commits)? {
-            self.metrics.wait_for(Peer::Sink);
+            self.metrics.wait_for(Side::Sink);
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
                 record.clear();
@@ -62,19 +62,27 @@ impl Producer<'_> {
                 commits.written(&event);
                 tally.0[event_type(&event.change)] += 1;
                 bytes += record.len() as u64;
+                // A batch of ours may be many of the sink's.
+                commits.publish(self.sink.stored(), self.progress, self.metrics);
             }
             record.shrink_to(KEEP_RECORD_BYTES);
-            self.metrics.answered(Peer::Sink);
+            self.metrics.answered(Side::Sink);
             self.metrics.count_events(&tally);
             self.metrics.written_bytes.add(bytes);
             self.metrics.batches_in_flight.subtract(1);
-            commits.publish(self.sink.stored(), self.progress, self.metrics);
         }
         self.flush(commits)
     }
 
     /// The next batch; `None` when there will be none.
     fn next(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
+        self.progress.idle();
+        let batch = self.wait(batches, commits)?;
+        self.progress.busy();
+        Ok(batch)
+    }
+
+    fn wait(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
         match batches.try_recv() {
             Ok(batch) => return Ok(Some(batch)),
             Err(TryRecvError::Disconnected) => return Ok(None),
@@ -88,13 +96,15 @@ impl Producer<'_> {
             }
         }
         self.flush(commits)?;
+        self.progress.idle();
         Ok(batches.recv().ok())
     }
 
     fn flush(&mut self, commits: &mut Commits) -> Result<()> {
-        self.metrics.wait_for(Peer::Sink);
+        self.progress.busy();
+        self.metrics.wait_for(Side::Sink);
         self.sink.flush()?;
-        self.metrics.answered(Peer::Sink);
+        self.metrics.answered(Side::Sink);
         commits.publish(self.sink.stored(), self.progress, self.metrics);
         Ok(())
     }
@@ -141,11 +151,13 @@ impl Commits {
     }
 
     fn publish(&mut self, stored: u64, progress: &Progress, metrics: &Metrics) {
-        if stored > self.stored {
-            metrics.acknowledged.add(stored - self.stored);
-            self.stored = stored;
-            self.unstored_since = (self.records > stored).then(Instant::now);
+        if stored == self.stored {
+            return;
         }
+        progress.busy();
+        metrics.acknowledged.add(stored - self.stored);
+        self.stored = stored;
+        self.unstored_since = (self.records > stored).then(Instant::now);
         let mut now = None;
         while let Some(next) = self.pending.front()
             && next.record <= stored

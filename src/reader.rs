@@ -31,10 +31,14 @@ use crate::summary::Summary;
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Why reading ended without an error of its own.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// A signal asked for it.
     Stopped,
+    /// A signal asked for a new session with what is configured then.
+    Reload,
+    /// Everything up to the goal is confirmed.
+    CaughtUp,
     /// The producer ended; it knows why.
     ProducerEnded,
 }
@@ -61,7 +65,10 @@ pub struct Reader<'a> {
     counted_dropped: u64,
     status_interval: Duration,
     status_sent: Instant,
+    goal: Option<Lsn>,
     stopping_since: Option<Instant>,
+    /// Whether the service manager knows that reading is to end.
+    announced: bool,
     pace: Pace,
     catalog: Catalog,
     resume: Resume,
@@ -96,6 +103,10 @@ pub struct Parts<'a> {
     pub status_interval: Duration,
     /// How long it is held back.
     pub confirm_delay: Duration,
+    /// Reading ends once so much is confirmed.
+    pub goal: Option<Lsn>,
+    /// Counts and tells what goes through.
+    pub summary: Summary,
 }
 
 impl<'a> Reader<'a> {
@@ -111,7 +122,9 @@ impl<'a> Reader<'a> {
             counted_dropped: 0,
             status_interval: parts.status_interval,
             status_sent: Instant::now(),
+            goal: parts.goal,
             stopping_since: None,
+            announced: false,
             pace: Pace::default(),
             catalog: Catalog::default(),
             resume: parts.resume,
@@ -119,7 +132,7 @@ impl<'a> Reader<'a> {
             batch: Batch::default(),
             position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
-            summary: Summary::default(),
+            summary: parts.summary,
         }
     }
 
@@ -134,8 +147,12 @@ impl<'a> Reader<'a> {
             self.stream.end()?;
             Ok(ending)
         });
-        if let Ok(Ending::Stopped) = ended {
-            log::info!("stopped; confirmed up to {}", self.position.confirmed());
+        let confirmed = self.position.confirmed();
+        match ended {
+            Ok(Ending::Stopped) => log::info!("stopped; confirmed up to {confirmed}"),
+            Ok(Ending::CaughtUp) => log::info!("drained; confirmed up to {confirmed}"),
+            Ok(Ending::Reload) => log::info!("reloading; confirmed up to {confirmed}"),
+            Ok(Ending::ProducerEnded) | Err(_) => {}
         }
         (ended, drained)
     }
@@ -147,8 +164,8 @@ impl<'a> Reader<'a> {
                 return Ok(ending);
             }
             self.report_if_due()?;
-            if self.may_stop(signals) {
-                return Ok(Ending::Stopped);
+            if let Some(ending) = self.may_end(signals) {
+                return Ok(ending);
             }
             self.wait()?;
         }
@@ -183,8 +200,8 @@ impl<'a> Reader<'a> {
                     .take(envelope, data)
                     .at(|| format!("message at {}", envelope.wal_start))?;
                     self.summary.count(data.len(), committed);
-                    // At a stop, what follows this commit is left to the next session.
-                    if committed && signals.stop_requested() {
+                    // What follows this commit is left to the next session.
+                    if committed && self.wanted(signals).is_some() {
                         return self.hand_over(signals);
                     }
                     if self.batch.is_full()
@@ -238,19 +255,36 @@ impl<'a> Reader<'a> {
         ended.then_some(Ending::ProducerEnded)
     }
 
-    /// Between transactions a stop leaves nothing to be sent again. A large one is waited for, but
-    /// not for ever.
-    fn may_stop(&mut self, signals: &Signals) -> bool {
-        let Some(grace) = self.stop_grace(signals) else {
-            return false;
-        };
+    /// Why reading is to end as soon as that is right, if it is to end.
+    fn wanted(&self, signals: &Signals) -> Option<Ending> {
+        let drained = |goal| self.position.confirmed() >= goal;
+        if signals.stop_requested() {
+            Some(Ending::Stopped)
+        } else if self.goal.is_some_and(drained) {
+            Some(Ending::CaughtUp)
+        } else {
+            signals.reload_requested().then_some(Ending::Reload)
+        }
+    }
+
+    /// Between transactions an end leaves nothing to be sent again. A large one is waited for; but
+    /// a stop does not wait for ever.
+    fn may_end(&mut self, signals: &Signals) -> Option<Ending> {
+        let ending = self.wanted(signals)?;
+        if !std::mem::replace(&mut self.announced, true) {
+            match ending {
+                Ending::Reload => self.summary.notify().reloading(),
+                _ => self.summary.notify().stopping("stopping"),
+            }
+        }
         let Some(xid) = self.position.open_transaction() else {
-            return true;
+            return Some(ending);
         };
+        let grace = self.stop_grace(signals)?;
         if grace.is_zero() {
             log::warn!("stopping inside transaction {xid}: it will be sent again from its begin");
         }
-        grace.is_zero()
+        grace.is_zero().then_some(ending)
     }
 
     /// Once a stop is asked for: how long it may still wait.
@@ -266,8 +300,12 @@ impl<'a> Reader<'a> {
         if self.status_sent.elapsed() >= self.status_interval {
             self.report()?;
         }
-        self.summary.log_if_due(&self.position);
+        self.tell();
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        self.summary.tell(&self.position, self.progress.waits());
     }
 
     fn report(&mut self) -> Result<()> {
@@ -301,6 +339,7 @@ impl<'a> Reader<'a> {
     fn drain(&mut self, signals: &Signals, read: &mut Result<Ending>) -> Drained {
         let mut stopping_since = None;
         while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+            self.tell();
             if read.is_ok()
                 && let Err(error) = self.report_if_due()
             {

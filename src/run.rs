@@ -4,42 +4,95 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, Retry};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::metrics::Cause;
 use crate::monitor;
-use crate::session::{Output, Program};
+use crate::notify::Notify;
+use crate::reader::Ending;
+use crate::session::{Goal, Output, Program};
 use crate::signals::Signals;
 
-/// What happens when a session fails in a way that may pass.
+/// How soon a reload is noticed between two attempts.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often a session is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
-    /// It is tried again, for as long as it takes.
+    /// One that fails in a way that may pass is tried again, for as long as it takes.
     Unlimited,
-    /// The program ends.
+    /// The program ends at the first failure.
     Once,
+    /// It also ends once it has confirmed what the server had at the start.
+    OnceDrained,
 }
 
-/// Runs sessions until a signal asks for a stop or an error cannot be mended by trying again.
-pub fn run(config: &Config, output: Output, attempts: Attempts, signals: &Signals) -> Result<()> {
-    let mut program = Program::new(config, output)?;
-    monitor::start(config, program.target(), program.metrics())?;
+/// What the program hears and tells besides its two connections.
+pub struct Surroundings<'a> {
+    /// What was asked for.
+    pub signals: Signals,
+    /// Who wants to know how it goes.
+    pub notify: Notify,
+    /// Reads the configuration anew, and takes its log level.
+    pub reload: &'a dyn Fn() -> Result<Config>,
+}
+
+/// Runs sessions until a signal asks for a stop, everything is drained, or an error cannot be
+/// mended by trying again.
+pub fn run(
+    config: &Config,
+    output: Output,
+    attempts: Attempts,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let Surroundings {
+        signals, notify, ..
+    } = surroundings;
+    let program = Program::new(config, output, notify.clone());
+    let result =
+        program.and_then(|mut program| sessions(&mut program, config, attempts, surroundings));
+    if let Err(error) = &result {
+        notify.stopping(&error.message());
+    } else if signals.stop_requested() {
+        notify.status("stopped");
+    }
+    result
+}
+
+fn sessions(
+    program: &mut Program<'_>,
+    config: &Config,
+    attempts: Attempts,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let goal = match attempts {
+        Attempts::OnceDrained => Goal::Drained,
+        Attempts::Unlimited | Attempts::Once => Goal::None,
+    };
+    let monitor = monitor::start(config, program.target(), program.metrics())?;
     let mut backoff = Backoff::new(config.retry);
     loop {
-        let (error, progressed) = match program.session(signals) {
-            (Ok(()), _) => return Ok(()),
-            (Err(error), progressed) => (error, progressed),
+        // A reload, or one that did not work out, changes it.
+        monitor.use_target(program.target());
+        let (ended, progressed) = program.session(goal, &surroundings.signals);
+        let error = match ended {
+            Ok(Ending::Reload) => {
+                surroundings.reload(program);
+                continue;
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => error,
         };
         if !error.kind().is_transient() {
             return Err(error);
         }
-        if signals.stop_requested() {
+        if surroundings.signals.stop_requested() {
             log::warn!("{error}; stopping: what is not confirmed will be sent again");
             return Ok(());
         }
-        if attempts == Attempts::Once {
+        if attempts != Attempts::Unlimited {
             return Err(error);
         }
         if progressed {
@@ -48,9 +101,39 @@ pub fn run(config: &Config, output: Output, attempts: Attempts, signals: &Signal
         let slot_in_use = (error.kind() == Kind::SlotInUse).then_some(Cause::SlotInUse);
         let metrics = program.metrics();
         metrics.retry(metrics.cause(slot_in_use));
-        let pause = backoff.next();
-        log::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
-        thread::sleep(pause);
+        surroundings.pause(&error, backoff.next());
+        if surroundings.signals.reload_requested() {
+            surroundings.notify.reloading();
+            surroundings.reload(program);
+        }
+    }
+}
+
+impl Surroundings<'_> {
+    /// Waits before the next attempt; no longer than until a reload is asked for.
+    fn pause(&self, error: &Error, pause: Duration) {
+        let seconds = pause.as_secs_f64();
+        log::warn!("{error}; trying again in {seconds:.1} s");
+        let error = error.message();
+        self.notify
+            .status(&format!("trying again in {seconds:.1} s: {error}"));
+        let begun = Instant::now();
+        while !self.signals.reload_requested() {
+            self.notify.alive();
+            match pause.saturating_sub(begun.elapsed()) {
+                Duration::ZERO => return,
+                left => thread::sleep(left.min(POLL)),
+            }
+        }
+    }
+
+    /// A configuration that cannot be read changes nothing.
+    fn reload(&self, program: &mut Program<'_>) {
+        self.signals.begin_reload();
+        match (self.reload)().and_then(|fresh| program.reload(&fresh)) {
+            Ok(()) => log::info!("reloaded: log level, URL, password and certificates"),
+            Err(error) => log::error!("{error}; going on as before the reload"),
+        }
     }
 }
 

@@ -1,35 +1,46 @@
-//! The line that says, every half minute while there is traffic, what went through.
+//! The line that says, every half minute while there is traffic, what went through; and what the
+//! service manager hears of it.
 
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
+use crate::notify::{Notify, Peer};
 use crate::position::Position;
 
 /// How often it is logged.
 const INTERVAL: Duration = Duration::from_secs(30);
 
+/// A sink that is waited for longer than this is worth a word.
+const NOTICEABLE: Duration = Duration::from_secs(2);
+
 /// What went through since the last line.
 #[derive(Debug)]
 pub struct Summary {
+    notify: Notify,
+    sink: Peer,
+    /// Whether the status says that the sink is waited for.
+    waiting: bool,
     since: Instant,
     events: u64,
     transactions: u64,
     bytes: u64,
 }
 
-impl Default for Summary {
-    fn default() -> Self {
+impl Summary {
+    /// Nothing went through to `sink` yet.
+    pub fn new(notify: Notify, sink: Peer) -> Self {
         Summary {
+            notify,
+            sink,
+            waiting: false,
             since: Instant::now(),
             events: 0,
             transactions: 0,
             bytes: 0,
         }
     }
-}
 
-impl Summary {
     /// One message of so many bytes.
     pub fn count(&mut self, bytes: usize, committed: bool) {
         self.events += 1;
@@ -37,16 +48,47 @@ impl Summary {
         self.bytes += bytes as u64;
     }
 
-    /// Logs the line when it is time and there is something to say.
-    pub fn log_if_due(&mut self, position: &Position) {
+    /// Gives a sign of life, unless the sink has been waited for (`waits`) for longer than it may
+    /// take; and says how far we are when it is time, or when the wait for the sink begins or ends.
+    pub fn tell(&mut self, position: &Position, waits: Option<Duration>) {
+        if waits.is_none_or(|waits| waits < self.sink.patience) {
+            self.notify.alive();
+        }
+        let waiting = waits.is_some_and(|waits| waits > NOTICEABLE);
+        let due = self.log_if_due(position);
+        if due || waiting != self.waiting {
+            self.waiting = waiting;
+            self.notify.status(&self.status(position));
+        }
+    }
+
+    /// What the service manager shows.
+    pub fn status(&self, position: &Position) -> String {
+        let (confirmed, lag) = (position.confirmed(), ByteSize(position.lag_bytes()));
+        let doing = match self.waiting {
+            true => format!("waiting for {}", self.sink.name),
+            false => "streaming".to_owned(),
+        };
+        format!("{doing}; confirmed {confirmed}, lag {lag}")
+    }
+
+    /// The service manager, which hears more than this.
+    pub fn notify(&self) -> &Notify {
+        &self.notify
+    }
+
+    /// Logs the line when there is something to say; returns whether it is time.
+    fn log_if_due(&mut self, position: &Position) -> bool {
         let elapsed = self.since.elapsed();
         if elapsed < INTERVAL {
-            return;
+            return false;
         }
         if self.events > 0 {
             log::info!("{}", self.line(elapsed, position));
         }
-        *self = Summary::default();
+        (self.since, self.events) = (Instant::now(), 0);
+        (self.transactions, self.bytes) = (0, 0);
+        true
     }
 
     fn line(&self, elapsed: Duration, position: &Position) -> String {
@@ -68,9 +110,36 @@ mod tests {
     use super::*;
     use crate::lsn::Lsn;
 
+    fn summary() -> Summary {
+        let sink = Peer {
+            name: "Fluvio at h:1".to_owned(),
+            patience: Duration::MAX,
+        };
+        Summary::new(Notify::default(), sink)
+    }
+
+    #[test]
+    fn the_status_says_whom_we_wait_for() {
+        let mut summary = summary();
+        let position = Position::starting_at(Lsn(0x10), Lsn(0x10));
+        let streaming = "streaming; confirmed 0/10, lag 0 B";
+        for (waits, status) in [
+            (None, streaming),
+            (Some(NOTICEABLE / 2), streaming),
+            (
+                Some(NOTICEABLE * 2),
+                "waiting for Fluvio at h:1; confirmed 0/10, lag 0 B",
+            ),
+            (None, streaming),
+        ] {
+            summary.tell(&position, waits);
+            assert_eq!(summary.status(&position), status);
+        }
+    }
+
     #[test]
     fn a_line() {
-        let mut summary = Summary::default();
+        let mut summary = summary();
         summary.count(1000, false);
         summary.count(24, true);
         let position = Position::starting_at(Lsn(0x16_0000_0010), Lsn(0x16_0000_0010));

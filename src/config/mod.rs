@@ -58,7 +58,7 @@ pub struct Config {
     pub status_interval: Duration,
     /// How long to wait between attempts.
     pub retry: Retry,
-    /// Where what is known of slot and topic is kept.
+    /// Where what is known of slot and topic is kept; in `$STATE_DIRECTORY` if the file does not say.
     pub state_dir: Option<PathBuf>,
     /// How long the confirmed position stays behind what is stored.
     pub confirm_delay: Duration,
@@ -139,6 +139,43 @@ impl Config {
         Ok(target.with_password_command(command))
     }
 
+    /// The keys that differ in `fresh` and count at a start only. What leads to a connection (name,
+    /// URL, password) and the log level are not among them.
+    pub fn only_at_a_start(&self, fresh: &Config) -> Vec<&'static str> {
+        let (fluvio, new) = (&self.fluvio, &fresh.fluvio);
+        let differ = [
+            ("publication", self.publication != fresh.publication),
+            ("slot", self.slot != fresh.slot),
+            ("tables", self.tables != fresh.tables),
+            ("publish", self.publishing != fresh.publishing),
+            ("failover", self.failover != fresh.failover),
+            ("skip_setup", self.setup != fresh.setup),
+            ("messages", self.messages != fresh.messages),
+            ("origin", self.origin != fresh.origin),
+            ("topic", fluvio.topic != new.topic),
+            ("partition", fluvio.partition != new.partition),
+            ("create-topic", fluvio.create_topic != new.create_topic),
+            ("fluvio.endpoint", fluvio.endpoint != new.endpoint),
+            ("fluvio.timeout", fluvio.timeout != new.timeout),
+            ("producer.batch-size", fluvio.batch_bytes != new.batch_bytes),
+            (
+                "producer.compression",
+                fluvio.compression != new.compression,
+            ),
+            ("producer.linger", self.linger != fresh.linger),
+            ("raw_text", self.raw_text != fresh.raw_text),
+            (
+                "status_interval",
+                self.status_interval != fresh.status_interval,
+            ),
+            ("retry", self.retry != fresh.retry),
+            ("state_dir", self.state_dir != fresh.state_dir),
+            ("confirm_delay", self.confirm_delay != fresh.confirm_delay),
+        ];
+        let differ = differ.into_iter().filter(|(_, differs)| *differs);
+        differ.map(|(key, _)| key).collect()
+    }
+
     fn resolve(file: File, database_url: Secret) -> Result<Config> {
         let publication = overridden("FLUVIO_PG_PUBLICATION", Publication::parse)?;
         let slot = overridden("FLUVIO_PG_SLOT", SlotName::parse)?;
@@ -187,7 +224,7 @@ impl Config {
                 min: file.retry.min,
                 max: file.retry.max,
             },
-            state_dir: file.state_dir,
+            state_dir: file.state_dir.or_else(state_directory),
             confirm_delay: file.confirm_delay,
             max_lag_bytes: file.max_lag,
             metrics: Metrics {
@@ -197,6 +234,12 @@ impl Config {
             log: file.log.map(|level| level.0),
         })
     }
+}
+
+/// The directory that a service manager made for this service.
+fn state_directory() -> Option<PathBuf> {
+    let directory = std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
+    directory.map(PathBuf::from)
 }
 
 /// A value from the environment, held to the same rules as the file's.

@@ -21,22 +21,22 @@ const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 
 /// The other sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub enum Side {
     /// The server of the slot.
     Postgres,
     /// The cluster of the topic, or whoever reads standard output.
     Sink,
 }
 
-impl Peer {
+impl Side {
     /// Both.
-    pub const ALL: [Peer; 2] = [Peer::Postgres, Peer::Sink];
+    pub const ALL: [Side; 2] = [Side::Postgres, Side::Sink];
 
     /// As a label has it.
     pub fn name(self) -> &'static str {
         match self {
-            Peer::Postgres => "postgres",
-            Peer::Sink => "fluvio",
+            Side::Postgres => "postgres",
+            Side::Sink => "fluvio",
         }
     }
 }
@@ -59,8 +59,8 @@ impl Cause {
     /// As a label has it.
     pub fn name(self) -> &'static str {
         match self {
-            Cause::Postgres => Peer::Postgres.name(),
-            Cause::Sink => Peer::Sink.name(),
+            Cause::Postgres => Side::Postgres.name(),
+            Cause::Sink => Side::Sink.name(),
             Cause::SlotInUse => "slot_in_use",
         }
     }
@@ -118,7 +118,7 @@ pub struct Metrics {
     /// When the first that was read after everything had been stored was; 0 while everything is.
     behind_since_us: Number,
     /// Since when each peer is waited for, in ms from the beginning; 0 while it is not.
-    waits_since_ms: [Number; Peer::ALL.len()],
+    waits_since_ms: [Number; Side::ALL.len()],
     /// 1 while a session streams.
     streaming: Number,
     /// When the reader came round last, in ms from the beginning.
@@ -235,7 +235,7 @@ impl Metrics {
     }
 
     /// From now on, unless it has been so for longer, nothing goes on without this peer.
-    pub fn wait_for(&self, peer: Peer) {
+    pub fn wait_for(&self, peer: Side) {
         let since = &self.waits_since_ms[peer as usize];
         if since.value() == 0 {
             since.set(self.ms(Instant::now()).max(1));
@@ -243,12 +243,12 @@ impl Metrics {
     }
 
     /// It has done its part.
-    pub fn answered(&self, peer: Peer) {
+    pub fn answered(&self, peer: Side) {
         self.waits_since_ms[peer as usize].set(0);
     }
 
     /// How long this peer has been waited for.
-    pub fn waits_for(&self, peer: Peer) -> Duration {
+    pub fn waits_for(&self, peer: Side) -> Duration {
         match self.waits_since_ms[peer as usize].value() {
             0 => Duration::ZERO,
             since => Duration::from_millis(self.ms(Instant::now()).saturating_sub(since)),
@@ -257,7 +257,7 @@ impl Metrics {
 
     /// Why the session that has just failed did.
     pub fn cause(&self, slot_in_use: Option<Cause>) -> Cause {
-        slot_in_use.unwrap_or(if self.waits_since_ms[Peer::Sink as usize].value() > 0 {
+        slot_in_use.unwrap_or(if self.waits_since_ms[Side::Sink as usize].value() > 0 {
             Cause::Sink
         } else {
             Cause::Postgres
@@ -322,8 +322,8 @@ impl Metrics {
     }
 
     /// The peer that has let us wait for longest.
-    fn blocked(&self) -> Option<(Peer, Duration)> {
-        let waits = Peer::ALL.map(|peer| (peer, self.waits_for(peer)));
+    fn blocked(&self) -> Option<(Side, Duration)> {
+        let waits = Side::ALL.map(|peer| (peer, self.waits_for(peer)));
         let longest = waits.into_iter().max_by_key(|(_, waited)| *waited);
         longest.filter(|(_, waited)| *waited >= BLOCKED_AFTER)
     }
@@ -364,14 +364,14 @@ mod tests {
     #[test]
     fn a_wait_lasts_until_it_is_answered() {
         let metrics = Metrics::default();
-        metrics.wait_for(Peer::Sink);
-        let since = metrics.waits_since_ms[Peer::Sink as usize].value();
-        metrics.wait_for(Peer::Sink);
-        let again = metrics.waits_since_ms[Peer::Sink as usize].value();
+        metrics.wait_for(Side::Sink);
+        let since = metrics.waits_since_ms[Side::Sink as usize].value();
+        metrics.wait_for(Side::Sink);
+        let again = metrics.waits_since_ms[Side::Sink as usize].value();
         assert_eq!(since, again);
         assert_eq!(metrics.cause(None), Cause::Sink);
-        metrics.answered(Peer::Sink);
-        assert_eq!(metrics.waits_for(Peer::Sink), Duration::ZERO);
+        metrics.answered(Side::Sink);
+        assert_eq!(metrics.waits_for(Side::Sink), Duration::ZERO);
         assert_eq!(metrics.cause(None), Cause::Postgres);
     }
 
@@ -394,13 +394,13 @@ mod tests {
         metrics.round_ms.set(20_000);
         assert_eq!(metrics.health().unwrap_err(), "no progress for 40 s");
         // To wait for somebody is not to hang.
-        metrics.waits_since_ms[Peer::Postgres as usize].set(10_000);
+        metrics.waits_since_ms[Side::Postgres as usize].set(10_000);
         assert_eq!(metrics.health().unwrap(), "waiting for postgres for 50 s");
         assert_eq!(
             metrics.readiness().unwrap_err(),
             "waiting for postgres for 50 s"
         );
-        metrics.answered(Peer::Postgres);
+        metrics.answered(Side::Postgres);
         metrics.come_round(Instant::now());
         metrics.session_ends();
         assert_eq!(metrics.readiness().unwrap_err(), "not streaming");

@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{BOUNDS_S, Metrics, Peer};
+use super::{BOUNDS_S, Metrics, Side};
 
 /// What every name begins with.
 const PREFIX: &str = "postgres_source_";
@@ -146,7 +146,7 @@ impl Page {
             "gauge",
             "Time since nothing goes on without this peer; 0 while it answers.",
         );
-        for peer in Peer::ALL {
+        for peer in Side::ALL {
             let waited = metrics.waits_for(peer).as_secs_f64();
             self.sample("blocked_seconds", Some(("peer", peer.name())), waited);
         }

@@ -8,7 +8,7 @@ pub mod slot;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,18 @@ const ASK_INTERVAL: Duration = Duration::from_secs(30);
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What shows a running program.
+pub struct Monitor(Arc<Mutex<Target>>);
+
+impl Monitor {
+    /// From now on the slot is asked about there.
+    pub fn use_target(&self, target: &Target) {
+        *lock(&self.0) = target.clone();
+    }
+}
+
 /// Begins to show `metrics` as the config says; whatever cannot work is told at once.
-pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result<()> {
+pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result<Monitor> {
     let config::Metrics { listen, textfile } = &config.metrics;
     if let Some(address) = listen {
         let place = || format!("metrics.listen: {address}");
@@ -44,17 +54,24 @@ pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result
     if let Some(file) = textfile {
         write(file, metrics, &config.name)?;
     }
+    let target = Arc::new(Mutex::new(target.clone()));
+    let monitor = Monitor(Arc::clone(&target));
     if listen.is_none() && textfile.is_none() {
-        return Ok(());
+        return Ok(monitor);
     }
     let watch = Watch {
         metrics: Arc::clone(metrics),
-        target: target.clone(),
+        target,
         slot: config.slot.clone(),
         name: config.name.clone(),
         textfile: textfile.clone(),
     };
-    spawn("metrics", move || watch.run())
+    spawn("metrics", move || watch.run())?;
+    Ok(monitor)
+}
+
+fn lock(target: &Mutex<Target>) -> MutexGuard<'_, Target> {
+    target.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -67,7 +84,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 /// What is done once in a while.
 struct Watch {
     metrics: Arc<Metrics>,
-    target: Target,
+    target: Arc<Mutex<Target>>,
     slot: String,
     name: String,
     textfile: Option<PathBuf>,
@@ -103,7 +120,8 @@ impl Watch {
 
     /// What is not known any more is not shown any more.
     fn ask(&self) {
-        match slot::ask(&self.target, &self.slot) {
+        let target = lock(&self.target).clone();
+        match slot::ask(&target, &self.slot) {
             Ok(Some(state)) => self.show(&state),
             Ok(None) => self.metrics.set_kept(Kept::default()),
             Err(error) => {

@@ -16,6 +16,9 @@ pub const MAX_FRAME_BYTES: usize = 0x3fff_ffff;
 /// may be none that we trust: it could fill our memory before it lets us in.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// A buffer grows by no more than this at a time.
+const MOST_GROWTH_BYTES: usize = 8 * 1024 * 1024;
+
 /// A buffer is given back after a message that needed more than this.
 const KEEP_BYTES: usize = 4 * READ_BYTES;
 
@@ -122,8 +125,9 @@ impl Frames {
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.buffer.len() - self.end < READ_BYTES / 8 {
-            // A large message: by a quarter, so that its memory stays near its size.
-            let more = (self.buffer.len() / 4).max(READ_BYTES);
+            // A large message: by a little, so that its memory stays near its size. Growing copies
+            // nothing: the kernel moves pages.
+            let more = (self.buffer.len() / 4).clamp(READ_BYTES, MOST_GROWTH_BYTES);
             self.buffer.reserve_exact(more);
             self.buffer.resize(self.buffer.len() + more, 0);
         }

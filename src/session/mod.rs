@@ -1,7 +1,8 @@
 //! One session: both sides opened (`opening`) and found to meet, and the two threads between
-//! them.
+//! them; and whom it may have to wait for (`peers`).
 
 mod opening;
+mod peers;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,7 +15,8 @@ use crate::continuity::{self, Source};
 use crate::error::{Error, Kind, Result};
 use crate::event::Batch;
 use crate::lsn::Lsn;
-use crate::metrics::{Metrics, Peer};
+use crate::metrics::{Metrics, Side};
+use crate::notify::{Notify, Peer};
 use crate::pg::replication::{ReplicationConnection, ReplicationStream};
 use crate::pg::target::Target;
 use crate::producer::Producer;
@@ -24,6 +26,7 @@ use crate::resume::Resume;
 use crate::signals::Signals;
 use crate::sink::{InDoubt, Sink};
 use crate::state::{Accepted, Identity, Memory};
+use crate::summary::Summary;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
 const CHANNEL_BATCHES: usize = 2;
@@ -37,11 +40,23 @@ pub enum Output {
     Stdout,
 }
 
+/// When a session ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Never.
+    None,
+    /// When everything is confirmed that the server had when the session began.
+    Drained,
+}
+
 /// What lives longer than a session.
 pub struct Program<'a> {
     config: &'a Config,
     output: Output,
     target: Target,
+    /// What a reload has replaced, until the new one has proved to work.
+    former_target: Option<Target>,
+    notify: Notify,
     memory: Memory,
     metrics: Arc<Metrics>,
     /// Records that the last session sent and that may be stored or not.
@@ -62,11 +77,15 @@ pub struct Opened {
     /// What is stored already.
     stored: Stored,
     status_interval: Duration,
+    /// Where the server's WAL ended before the slot was taken.
+    wal_end: Lsn,
+    /// Who stores the records.
+    peer: Peer,
 }
 
 impl<'a> Program<'a> {
     /// Checks what can be checked without connecting.
-    pub fn new(config: &'a Config, output: Output) -> Result<Self> {
+    pub fn new(config: &'a Config, output: Output, notify: Notify) -> Result<Self> {
         let target = config.target()?;
         // The file is about the topic; standard output has no end that could be known.
         let state_dir = config
@@ -78,6 +97,8 @@ impl<'a> Program<'a> {
             config,
             output,
             target,
+            former_target: None,
+            notify,
             memory,
             metrics: Arc::default(),
             in_doubt: None,
@@ -87,8 +108,8 @@ impl<'a> Program<'a> {
     }
 
     /// One session; and whether it proved to work: it stored something, or lived for long.
-    pub fn session(&mut self, signals: &Signals) -> (Result<()>, bool) {
-        let opened = match self.open() {
+    pub fn session(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
+        let opened = match self.open_as_reloaded() {
             Ok(opened) => opened,
             Err(error) => return (Err(error), false),
         };
@@ -98,10 +119,39 @@ impl<'a> Program<'a> {
             .session_begins(opened.confirmed, opened.stored.lsn);
         let (before, begun) = (opened.stored, Instant::now());
         let progress = Arc::new(Progress::starting_at(before));
-        let result = self.stream(opened, &progress, signals);
+        let result = self.stream(opened, &progress, goal, signals);
         self.metrics.session_ends();
         let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
         (result, proved)
+    }
+
+    /// The next sessions connect as `fresh` says; of the rest of it nothing is taken, and what differs
+    /// is named.
+    pub fn reload(&mut self, fresh: &Config) -> Result<()> {
+        let target = fresh.target()?;
+        for key in self.config.only_at_a_start(fresh) {
+            log::warn!("{key} has changed: that needs a restart");
+        }
+        let former = std::mem::replace(&mut self.target, target);
+        self.former_target.get_or_insert(former);
+        Ok(())
+    }
+
+    /// Opens both sides. What a reload brought must not cost the service what worked until then.
+    fn open_as_reloaded(&mut self) -> Result<Opened> {
+        let result = self.open();
+        match (result, self.former_target.take()) {
+            (Err(error), Some(former)) if !error.kind().is_transient() => {
+                log::error!("{error}; going on as before the reload");
+                self.target = former;
+                self.open()
+            }
+            (Err(error), former) => {
+                self.former_target = former;
+                Err(error)
+            }
+            (opened, _) => opened,
+        }
     }
 
     fn announce(&self, opened: &Opened) {
@@ -123,6 +173,9 @@ impl<'a> Program<'a> {
             opened.stream.endpoint(),
             opened.confirmed,
         );
+        let confirmed = opened.confirmed;
+        self.notify
+            .ready(&format!("streaming; confirmed {confirmed}"));
     }
 
     /// What it counts of itself.
@@ -174,8 +227,9 @@ impl<'a> Program<'a> {
         &mut self,
         opened: Opened,
         progress: &Arc<Progress>,
+        goal: Goal,
         signals: &Signals,
-    ) -> Result<()> {
+    ) -> Result<Ending> {
         let (batches, inbox) = bounded(CHANNEL_BATCHES);
         let (running, ended) = bounded(0);
         let producer = self.spawn_producer(opened.sink, Arc::clone(progress), inbox, running)?;
@@ -195,6 +249,8 @@ impl<'a> Program<'a> {
             },
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
+            goal: (goal == Goal::Drained).then_some(opened.wal_end),
+            summary: Summary::new(self.notify.clone(), opened.peer),
         });
         let (read, drained) = reader.run(signals);
         let read = read.map_err(|error| {
@@ -207,8 +263,8 @@ impl<'a> Program<'a> {
             Drained::InPart => Ok(()),
         };
         for (peer, failed) in [
-            (Peer::Postgres, read.is_err()),
-            (Peer::Sink, stored.is_err()),
+            (Side::Postgres, read.is_err()),
+            (Side::Sink, stored.is_err()),
         ] {
             if failed {
                 metrics.wait_for(peer);
@@ -219,7 +275,7 @@ impl<'a> Program<'a> {
     }
 
     /// A gap that was found while streaming does not go away by starting again.
-    fn remember(&mut self, result: Result<()>) -> Result<()> {
+    fn remember(&mut self, result: Result<Ending>) -> Result<Ending> {
         if let Err(error) = &result
             && error.kind() == Kind::Gap
         {
@@ -267,12 +323,12 @@ impl<'a> Program<'a> {
 }
 
 /// Of two errors, the one that trying again does not mend is the one that counts.
-fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<()> {
+fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<Ending> {
     let (error, also) = match (read, stored) {
-        (Ok(Ending::Stopped), Ok(())) => return Ok(()),
         (Ok(Ending::ProducerEnded), Ok(())) => {
             return Err(Error::new(Kind::Bug, "the producer ended without an error"));
         }
+        (Ok(ending), Ok(())) => return Ok(ending),
         (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
         (Err(read), Err(stored)) if stored.kind().is_transient() => (read, stored),
         (Err(read), Err(stored)) => (stored, read),

@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
-use crate::metrics::Peer;
+use crate::metrics::Side;
+use crate::notify::Peer;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Wanted};
 use crate::progress::Stored;
@@ -68,12 +69,12 @@ impl<'a> Program<'a> {
 
     fn open_stdout(&mut self) -> Result<Opened> {
         let sink = Box::new(Lines::on_stdout()?);
-        self.metrics.answered(Peer::Sink);
-        self.metrics.wait_for(Peer::Postgres);
+        self.metrics.answered(Side::Sink);
+        self.metrics.wait_for(Side::Postgres);
         let (connection, source) = self.connect(false)?;
-        let confirmed = source.slot.confirmed();
+        let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
         let (stream, status_interval) = self.start(connection)?;
-        self.metrics.answered(Peer::Postgres);
+        self.metrics.answered(Side::Postgres);
         self.metrics.wal_end.set(source.system.wal_flush.0);
         let stored = Stored {
             lsn: confirmed,
@@ -87,24 +88,34 @@ impl<'a> Program<'a> {
             confirmed,
             stored,
             status_interval,
+            wal_end,
+            // Whoever reads it may take all the time in the world.
+            peer: Peer {
+                name: "the reader of standard output".to_owned(),
+                patience: Duration::MAX,
+            },
         })
     }
 
     fn open_topic(&mut self) -> Result<Opened> {
-        self.metrics.wait_for(Peer::Sink);
+        self.metrics.wait_for(Side::Sink);
+        self.notify.waits_for(&self.cluster());
         let partition = Partition::open(self.config.fluvio.clone())?;
-        self.metrics.answered(Peer::Sink);
+        self.metrics.answered(Side::Sink);
         let has_history = partition.bounds().end > self.memory.first_offset();
-        self.metrics.wait_for(Peer::Postgres);
+        self.metrics.wait_for(Side::Postgres);
         let (connection, mut source) = self.connect(has_history)?;
-        let confirmed = source.slot.confirmed();
+        let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
         let (mut stream, status_interval) = self.start(connection)?;
-        self.metrics.answered(Peer::Postgres);
-        self.metrics.wait_for(Peer::Sink);
+        self.metrics.answered(Side::Postgres);
+        self.metrics.wait_for(Side::Sink);
+        let peer = self.leader(&partition);
+        self.notify.waits_for(&peer);
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
-        self.metrics.answered(Peer::Sink);
+        self.metrics.answered(Side::Sink);
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
+            self.notify.waits_for(&self.server());
             source.system = self.connect_anew()?.identify_system()?;
         }
         self.metrics.wal_end.set(source.system.wal_flush.0);
@@ -131,6 +142,8 @@ impl<'a> Program<'a> {
             confirmed,
             stored,
             status_interval,
+            wal_end,
+            peer,
         })
     }
 
@@ -141,6 +154,7 @@ impl<'a> Program<'a> {
             publication, slot, ..
         } = self.config;
         let place = || format!("replication slot {slot}");
+        self.notify.waits_for(&self.server());
         // First of all, because this connection is needed in any case and its errors are exact.
         let mut connection = self.connect_anew()?;
         let exists = connection.slot(slot)?.is_some();
@@ -255,7 +269,9 @@ impl<'a> Program<'a> {
             .clamp(SETTLE, longest);
         let all = in_doubt.map(|in_doubt| in_doubt.offset + in_doubt.records.count() as i64);
         let mut reported = Instant::now();
+        let (notify, patience) = (&self.notify, self.leader(partition).patience);
         let meanwhile = || {
+            notify.promise(patience);
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed)?;
                 reported = Instant::now();

@@ -65,7 +65,7 @@ fn every_error_names_file_key_line_and_what_was_expected() {
             with("frobnicate: 1"),
             "unknown field `frobnicate`, expected one of `version`, `name`",
         ),
-        (with("frobnicate: 1"), "`confirm_delay`, `max_lag`, `metrics`, `log`"),
+        (with("frobnicate: 1"), "`max_lag`, `metrics`, `log`"),
         (with("frobnicate: 1"), " at line 8 "),
         (
             with("  slots: s"),

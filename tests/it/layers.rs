@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["progress"],
     &["config"],
     &[
-        "setup", "signals", "state", "pace", "position", "resume", "monitor",
+        "setup", "signals", "notify", "state", "pace", "position", "resume", "monitor",
     ],
     &["summary", "continuity"],
     &["tail"],

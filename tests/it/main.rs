@@ -18,6 +18,7 @@
 //! - `fuzz`: hostile input that a fuzzer found worth keeping, run again and damaged
 //! - `fluvio_tls`: TLS to Fluvio, as the profile has it
 //! - `golden`: the event sequence of the specification, byte for byte
+//! - `drained`: everything there is, and then the end, as a timer wants it
 //! - `layers`: the layers of the source, which import in one direction
 //! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
@@ -38,6 +39,8 @@
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 //! - `auth`: who is let in and who is not, by real servers and by scripted ones
 //! - `auth_script`: servers that let nobody in, each in its own way
+//! - `service`: what a service manager hears, and when a watchdog hears no more
+//! - `reload`: SIGHUP, and what it changes
 //! - `cli`: arguments, outputs, log levels and exit codes of the program
 //! - `config`: what is wrong with a config file, told without its secret
 //! - `config_example`: the example has every key, and its defaults are true
@@ -77,6 +80,7 @@ mod continuity_topic;
 mod ddl;
 mod decoder;
 mod delivery;
+mod drained;
 mod fluvio_tls;
 mod fuzz;
 mod golden;
@@ -88,9 +92,11 @@ mod messages;
 mod metrics;
 mod parameters;
 mod provision;
+mod reload;
 mod resume;
 mod resume_e2e;
 mod secrets;
+mod service;
 mod session_script;
 mod setup;
 mod setup_foreign;

@@ -100,6 +100,11 @@ impl Partition {
         }
     }
 
+    /// The address of the server that leads it.
+    pub fn leader(&self) -> &str {
+        &self.leader.address
+    }
+
     /// What the partition held when it was opened.
     pub fn bounds(&self) -> Bounds {
         self.bounds

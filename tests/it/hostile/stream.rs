@@ -8,6 +8,7 @@ use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::json::RawText;
 use postgres_source::metrics::Metrics;
+use postgres_source::notify::{self, Notify};
 use postgres_source::pg::replication::Wanted;
 use postgres_source::producer::Producer;
 use postgres_source::progress::{Progress, Stored};
@@ -16,6 +17,7 @@ use postgres_source::resume::Resume;
 use postgres_source::signals::Signals;
 use postgres_source::sink::Sink;
 use postgres_source::state::Memory;
+use postgres_source::summary::Summary;
 
 use super::{assert_error, chatter, connect};
 use crate::support::script::{Peer, Script, Step, frames};
@@ -100,6 +102,10 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             let _lives = lives;
             producer.run(&to_store).map_err(|(error, _)| error)
         });
+        let nobody = notify::Peer {
+            name: String::new(),
+            patience: Duration::MAX,
+        };
         let reader = Reader::new(Parts {
             stream,
             batches,
@@ -112,6 +118,8 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             confirmed: Stored::default(),
             status_interval: Duration::from_millis(20),
             confirm_delay: Duration::ZERO,
+            goal: None,
+            summary: Summary::new(Notify::default(), nobody),
         });
         reader
             .run(&Signals::listen().expect("signals can be listened to"))

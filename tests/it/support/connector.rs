@@ -27,11 +27,12 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the tests' own environment must not tell the program.
 const HIDDEN_PREFIXES: [&str; 5] = ["PG", "FLUVIO", "FLV", "RUST_LOG", "WATCHDOG_"];
-const HIDDEN: [&str; 4] = [
+const HIDDEN: [&str; 5] = [
     "CREDENTIALS_DIRECTORY",
     "NOTIFY_SOCKET",
     "INVOCATION_ID",
     "JOURNAL_STREAM",
+    "STATE_DIRECTORY",
 ];
 
 /// A running program. It is killed on drop and also when the test process dies.

@@ -8,6 +8,7 @@ pub mod connector;
 pub mod fluvio;
 pub mod http;
 pub mod load;
+pub mod manager;
 pub mod outcome;
 pub mod pgbouncer;
 pub mod pipeline;
