@@ -49,7 +49,9 @@ fn what_streams_is_counted() {
     ] {
         let counted = caught_up[&format!("events_total{{type=\"{kind}\"}}")];
         assert_eq!(counted, count(kind), "{kind}");
-        assert!(counted > 0.0, "{kind}");
+        // Version 10 says nothing of a truncate.
+        let is_sent = kind != "truncate" || database.major() >= 11;
+        assert_eq!(counted > 0.0, is_sent, "{kind}");
     }
     let commits = count("commit");
     assert_eq!(caught_up["transactions_total"], commits);
