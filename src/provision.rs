@@ -150,11 +150,5 @@ fn topic_end(options: &Options) -> Result<i64> {
     if cluster::topic(&cluster, options)?.is_none() {
         return Ok(0);
     }
-    let partition = Partition::open(Options {
-        create_topic: false,
-        // What the config wants of batches to come is of no matter here.
-        compression: None,
-        ..options.clone()
-    })?;
-    Ok(partition.bounds().end)
+    Ok(Partition::open_to_read(options)?.bounds().end)
 }

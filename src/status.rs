@@ -117,12 +117,7 @@ fn find_slot(config: &Config) -> Result<SlotState> {
 }
 
 fn end(options: &Options) -> Result<End> {
-    let partition = Partition::open(Options {
-        create_topic: false,
-        // What the config wants of batches to come is of no matter here.
-        compression: None,
-        ..options.clone()
-    })?;
+    let partition = Partition::open_to_read(options)?;
     let bounds = partition.bounds();
     if bounds.is_empty() {
         return Ok(End {

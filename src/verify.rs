@@ -52,12 +52,7 @@ pub struct Violation {
 
 /// Reads the partition from `from` on, or from its first record, and checks it.
 pub fn verify(options: &Options, from: Option<i64>) -> Result<Report> {
-    let partition = Partition::open(Options {
-        create_topic: false,
-        // What the config wants of batches to come says nothing of those that are there.
-        compression: None,
-        ..options.clone()
-    })?;
+    let partition = Partition::open_to_read(options)?;
     let bounds = partition.bounds();
     let first = from.unwrap_or(bounds.start).max(bounds.start);
     let mut verifier = Verifier::starting_at(first);

@@ -129,13 +129,7 @@ fn retention(report: &mut Report, topic: &TopicSpec) {
 }
 
 fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<Found> {
-    let partition = Partition::open(Options {
-        create_topic: false,
-        // Judged already.
-        compression: None,
-        ..config.fluvio.clone()
-    });
-    let partition = match partition {
+    let partition = match Partition::open_to_read(&config.fluvio) {
         Ok(partition) => partition,
         Err(error) => {
             report.error(Condition::TopicPartition, &error);

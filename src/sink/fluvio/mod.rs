@@ -105,6 +105,16 @@ impl Partition {
         &self.leader.address
     }
 
+    /// The same for one that is only read: no topic is made for it, and what the config wants of
+    /// batches to come says nothing of those that are there.
+    pub fn open_to_read(options: &Options) -> Result<Partition> {
+        Partition::open(Options {
+            create_topic: false,
+            compression: None,
+            ..options.clone()
+        })
+    }
+
     /// What the partition held when it was opened.
     pub fn bounds(&self) -> Bounds {
         self.bounds
