@@ -213,9 +213,11 @@ fn two_connectors_with_slots_of_their_own_do_not_share_a_topic() {
     wait_until("one of them ends", DEADLINE, || {
         !(one.is_running() && two.is_running())
     });
+    // On a slow machine both may have written a part of the row, and ended: then nobody writes the
+    // next.
+    let least = 4 + usize::from(one.is_running() || two.is_running());
     let late = if one.is_running() { &mut one } else { &mut two };
     writes(5, late);
     drop((one, two));
-    // On a slow machine both may have ended before the last row: 1 to 4 are there in any case.
-    assert!(inserted(&first.pipeline.records()).len() >= 4);
+    assert!(inserted(&first.pipeline.records()).len() >= least);
 }
