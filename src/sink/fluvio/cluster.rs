@@ -116,7 +116,7 @@ fn create_topic(sc: &mut Rpc, options: &Options) -> Result<()> {
     let version = sc.version::<ObjectApiCreateRequest>()?;
     let request = ObjectApiCreateRequest::try_encode_from(request, version).map_err(unencodable)?;
     let status = sc.call(&request)?;
-    match status.error_code {
+    match status.error_code.0 {
         ErrorCode::None => log::info!("created the topic {name} with one partition"),
         ErrorCode::TopicAlreadyExists => {}
         code => {

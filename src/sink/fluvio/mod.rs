@@ -4,8 +4,9 @@
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
 //! one batch is under way at a time, its acknowledgement is awaited, and closing the socket is
 //! giving up. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
-//! partition, [`batch`] encodes and [`unpack`] decodes, [`reader`] reads and [`writer`] writes.
+//! partition, [`batch`] encodes, [`answer`] and [`unpack`] decode, [`reader`] reads and [`writer`] writes.
 
+pub mod answer;
 pub mod batch;
 pub mod cluster;
 pub mod reader;

@@ -62,14 +62,10 @@ impl PartitionReader {
         let (topic, partition) = (self.options.topic.clone(), self.options.partition);
         let response = self.spu.call(&FetchOffsetsRequest::new(topic, partition))?;
         let found = response
-            .topics
-            .into_iter()
-            .filter(|found| found.name == self.options.topic)
-            .flat_map(|found| found.partitions)
-            .find(|found| found.partition_index == partition)
+            .find(&self.options.topic, partition)
             .ok_or_else(|| self.error(Error::undeliverable("no offsets in the answer")))?;
-        if found.error_code != ErrorCode::None {
-            return Ok(Err(found.error_code));
+        if found.error_code.0 != ErrorCode::None {
+            return Ok(Err(found.error_code.0));
         }
         let (start, stable) = (found.start_offset, found.last_stable_offset);
         let end = self.find_end(stable)?;
@@ -133,9 +129,9 @@ impl PartitionReader {
         };
         let response = self.spu.call(&request)?;
         let found = response
-            .find_partition(&self.options.topic, self.options.partition)
+            .find(&self.options.topic, self.options.partition)
             .ok_or_else(|| self.error(Error::undeliverable("no records in the answer")))?;
-        match found.error_code {
+        match found.error_code.0 {
             ErrorCode::None => {}
             code => return Err(self.error(refused(&code))),
         }

@@ -14,6 +14,7 @@ use fluvio_protocol::link::ErrorCode;
 use fluvio_protocol::link::versions::{ApiVersionKey, ApiVersionsRequest};
 use fluvio_protocol::{Decoder, Encoder};
 
+use super::answer::Ask;
 use super::server::Server;
 use super::stream::Stream;
 use crate::error::{Context, Error, Kind, Result};
@@ -67,8 +68,8 @@ impl Rpc {
         };
         let pending = self.send_at(&request, ApiVersionsRequest::DEFAULT_API_VERSION)?;
         let response = self.receive(&pending)?;
-        if response.error_code != ErrorCode::None {
-            return Err(self.error(Error::config(response.error_code.to_string())));
+        if response.error_code.0 != ErrorCode::None {
+            return Err(self.error(Error::config(response.error_code.0.to_string())));
         }
         self.versions = response.api_keys;
         Ok(())
@@ -102,7 +103,7 @@ impl Rpc {
     }
 
     /// Sends a request and waits for its response.
-    pub fn call<R: Request>(&mut self, request: &R) -> Result<R::Response> {
+    pub fn call<R: Ask>(&mut self, request: &R) -> Result<R::Answer> {
         let pending = self.send(request)?;
         self.receive(&pending)
     }
@@ -144,7 +145,7 @@ impl Rpc {
 
     /// Waits for the response to a request. The time counts from now: it may have come long ago,
     /// while the caller had other things to do.
-    pub fn receive<R: Request>(&mut self, pending: &Pending<R>) -> Result<R::Response> {
+    pub fn receive<R: Ask>(&mut self, pending: &Pending<R>) -> Result<R::Answer> {
         let deadline = Instant::now() + self.timeout;
         let response = read_response(&mut self.stream, deadline).map_err(|e| self.error(e))?;
         let (correlation_id, decoded) =
@@ -172,10 +173,10 @@ impl Drop for Rpc {
 }
 
 /// Decodes a response: Int32 correlation id · what the request asked for.
-pub fn decode<R: Request>(response: &[u8], version: i16) -> Result<(i32, R::Response)> {
+pub fn decode<R: Ask>(response: &[u8], version: i16) -> Result<(i32, R::Answer)> {
     let mut cursor = Cursor::new(response);
     let mut correlation_id = 0i32;
-    let mut decoded = R::Response::default();
+    let mut decoded = R::Answer::default();
     guarded(|| {
         correlation_id.decode(&mut cursor, 0)?;
         decoded.decode(&mut cursor, version)

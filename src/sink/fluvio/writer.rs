@@ -86,12 +86,12 @@ impl PartitionWriter {
             return Ok(());
         };
         let response = self.spu.receive(pending).at(|| self.options.place())?;
-        let found = response.find_partition_response(&self.options.topic, self.options.partition);
+        let found = response.find(&self.options.topic, self.options.partition);
         let Some(found) = found else {
             return Err(self.error(Error::undeliverable("an acknowledgement of something else")));
         };
-        if found.error_code != ErrorCode::None {
-            let code = found.error_code.clone();
+        let code = found.error_code.0;
+        if code != ErrorCode::None {
             // One that took too long may be stored all the same.
             self.refused = !matches!(code, ErrorCode::RequestTimedOut { .. });
             return Err(self.error(refused(&code)));

@@ -8,8 +8,10 @@ use fluvio_sc_schema::partition::PartitionSpec;
 use fluvio_sc_schema::spu::SpuSpec;
 use fluvio_sc_schema::topic::TopicSpec;
 use fluvio_spu_schema::fetch::FetchRequest;
-use fluvio_spu_schema::produce::DefaultProduceRequest;
+use fluvio_spu_schema::produce::ProduceRequest;
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
+use postgres_source::sink::fluvio::answer::Ask;
+use postgres_source::sink::fluvio::batch::WireBatch;
 use postgres_source::sink::fluvio::rpc::{decode, guarded};
 use postgres_source::sink::fluvio::unpack::{RecordSet, unpack};
 
@@ -21,7 +23,7 @@ pub fn fluvio(data: &[u8]) {
     match kind % 7 {
         0 => answer::<ApiVersionsRequest>(response, version),
         1 => answer::<FetchOffsetsRequest>(response, version),
-        2 => answer::<DefaultProduceRequest>(response, version),
+        2 => answer::<ProduceRequest<WireBatch>>(response, version),
         3 => answer::<ObjectApiCreateRequest>(response, version),
         4 => list(response, version),
         5 => fetch(response, version),
@@ -34,7 +36,7 @@ fn version_of<R: Request>(version: u8) -> i16 {
     i16::from(version).clamp(*versions.start(), *versions.end())
 }
 
-fn answer<R: Request>(response: &[u8], version: u8) {
+fn answer<R: Ask>(response: &[u8], version: u8) {
     let _ = decode::<R>(response, version_of::<R>(version));
 }
 
