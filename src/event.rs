@@ -3,7 +3,6 @@
 //! A batch is one arena of bytes and one small head an event: an owned event would cost an
 //! allocation for each of its values. Tuples stay as the server sent them, checked once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -80,8 +79,6 @@ pub struct Batch {
     heads: Vec<Head>,
     /// The tables its rows belong to, so that a batch in flight keeps its own definitions.
     relations: Vec<Arc<Relation>>,
-    /// Where in `relations` the current definition of a table is.
-    positions: HashMap<u32, u32>,
 }
 
 struct Head {
@@ -164,7 +161,10 @@ impl Batch {
                 catalog.describe_type(described);
                 self.described_type(described)
             }
-            Message::Relation(described) => Body::Relation(self.adopt(catalog.describe(described))),
+            Message::Relation(described) => {
+                let relation = catalog.describe(described);
+                Body::Relation(self.adopt(relation, catalog))
+            }
             Message::Insert { rel_id, new } => {
                 let relation = self.relation(*rel_id, catalog)?;
                 Body::Insert {
@@ -212,8 +212,13 @@ impl Batch {
     }
 
     /// Adds the description of a table.
-    pub fn push_relation(&mut self, envelope: Envelope, relation: Arc<Relation>) {
-        let body = Body::Relation(self.adopt(relation));
+    pub fn push_relation(
+        &mut self,
+        envelope: Envelope,
+        relation: Arc<Relation>,
+        catalog: &mut Catalog,
+    ) {
+        let body = Body::Relation(self.adopt(relation, catalog));
         self.heads.push(Head { envelope, body });
     }
 
@@ -226,14 +231,10 @@ impl Batch {
     /// Takes what is in it, and makes room for as much: while a stream is busy, the next batch is as
     /// large.
     pub fn take(&mut self) -> Batch {
-        // Only what fills a batch asks for positions.
-        let mut positions = std::mem::take(&mut self.positions);
-        positions.clear();
         let room = Batch {
             bytes: Vec::with_capacity(self.bytes.len().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
             relations: Vec::with_capacity(self.relations.len()),
-            positions,
         };
         std::mem::replace(self, room)
     }
@@ -277,23 +278,27 @@ impl Batch {
         }
     }
 
-    fn adopt(&mut self, relation: Arc<Relation>) -> u32 {
+    fn adopt(&mut self, relation: Arc<Relation>, catalog: &mut Catalog) -> u32 {
         let position = self.relations.len() as u32;
-        self.positions.insert(relation.rel_id, position);
+        catalog.place(relation.rel_id, position);
         self.relations.push(relation);
         position
     }
 
-    fn relation(&mut self, rel_id: u32, catalog: &Catalog) -> Result<u32> {
+    fn relation(&mut self, rel_id: u32, catalog: &mut Catalog) -> Result<u32> {
         // Rows of one table come together. The last that was adopted is the current one of its table.
         if let Some(last) = self.relations.last()
             && last.rel_id == rel_id
         {
             return Ok(self.relations.len() as u32 - 1);
         }
-        match self.positions.get(&rel_id) {
-            Some(position) => Ok(*position),
-            None => Ok(self.adopt(Arc::clone(catalog.relation(rel_id)?))),
+        let (relation, position) = catalog.placed(rel_id)?;
+        match self.relations.get(position as usize) {
+            Some(there) if Arc::ptr_eq(there, relation) => Ok(position),
+            _ => {
+                let relation = Arc::clone(relation);
+                Ok(self.adopt(relation, catalog))
+            }
         }
     }
 
@@ -433,7 +438,7 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(names, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+        assert_eq!(names, [("a".into(), 1), ("b".into(), 1)]);
     }
 
     #[test]

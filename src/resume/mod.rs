@@ -233,7 +233,7 @@ impl Resume {
         &mut self,
         message: &Message<'_>,
         batch: &mut Batch,
-        catalog: &Catalog,
+        catalog: &mut Catalog,
     ) -> Result<()> {
         if self.held.relations.is_empty() {
             return Ok(());
@@ -272,17 +272,17 @@ impl Held {
         self.types.insert(described.id, (envelope, described));
     }
 
-    fn release(&mut self, rel_id: u32, batch: &mut Batch, catalog: &Catalog) -> Result<()> {
+    fn release(&mut self, rel_id: u32, batch: &mut Batch, catalog: &mut Catalog) -> Result<()> {
         let Some(envelope) = self.relations.remove(&rel_id) else {
             return Ok(());
         };
-        let relation: &Arc<Relation> = catalog.relation(rel_id)?;
-        for column in &relation.columns {
+        let relation: Arc<Relation> = Arc::clone(catalog.relation(rel_id)?);
+        for column in relation.columns.iter() {
             if let Some((envelope, described)) = self.types.remove(&column.type_id) {
                 batch.push_type(envelope, &described);
             }
         }
-        batch.push_relation(envelope, Arc::clone(relation));
+        batch.push_relation(envelope, relation, catalog);
         Ok(())
     }
 }

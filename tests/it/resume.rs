@@ -324,7 +324,7 @@ fn deliver_with(messages: Messages, from: usize, tail: Tail) -> Vec<Vec<u8>> {
         let is_logical = matches!(message, Message::Logical(_));
         let verdict = resume.judge(envelope, &message, &mut catalog).unwrap();
         if verdict == Verdict::Write && !(is_logical && messages == Messages::Unwanted) {
-            resume.release(&message, &mut batch, &catalog).unwrap();
+            resume.release(&message, &mut batch, &mut catalog).unwrap();
             batch.push(envelope, &message, &mut catalog).unwrap();
         }
     }

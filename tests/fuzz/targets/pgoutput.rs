@@ -134,7 +134,7 @@ impl Session {
         match self.resume.judge(envelope, message, &mut self.catalog)? {
             Verdict::Write => {
                 self.resume
-                    .release(message, &mut self.batch, &self.catalog)?;
+                    .release(message, &mut self.batch, &mut self.catalog)?;
                 self.batch.push(envelope, message, &mut self.catalog)
             }
             Verdict::Drop => Ok(()),
@@ -166,7 +166,7 @@ fn check(event: &Event<'_>, raw_text: RawText) {
                 message["columns"].as_array().map(Vec::len),
                 Some(relation.columns.len())
             );
-            assert_eq!(message["name"], relation.name);
+            assert_eq!(message["name"], *relation.name);
         }
         Change::Truncate { rel_ids, .. } => {
             assert_eq!(message["rel_ids"], Value::from_iter(rel_ids.iter()));
