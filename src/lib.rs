@@ -44,9 +44,11 @@
 //! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
 //! | [`accept`], [`check`], [`provision`], [`status`], [`verify`] | the other verbs |
+//! | [`cli`] | the command line |
 
 pub mod accept;
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod continuity;
 pub mod error;

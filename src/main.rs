@@ -2,13 +2,15 @@
 
 use std::fmt::Display;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use argh::FromArgs;
 use log::LevelFilter;
 use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
+use postgres_source::cli::{
+    Arguments, Check, Instead, PROGRAM, Run, Setup, ShowConfig, Status, Teardown, Verb, Verify,
+};
 use postgres_source::config::Config;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::notify::Notify;
@@ -23,156 +25,6 @@ use serde::Serialize;
 
 /// Without `RUST_LOG` and without a level in the config.
 const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
-
-/// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
-#[derive(FromArgs)]
-struct Arguments {
-    #[argh(subcommand)]
-    verb: Verb,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum Verb {
-    Run(Run),
-    Check(Check),
-    Config(ShowConfig),
-    Setup(Setup),
-    Status(Status),
-    Teardown(Teardown),
-    Verify(Verify),
-    AcceptGap(AcceptGap),
-    Version(Version),
-}
-
-/// Stream until stopped.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "run")]
-struct Run {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// write the records to standard output, one a line, instead of the topic
-    #[argh(switch)]
-    stdout: bool,
-
-    /// end at the first failure instead of trying again
-    #[argh(switch)]
-    once: bool,
-
-    /// end with 0 once everything is delivered that the server has at the start, and at the first
-    /// failure; with 75 when another process reads the slot
-    #[argh(switch)]
-    once_drained: bool,
-}
-
-/// Look at everything that a run needs, change nothing, and say what mends what is wrong. The exit
-/// code is 0 if nothing fails, warnings or not; otherwise what "run" would end with for the first
-/// failure.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "check")]
-struct Check {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// print the report as JSON
-    #[argh(switch)]
-    json: bool,
-
-    /// print only the SQL that mends, in the order to run it
-    #[argh(switch)]
-    sql: bool,
-}
-
-/// Print the config as it takes effect, the environment and the defaults included, without secrets.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "config")]
-struct ShowConfig {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-}
-
-/// Print the SQL that makes what is missing, publication and slot, and run it.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "setup")]
-struct Setup {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// only print the SQL
-    #[argh(switch)]
-    dry_run: bool,
-}
-
-/// Print the SQL that removes slot and publication, and what is given up; with "--yes", run it.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "teardown")]
-struct Teardown {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// do it
-    #[argh(switch)]
-    yes: bool,
-
-    /// leave the publication
-    #[argh(switch)]
-    keep_publication: bool,
-}
-
-/// Say how the connector is. The exit code is 0 if it is healthy, 1 if the topic is further behind
-/// than "max_lag", 2 if something is missing, lost, or cannot be asked.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "status")]
-struct Status {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
-
-/// Read the topic and report whatever this program would never have written.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "verify")]
-struct Verify {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// the first offset to read; the topic's first if there is none
-    #[argh(option)]
-    from: Option<i64>,
-
-    /// print the report as JSON
-    #[argh(switch)]
-    json: bool,
-}
-
-/// Continue although changes are missing: say what is given up and write it into the state file.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "accept-gap")]
-struct AcceptGap {
-    /// the config file
-    #[argh(option, short = 'c')]
-    config: PathBuf,
-
-    /// why, for the record
-    #[argh(option)]
-    reason: String,
-}
-
-/// Print the version.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "version")]
-struct Version {}
 
 fn main() -> ExitCode {
     forbid_core_dumps();
@@ -193,7 +45,7 @@ fn main() -> ExitCode {
             done(load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason)))
         }
         Verb::Version(_) => {
-            print(&format!("postgres-source {}", env!("CARGO_PKG_VERSION")));
+            print(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")));
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -218,18 +70,18 @@ fn forbid_core_dumps() {
 
 /// The command line; or the exit code, once the help or the error is printed.
 fn arguments() -> std::result::Result<Arguments, ExitCode> {
-    let arguments: Vec<String> = std::env::args_os()
-        .map(|argument| argument.to_string_lossy().into_owned())
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let rest = arguments.get(1..).unwrap_or_default();
-    Arguments::from_args(&["postgres-source"], rest).map_err(|early| match early.status {
-        Ok(()) => {
-            print(early.output.trim_end());
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Arguments::parse(&words).map_err(|instead| match instead {
+        Instead::Help(text) => {
+            print(&text);
             ExitCode::SUCCESS
         }
-        Err(()) => {
-            complain(early.output.trim_end());
+        Instead::Wrong(text) => {
+            complain(&text);
             ExitCode::from(Kind::Usage.exit_code())
         }
     })

@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["reader", "producer"],
     &["session"],
     &["run", "accept", "check", "provision", "status", "verify"],
+    &["cli"],
 ];
 
 /// The same within `pg`.

@@ -1,0 +1,182 @@
+//! The command line: what may be said, from which the help is made.
+
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgs};
+
+/// The name that the program calls itself by.
+pub const PROGRAM: &str = "postgres-source";
+
+/// Why no arguments came of a command line.
+pub enum Instead {
+    /// It asked for this help.
+    Help(String),
+    /// This is wrong with it.
+    Wrong(String),
+}
+
+impl Arguments {
+    /// Understands a command line without its first word.
+    pub fn parse(words: &[&str]) -> Result<Arguments, Instead> {
+        Arguments::from_args(&[PROGRAM], words).map_err(|early| {
+            let text = early.output.trim_end().to_owned();
+            match early.status {
+                Ok(()) => Instead::Help(text),
+                Err(()) => Instead::Wrong(text),
+            }
+        })
+    }
+}
+
+/// Reads the logical replication stream of a PostgreSQL database into a Fluvio topic.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+pub struct Arguments {
+    #[argh(subcommand)]
+    #[allow(missing_docs)]
+    pub verb: Verb,
+}
+
+/// What is to be done, one variant for each verb.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+#[allow(missing_docs)]
+pub enum Verb {
+    Run(Run),
+    Check(Check),
+    Config(ShowConfig),
+    Setup(Setup),
+    Status(Status),
+    Teardown(Teardown),
+    Verify(Verify),
+    AcceptGap(AcceptGap),
+    Version(Version),
+}
+
+/// Stream until stopped.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "run")]
+pub struct Run {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// write the records to standard output, one a line, instead of the topic
+    #[argh(switch)]
+    pub stdout: bool,
+
+    /// end at the first failure instead of trying again
+    #[argh(switch)]
+    pub once: bool,
+
+    /// end with 0 once everything is delivered that the server has at the start, and at the first
+    /// failure; with 75 when another process reads the slot
+    #[argh(switch)]
+    pub once_drained: bool,
+}
+
+/// Look at everything that a run needs, change nothing, and say what mends what is wrong. The exit
+/// code is 0 if nothing fails, warnings or not; otherwise what "run" would end with for the first
+/// failure.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "check")]
+pub struct Check {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// print the report as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// print only the SQL that mends, in the order to run it
+    #[argh(switch)]
+    pub sql: bool,
+}
+
+/// Print the config as it takes effect, the environment and the defaults included, without secrets.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "config")]
+pub struct ShowConfig {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+}
+
+/// Print the SQL that makes what is missing, publication and slot, and run it.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "setup")]
+pub struct Setup {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// only print the SQL
+    #[argh(switch)]
+    pub dry_run: bool,
+}
+
+/// Print the SQL that removes slot and publication, and what is given up; with "--yes", run it.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "teardown")]
+pub struct Teardown {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// do it
+    #[argh(switch)]
+    pub yes: bool,
+
+    /// leave the publication
+    #[argh(switch)]
+    pub keep_publication: bool,
+}
+
+/// Say how the connector is. The exit code is 0 if it is healthy, 1 if the topic is further behind
+/// than "max_lag", 2 if something is missing, lost, or cannot be asked.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "status")]
+pub struct Status {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Read the topic and report whatever this program would never have written.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "verify")]
+pub struct Verify {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// the first offset to read; the topic's first if there is none
+    #[argh(option)]
+    pub from: Option<i64>,
+
+    /// print the report as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Continue although changes are missing: say what is given up and write it into the state file.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "accept-gap")]
+pub struct AcceptGap {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// why, for the record
+    #[argh(option)]
+    pub reason: String,
+}
+
+/// Print the version.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "version")]
+pub struct Version {}
