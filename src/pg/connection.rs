@@ -19,6 +19,35 @@ use crate::tls;
 /// for this long waits for a lock that somebody forgot.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How far the limits of time are lifted.
+#[derive(Debug, Clone, Copy)]
+enum Timeouts {
+    /// A setting of the session would outlive us behind a pooler.
+    OfTransaction,
+    OfSession,
+}
+
+/// What ends a session or a statement after a time, and does not mean us. To the server, decoding one
+/// transaction of the stream is a transaction, however long we take to read it: `transaction_timeout`
+/// (17+) ends it, with 25P04, and would end it again at each attempt. `idle_session_timeout` (14+)
+/// ends a connection that waits for its slot to be made. While it streams, a walsender is neither
+/// idle nor in a statement, and the others do not touch it; but they do end what waits for a slot:
+/// that is a statement, and a lock on each transaction that is open.
+const TIMEOUTS: &str = "('statement_timeout'), ('lock_timeout'), \
+    ('idle_in_transaction_session_timeout'), ('idle_session_timeout'), ('transaction_timeout')";
+
+/// The SELECT that lifts those that this server has.
+fn lift(timeouts: Timeouts) -> String {
+    let is_local = match timeouts {
+        Timeouts::OfTransaction => "true",
+        Timeouts::OfSession => "false",
+    };
+    format!(
+        "SELECT pg_catalog.set_config(name, '0', {is_local}) FROM (VALUES {TIMEOUTS}) AS t(name) \
+         WHERE pg_catalog.current_setting(name, true) IS NOT NULL"
+    )
+}
+
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
 
@@ -50,10 +79,19 @@ impl Connection {
         self.rows(deadline)
     }
 
-    /// Runs a statement that waits for what others do, however long that takes.
+    /// Runs a statement that waits for what others do, however long that takes, and whatever the
+    /// role's settings say: each attempt would wait from the start again.
     pub fn wait_for(&mut self, sql: &str) -> Result<()> {
+        self.query(&format!("BEGIN; {}", lift(Timeouts::OfTransaction)))?;
         let deadline = self.command(sql, FOR_EVER)?;
-        self.rows(deadline).map(drop)
+        self.rows(deadline)?;
+        self.query("COMMIT").map(drop)
+    }
+
+    /// Lifts the limits of time that the role or the database sets, those included that only later
+    /// versions have.
+    pub(super) fn lift_timeouts(&mut self) -> Result<()> {
+        self.query(&lift(Timeouts::OfSession)).map(drop)
     }
 
     fn rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {

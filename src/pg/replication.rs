@@ -116,6 +116,15 @@ impl ReplicationConnection {
         self.connection.query(sql).map(drop)
     }
 
+    /// Lifts the limits of time that the server has for this user, but not before it is known that
+    /// nobody else has this connection: a pooler may have left the wish for replication out.
+    pub fn lift_timeouts(&mut self) -> Result<()> {
+        self.identify_system()?;
+        self.connection
+            .lift_timeouts()
+            .at(|| "lifting timeouts".into())
+    }
+
     /// IDENTIFY_SYSTEM.
     pub fn identify_system(&mut self) -> Result<System> {
         let rows = self

@@ -22,7 +22,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// startup packet these win over the settings of the role and the database. `search_path` and the
 /// next decide how `regclass`, `regtype` and their like name things; and under this path an output
 /// function cannot be led to a function of somebody else's.
-const PINNED: [(&str, &str); 10] = [
+const PINNED: [(&str, &str); 13] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -34,6 +34,10 @@ const PINNED: [(&str, &str); 10] = [
     ("quote_all_identifiers", "off"),
     // A server from 18 on only warns of changes that it leaves out.
     ("client_min_messages", "notice"),
+    // Those that older servers do not have are lifted later; see `Timeouts`.
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
 ];
 
 /// What a connection is for.

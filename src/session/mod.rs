@@ -190,7 +190,9 @@ impl<'a> Program<'a> {
 
     /// A new connection in replication mode.
     pub fn connect_anew(&self) -> Result<ReplicationConnection> {
-        ReplicationConnection::connect(&self.target)
+        let mut connection = ReplicationConnection::connect(&self.target)?;
+        connection.lift_timeouts()?;
+        Ok(connection)
     }
 
     /// Writes down that slot and topic meet at `stored` from now on.

@@ -51,11 +51,14 @@ fn the_startup_packet_pins_what_values_look_like() {
             ("client_min_messages", "notice"),
             ("database", "db"),
             ("extra_float_digits", "3"),
+            ("idle_in_transaction_session_timeout", "0"),
             ("lc_monetary", "C"),
+            ("lock_timeout", "0"),
             ("options", "-c work_mem=77kB"),
             ("quote_all_identifiers", "off"),
             ("replication", "database"),
             ("search_path", "pg_catalog"),
+            ("statement_timeout", "0"),
             ("user", "postgres"),
         ];
         let found: Vec<_> = found

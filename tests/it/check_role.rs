@@ -80,7 +80,8 @@ fn a_pooler() {
         "",
         "ignore_startup_parameters = replication,DateStyle,IntervalStyle,\
                       extra_float_digits,bytea_output,lc_monetary,search_path,\
-                      quote_all_identifiers,client_min_messages",
+                      quote_all_identifiers,client_min_messages,statement_timeout,lock_timeout,\
+                      idle_in_transaction_session_timeout",
     ] {
         let pooler = PgBouncer::start(server, settings);
         let checked = check(&pipeline.config(), &pipeline.database.url_at(pooler.port()));

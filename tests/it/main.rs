@@ -53,6 +53,7 @@
 //! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
 //! - `status`: what it says, and that its exit code tells the healthy, the late and the broken apart
 //! - `stdout`: records on standard output, confirmed when they are written
+//! - `timeouts`: limits of time that a role has, which the stream must outlast
 //! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
 #![allow(missing_docs)]
@@ -106,6 +107,7 @@ mod standby;
 mod status;
 mod stdout;
 mod stop;
+mod timeouts;
 mod tls;
 mod tls_script;
 mod tls_session;

@@ -220,6 +220,7 @@ fn a_downgrade_of_the_second_connection_is_refused() {
     let first: Box<Play> = Box::new(|peer| {
         peer.expect_startup()?;
         peer.send_welcome()?;
+        peer.expect_beginning()?;
         peer.expect_query_with("pg_replication_slots")?;
         peer.send(&frames::rows(&["row_to_json"], &[]))?;
         peer.expect_closed()

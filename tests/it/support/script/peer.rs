@@ -241,6 +241,17 @@ impl Peer {
         self.send(&welcome.concat())
     }
 
+    /// Answers what the program asks of every server before it begins.
+    pub fn expect_beginning(&mut self) -> Step {
+        self.expect_query_with("IDENTIFY_SYSTEM")?;
+        self.send(&frames::rows(
+            &["systemid", "timeline", "xlogpos", "dbname"],
+            &[&[Some("7"), Some("1"), Some("0/10"), Some("db")]],
+        ))?;
+        self.expect_query_with("transaction_timeout")?;
+        self.send(&frames::rows(&["set_config"], &[]))
+    }
+
     /// Ends the connection in order and waits for the client to do the same. To return from
     /// the script also ends it, but with a reset if something was not read.
     pub fn close(&mut self) -> Step {
