@@ -6,11 +6,8 @@ use super::server::Server;
 use crate::error::{Error, Kind};
 use crate::pg::connection::quote_identifier;
 use crate::pg::replication::ReplicationConnection;
+use crate::pg::server_error::is_of_a_pooler;
 use crate::pg::target::Target;
-
-/// What PgBouncer answers to a replication connection: it is known by these words, which are the
-/// same in all of its versions that have no replication.
-const PGBOUNCER: &str = "unsupported startup parameter: replication";
 
 /// The server cannot be reached, or does not want us.
 pub fn not_let_in(report: &mut Report, target: &Target, error: &Error) {
@@ -51,26 +48,22 @@ pub fn replication(
         untried(report, target, server);
         return None;
     }
-    let refused = match ReplicationConnection::connect(target) {
-        // A pooler may take the connection and leave the wish for replication out.
-        Ok(mut connection) => match connection.identify_system() {
-            Ok(_) => {
-                report.ok(Condition::Pooler, "none");
-                let found = format!("{} opened a replication connection", target.user());
-                report.ok(Condition::RoleReplication, found);
-                return Some(connection);
-            }
-            Err(error) => (error.kind() == Kind::Config, error),
-        },
-        Err(error) => (error.message().contains(PGBOUNCER), error),
-    };
-    match refused {
-        (true, error) => {
-            let found = format!("one stands in between: {}", error.message());
-            report.failure(Condition::Pooler, error.kind(), found, [server.own_port()]);
+    // A pooler may take the connection and leave the wish for replication out.
+    let connected = ReplicationConnection::connect(target)
+        .and_then(|mut connection| connection.identify_system().map(|_| connection));
+    match connected {
+        Ok(connection) => {
+            report.ok(Condition::Pooler, "none");
+            let found = format!("{} opened a replication connection", target.user());
+            report.ok(Condition::RoleReplication, found);
+            return Some(connection);
+        }
+        Err(error) if is_of_a_pooler(&error) => {
+            let (kind, found) = (error.kind(), error.message());
+            report.failure(Condition::Pooler, kind, found, [server.own_port()]);
             untried(report, target, server);
         }
-        (false, error) if error.kind() == Kind::Permission && !server.may_replicate() => {
+        Err(error) if error.kind() == Kind::Permission && !server.may_replicate() => {
             let mend = [server.provider().grant_replication(target.user())];
             report.failure(
                 Condition::RoleReplication,
@@ -79,7 +72,7 @@ pub fn replication(
                 mend,
             );
         }
-        (false, error) => report.error(Condition::RoleReplication, &error),
+        Err(error) => report.error(Condition::RoleReplication, &error),
     }
     None
 }

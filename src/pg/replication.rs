@@ -9,7 +9,7 @@ use postgres_protocol::message::frontend;
 
 use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
 use super::frames::Frame;
-use super::server_error::ServerError;
+use super::server_error::{ServerError, pooler};
 use super::system::{Slot, System};
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
@@ -130,6 +130,11 @@ impl ReplicationConnection {
         let rows = self
             .connection
             .query("IDENTIFY_SYSTEM")
+            .map_err(|error| match error.kind() {
+                // It is bad SQL for a pooler that made an ordinary connection of this one.
+                Kind::Config => pooler(&error.message()),
+                _ => error,
+            })
             .at(|| "IDENTIFY_SYSTEM".into())?;
         let system = rows.first().and_then(|row| {
             Some(System {

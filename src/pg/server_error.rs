@@ -47,8 +47,18 @@ impl ServerError {
         fields
     }
 
+    /// Whether a pooler says so: PgBouncer, in the same words in all of its versions, but with the
+    /// SQLSTATE of much that passes, such as a server that it cannot reach. A server says it in other
+    /// words.
+    fn is_of_a_pooler(&self) -> bool {
+        self.message.starts_with("unsupported startup parameter")
+    }
+
     /// The error of this program that it amounts to.
     pub fn into_error(self) -> Error {
+        if self.is_of_a_pooler() {
+            return pooler(&format!("it says: {self}"));
+        }
         let mut text = format!("the server says: {} {}", self.severity, self.message);
         let quotes_data = self.quotes_data();
         if let Some(detail) = self.detail.filter(|_| !quotes_data) {
@@ -143,6 +153,22 @@ impl std::fmt::Display for ServerError {
     }
 }
 
+/// The words by which [`pooler`]'s errors are known.
+const POOLER: &str = "it is a connection pooler, not PostgreSQL itself";
+
+/// What was connected to is not the server itself.
+pub fn pooler(why: &str) -> Error {
+    Error::config(format!("{POOLER}: {why}")).with_hint(
+        "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of the \
+         pooler",
+    )
+}
+
+/// Whether an error is one of [`pooler`].
+pub fn is_of_a_pooler(error: &Error) -> bool {
+    error.message().contains(POOLER)
+}
+
 /// What a SQLSTATE decides
 /// ([error codes](https://www.postgresql.org/docs/current/errcodes-appendix.html)).
 fn kind(code: &str) -> Kind {
@@ -194,6 +220,21 @@ mod tests {
         assert!(error.to_string().starts_with(
             "the server says: ERROR replication slot \"a\" is active; by 12 [SQLSTATE 55006] (hint:"
         ));
+    }
+
+    #[test]
+    fn a_pooler_is_known_by_its_words() {
+        let kind_of = |message: &str| {
+            let body = format!("SFATAL\0C08P01\0M{message}\0\0");
+            ServerError::decode(body.as_bytes()).into_error().kind()
+        };
+        for parameter in [": replication", ": DateStyle", " in options: x"] {
+            let message = format!("unsupported startup parameter{parameter}");
+            assert_eq!(kind_of(&message), Kind::Config, "{message}");
+        }
+        for message in ["pgbouncer cannot connect to server", "server login failed"] {
+            assert_eq!(kind_of(message), Kind::Unreachable, "{message}");
+        }
     }
 
     #[test]

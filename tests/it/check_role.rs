@@ -1,6 +1,7 @@
 //! Servers and poolers that do not let the program in.
 
 use crate::support::check::{check, healthy_server};
+use crate::support::outcome::assert_fails;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::pipeline::Pipeline;
 use crate::support::role::Role;
@@ -85,14 +86,21 @@ fn a_pooler() {
     ] {
         let pooler = PgBouncer::start(server, settings);
         let checked = check(&pipeline.config(), &pipeline.database.url_at(pooler.port()));
-        let code = if settings.is_empty() { 69 } else { 78 };
-        checked.assert_problems(&[("pooler", "failure")], code);
+        checked.assert_problems(&[("pooler", "failure")], 78);
         checked.assert_status("role.replication", "ok");
         let advice = checked.mends("pooler", "advice").concat();
         assert!(
             advice.ends_with(&format!("listens on port {}", server.port())),
             "{advice}"
         );
+        // To try again would not help, and nothing is made through it.
+        let url = pipeline.database.url_at(pooler.port());
+        let says = [
+            "it is a connection pooler, not PostgreSQL itself",
+            "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL",
+        ];
+        assert_fails(&pipeline.config().path(), &url, 78, &says);
+        assert!(!pipeline.database.slot_exists(&pipeline.slot));
     }
     check(&pipeline.config(), &pipeline.database.url()).assert_problems(&[], 0);
 }
