@@ -340,7 +340,8 @@ fn now() -> f64 {
 fn is_local(endpoint: &Endpoint) -> bool {
     match &endpoint.host {
         Host::Tcp(host) => {
-            let address: Option<IpAddr> = endpoint.address.or_else(|| host.parse().ok());
+            let known = endpoint.address.map(|address| address.ip());
+            let address: Option<IpAddr> = known.or_else(|| host.parse().ok());
             host == "localhost" || address.is_some_and(|address| address.is_loopback())
         }
         Host::Unix(_) => true,

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -18,13 +18,15 @@ pub fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<Endpoint>> 
     let Host::Tcp(host) = &endpoint.host else {
         return Ok(vec![endpoint.clone()]);
     };
-    let known = endpoint.address.or_else(|| host.parse().ok());
+    let written = || host.parse::<IpAddr>().ok();
+    let known = (endpoint.address)
+        .or_else(|| written().map(|address| SocketAddr::new(address, endpoint.port)));
     let addresses = match known {
-        Some(address) => vec![SocketAddr::new(address, endpoint.port)],
+        Some(address) => vec![address],
         None => look_up(host, endpoint.port, timeout)?,
     };
     let with = |address: SocketAddr| Endpoint {
-        address: Some(address.ip()),
+        address: Some(address),
         ..endpoint.clone()
     };
     Ok(addresses.into_iter().map(with).collect())
@@ -84,10 +86,27 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let of = |text: &str| vec![Some(text.parse().unwrap())];
-        assert_eq!(resolved(Host::Tcp("10.0.0.1".into()), None), of("10.0.0.1"));
-        assert_eq!(resolved(Host::Tcp("::1".into()), None), of("::1"));
-        assert_eq!(resolved(Host::Tcp("name".into()), Some("::1")), of("::1"));
+        let v4 = Host::Tcp("10.0.0.1".into());
+        assert_eq!(resolved(v4, None), of("10.0.0.1:1"));
+        assert_eq!(resolved(Host::Tcp("::1".into()), None), of("[::1]:1"));
+        let named = Host::Tcp("name".into());
+        assert_eq!(resolved(named, Some("[::1]:1")), of("[::1]:1"));
         assert_eq!(resolved(Host::Unix("/tmp".into()), None), [None]);
+    }
+
+    /// Without the interface an address of a link leads nowhere.
+    #[test]
+    fn what_is_looked_up_keeps_its_interface() {
+        let index = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
+        let index: u32 = index.trim().parse().unwrap();
+        for scope in ["lo", &index.to_string()] {
+            let host = Host::Tcp(format!("fe80::1%{scope}"));
+            let found = resolve(&endpoint(host, None), Duration::from_secs(60)).unwrap();
+            let Some(SocketAddr::V6(address)) = found[0].address else {
+                panic!("{found:?}");
+            };
+            assert_eq!((address.scope_id(), address.port()), (index, 1));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The bytes to and from a server, over TCP, TLS or a unix socket.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -34,7 +34,6 @@ impl Stream {
         match (&endpoint.host, endpoint.address) {
             (Host::Tcp(host), None) => Err(Error::unreachable(format!("{host} has no address"))),
             (Host::Tcp(_), Some(address)) => {
-                let address = SocketAddr::new(address, endpoint.port);
                 let tcp = TcpStream::connect_timeout(&address, left).map_err(|e| {
                     Error::unreachable(format!("cannot connect to {address}")).with_source(e)
                 })?;

@@ -1,7 +1,7 @@
 //! The servers of a connection string: names, addresses, ports and unix sockets.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
@@ -27,8 +27,9 @@ pub enum Host {
 pub struct Endpoint {
     /// A name, an address, or the directory of a unix socket.
     pub host: Host,
-    /// The address to connect to, where it is not looked up.
-    pub address: Option<IpAddr>,
+    /// The address to connect to, with the port, where it is not looked up. That of a link has a
+    /// scope too: the interface behind which it is.
+    pub address: Option<SocketAddr>,
     /// The port, which is part of a unix socket's name too.
     pub port: u16,
 }
@@ -82,17 +83,14 @@ pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
     (0..count)
         .map(|i| {
             let at = |list: &[&str]| list.get(i).copied().unwrap_or_default().trim().to_owned();
-            let address = match at(&addresses).as_str() {
-                "" => None,
-                text => Some(
-                    address(text).ok_or_else(|| settings.invalid("hostaddr", "an IP address"))?,
-                ),
-            };
-            let host = match (at(&hosts), address) {
-                (host, None) if host.is_empty() => Host::Unix(SOCKET_DIRECTORY.into()),
-                (host, Some(address)) if host.is_empty() => Host::Tcp(address.to_string()),
-                (host, None) if host.starts_with('/') => Host::Unix(host.into()),
-                (host, None) if host.starts_with('@') => return Err(no_abstract_socket()),
+            let host = match (at(&hosts), at(&addresses)) {
+                (host, address) if host.is_empty() && address.is_empty() => {
+                    Host::Unix(SOCKET_DIRECTORY.into())
+                }
+                (host, address) if host.is_empty() => Host::Tcp(address),
+                (host, address) if !address.is_empty() => Host::Tcp(host),
+                (host, _) if host.starts_with('/') => Host::Unix(host.into()),
+                (host, _) if host.starts_with('@') => return Err(no_abstract_socket()),
                 (host, _) => Host::Tcp(host),
             };
             let port = match ports.get(if ports.len() == 1 { 0 } else { i }) {
@@ -104,6 +102,13 @@ pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
                     .filter(|port| *port > 0)
                     .ok_or_else(|| settings.invalid("port", "a number from 1 to 65535"))?,
             };
+            let address = match at(&addresses).as_str() {
+                "" => None,
+                text => Some(
+                    address(text, port)
+                        .ok_or_else(|| settings.invalid("hostaddr", "an IP address"))?,
+                ),
+            };
             Ok(Endpoint {
                 host,
                 address,
@@ -113,8 +118,15 @@ pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
         .collect()
 }
 
-fn address(text: &str) -> Option<IpAddr> {
-    text.parse().ok()
+/// An address as it is written; one of a link may have an interface's name or number after a `%`,
+/// which the system knows, and does not ask anybody else for.
+fn address(text: &str, port: u16) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(SocketAddr::new(address, port));
+    }
+    let (address, _) = text.split_once('%')?;
+    address.parse::<Ipv6Addr>().ok()?;
+    (text, port).to_socket_addrs().ok()?.next()
 }
 
 fn no_abstract_socket() -> Error {
@@ -159,12 +171,26 @@ mod tests {
     fn an_address_takes_the_place_of_a_look_up() {
         let both = parse("host=a,b hostaddr=10.0.0.1,").unwrap();
         assert_eq!(both[0].host, Host::Tcp("a".into()));
-        assert_eq!(both[0].address, Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(both[0].address, Some("10.0.0.1:5432".parse().unwrap()));
         assert_eq!(
             (&both[1].host, both[1].address),
             (&Host::Tcp("b".into()), None)
         );
         assert_eq!(shown("hostaddr=::1 port=2"), ["[::1]:2"]);
+    }
+
+    #[test]
+    fn an_address_of_a_link_keeps_its_interface() {
+        for url in ["postgres://[fe80::1%25lo]:2/db", "host=fe80::1%lo port=2"] {
+            assert_eq!(shown(url), ["[fe80::1%lo]:2"]);
+        }
+        let scope = |url: &str| match parse(url).unwrap()[0].address {
+            Some(SocketAddr::V6(address)) => address.scope_id(),
+            other => panic!("{url}: {other:?}"),
+        };
+        assert_eq!(scope("hostaddr=fe80::1%7"), 7);
+        assert_ne!(scope("host=name hostaddr=fe80::1%lo"), 0);
+        assert_eq!(scope("hostaddr=fe80::1"), 0);
     }
 
     #[test]
@@ -184,6 +210,10 @@ mod tests {
             ("host=a port=65536", "port: expected a number"),
             ("postgres://u:hunter2:3/db", "port: expected a number"),
             ("hostaddr=hunter2", "hostaddr: expected an IP address"),
+            (
+                "hostaddr=fe80::1%hunter2",
+                "hostaddr: expected an IP address",
+            ),
             ("host=@hunter2", "abstract unix socket"),
         ] {
             let error = parse(url).unwrap_err().to_string();
