@@ -116,10 +116,8 @@ pub fn encrypt(
 /// Warns once in the whole process: who runs it has decided, and need not hear it at each connect.
 pub fn warn_if_unverified(protection: Protection, endpoint: &Endpoint) {
     static WARNED: Once = Once::new();
-    let what = match protection {
-        Protection::Verified => return,
-        Protection::None => "is not encrypted",
-        Protection::Encrypted => "is encrypted, but the server's certificate is not verified",
+    let Some(what) = weakness(protection) else {
+        return;
     };
     WARNED.call_once(|| {
         log::warn!(
@@ -127,6 +125,14 @@ pub fn warn_if_unverified(protection: Protection, endpoint: &Endpoint) {
              change it; add sslmode=verify-full and sslrootcert to the database URL"
         );
     });
+}
+
+fn weakness(protection: Protection) -> Option<&'static str> {
+    match protection {
+        Protection::Verified => None,
+        Protection::None => Some("is not encrypted"),
+        Protection::Encrypted => Some("is encrypted, but the server's certificate is not verified"),
+    }
 }
 
 /// SSLRequest: Int32 8 · Int32 80877103. The answer is one byte: S, or N if there is no TLS.
@@ -218,6 +224,14 @@ fn lost(error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_verified_is_not_weak() {
+        assert_eq!(weakness(Protection::Verified), None);
+        assert!(weakness(Protection::None).unwrap().contains("encrypted"));
+        let encrypted = weakness(Protection::Encrypted).unwrap();
+        assert!(encrypted.contains("not verified"));
+    }
 
     #[test]
     fn a_unix_socket_has_no_tls_whatever_the_mode() {

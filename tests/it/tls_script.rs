@@ -1,7 +1,10 @@
 //! Servers that answer the request for TLS, or ask for authentication, as no honest one does.
 
-use crate::support::connector::ConfigFile;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::assert_fails_once;
+use crate::support::pipeline::DEADLINE;
 use crate::support::script::peer::{Peer, Step};
 use crate::support::script::{Play, Script, frames};
 
@@ -233,4 +236,35 @@ fn a_downgrade_of_the_second_connection_is_refused() {
     });
     let says = ["clear text, require_auth forbids it"];
     assert_ends("require_auth=!password", vec![first, second], 77, &says);
+}
+
+/// The address that others see of this machine. Nothing is sent to find it.
+fn outer_address() -> IpAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port is free");
+    socket
+        .connect((Ipv4Addr::new(198, 51, 100, 1), 9))
+        .and_then(|()| socket.local_addr())
+        .expect("this machine has an interface besides the loopback, and a route")
+        .ip()
+}
+
+#[test]
+fn a_connection_to_another_host_that_is_not_verified_is_warned_of_once() {
+    // A server that lets us in, and is gone.
+    let play = |peer: &mut Peer| {
+        peer.expect_startup()?;
+        peer.send_welcome()?;
+        peer.expect_query_with("IDENTIFY_SYSTEM").map(drop)
+    };
+    let warning = "is not encrypted: somebody on the way could read and change it; add \
+                   sslmode=verify-full";
+    for (address, warnings) in [(outer_address(), 1), (Ipv4Addr::LOCALHOST.into(), 0)] {
+        let script = Script::start_at(address, play);
+        let config = ConfigFile::new("t", "p", "s").set("retry", "{ min: 10ms, max: 20ms }");
+        let connector = Connector::spawn_config(&config, &script.url("db"), &["--stdout"]);
+        let log = connector.wait_log_count("trying again in", 3, DEADLINE);
+        assert_eq!(connector.log_count(warning), warnings, "{log}");
+        connector.kill();
+        script.finish();
+    }
 }

@@ -21,7 +21,7 @@ pub use peer::{Peer, Step};
 
 use super::{lock, wait_until};
 use socket2::SockRef;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ pub type Play = dyn Fn(&mut Peer) -> Step + Send + Sync;
 
 /// The server. Its failures are told by [`Script::finish`], which every test calls last.
 pub struct Script {
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -56,7 +56,15 @@ struct Shared {
 impl Script {
     /// A server that plays the same on every connection; `peer.ordinal()` tells them apart.
     pub fn start(play: impl Fn(&mut Peer) -> Step + Send + Sync + 'static) -> Script {
-        Script::listen(Box::new(play), 1)
+        Script::listen(Ipv4Addr::LOCALHOST.into(), Box::new(play), 1)
+    }
+
+    /// The same at another address of this machine.
+    pub fn start_at(
+        address: IpAddr,
+        play: impl Fn(&mut Peer) -> Step + Send + Sync + 'static,
+    ) -> Script {
+        Script::listen(address, Box::new(play), 1)
     }
 
     /// A server that plays one after the other, a connection each. One more is a failure, and
@@ -67,12 +75,12 @@ impl Script {
             Some(play) => play(peer),
             None => Err("nobody was to connect any more".to_owned()),
         };
-        Script::listen(Box::new(play), expected)
+        Script::listen(Ipv4Addr::LOCALHOST.into(), Box::new(play), expected)
     }
 
-    fn listen(play: Box<Play>, expected: usize) -> Script {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
+    fn listen(address: IpAddr, play: Box<Play>, expected: usize) -> Script {
+        let listener = TcpListener::bind((address, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
             play,
             expected,
@@ -84,22 +92,19 @@ impl Script {
         let for_thread = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept_until_stopped(&for_thread, &listener));
         Script {
-            port,
+            address,
             shared,
             acceptor: Some(acceptor),
         }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// The URL of a user `postgres` with the password `secret`.
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://postgres:secret@127.0.0.1:{}/{database}",
-            self.port
-        )
+        format!("postgres://postgres:secret@{}/{database}", self.address)
     }
 
     /// The connections accepted so far.
