@@ -3,6 +3,7 @@
 //! these cases is pinned too.
 
 use crate::support::connector::{ConfigFile, Connector};
+use crate::support::outcome::assert_end;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::unique;
 use crate::support::record::inserted;
@@ -75,6 +76,32 @@ fn the_topic_was_truncated_between_two_transactions() {
     assert_eq!(stopped.goes_on(&stopped.without_state(), 4), [1, 2, 4]);
     let change = || stopped.truncate(last_begin(&stopped));
     stopped.noticed_between_sessions(change, &[says]);
+}
+
+/// It is not taken for what was written, and the way out that is named is one.
+#[test]
+fn the_last_batch_was_damaged() {
+    let stopped = Stopped::new("damaged_batch");
+    let (topic, server) = (&stopped.pipeline.topic, stopped.pipeline.server());
+    let last = stopped.pipeline.end_offset() - 1;
+    server.damage(topic, 0, last);
+    let batches = server.batches(topic, 0);
+    let batch = batches.last().expect("there are batches").base_offset;
+    let topic_says = format!("partition 0 of {topic}: ");
+    let batch_says = format!("batch at offset {batch}: its checksum is ");
+    let says = [&*topic_says, &batch_says, "accept-gap"];
+    for (config, verb) in [
+        (stopped.with_state(), "run"),
+        (stopped.without_state(), "verify"),
+    ] {
+        let outcome = stopped.run_verb(verb, &config, &[]);
+        assert_end(outcome, 65, &says);
+    }
+    assert_eq!(stopped.pipeline.end_offset(), last + 1);
+
+    server.delete_topic(topic);
+    stopped.accept("the disk");
+    assert_eq!(stopped.goes_on(&stopped.with_state(), 4), [4]);
 }
 
 /// The open transaction tells, without a state file too.

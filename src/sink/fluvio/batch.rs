@@ -24,6 +24,11 @@ use crate::error::{Error, Kind, Result};
 /// The largest batch that a server takes.
 pub const MAX_BATCH_BYTES: usize = 33_554_432;
 
+/// The most that a compressed batch may have once it is unpacked. A server has no such limit, so
+/// this is the reader's protection against a batch of a few MiB that unpacks to many GiB; and none
+/// is written that could not be read back. PostgreSQL cannot send a row that is larger.
+pub const MAX_UNPACKED_BYTES: usize = 1024 * 1024 * 1024;
+
 /// The most that a record is longer than its value.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 
@@ -84,6 +89,7 @@ impl BatchBuilder {
         compression: Compression,
         spare: Vec<u8>,
     ) -> Result<(WireBatch, SentRecords)> {
+        check_unpacked_len(self.records.len())?;
         self.records[..size_of::<i32>()].copy_from_slice(&self.count.to_be_bytes());
         let compressed = match compression {
             Compression::None => None,
@@ -126,6 +132,20 @@ pub fn check_len(len: usize) -> Result<()> {
     .with_hint(
         "nothing was lost: the change stays in the slot; compression may bring it under the limit, \
          or exclude the table or the column from the publication",
+    ))
+}
+
+/// Refuses a batch with `len` bytes of records when it could not be read back.
+fn check_unpacked_len(len: usize) -> Result<()> {
+    if len <= MAX_UNPACKED_BYTES {
+        return Ok(());
+    }
+    Err(Error::undeliverable(format!(
+        "{len} bytes of JSON in one batch, the most that is read back is {MAX_UNPACKED_BYTES}"
+    ))
+    .with_hint(
+        "nothing was lost: the change stays in the slot; exclude the table or the column from the \
+         publication",
     ))
 }
 
@@ -306,6 +326,13 @@ mod tests {
         assert_eq!(error.kind(), Kind::Undeliverable);
         assert!(error.to_string().contains("33554"), "{error}");
         builder.finish(Compression::Zstd, Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        check_unpacked_len(MAX_UNPACKED_BYTES).unwrap();
+        let error = check_unpacked_len(MAX_UNPACKED_BYTES + 1).unwrap_err();
+        assert_eq!(error.kind(), Kind::Undeliverable);
     }
 
     #[test]

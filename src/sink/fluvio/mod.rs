@@ -4,7 +4,8 @@
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
 //! one batch is under way at a time, its acknowledgement is awaited, and closing the socket is
 //! giving up. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
-//! partition, [`batch`] encodes, [`answer`] and [`unpack`] decode, [`reader`] reads and [`writer`] writes.
+//! partition, [`batch`] encodes, [`answer`], [`unpack`] and [`uncompress`] decode, [`reader`] reads
+//! and [`writer`] writes.
 
 pub mod answer;
 pub mod batch;
@@ -13,6 +14,7 @@ pub mod reader;
 pub mod rpc;
 pub mod server;
 pub mod stream;
+pub mod uncompress;
 pub mod unpack;
 pub mod writer;
 

@@ -7,7 +7,8 @@
 //!
 //! The decoder of the official types takes lengths at their word: it allocates what a record claims
 //! to be long, and cuts a value that is shorter. Whoever may write to the topic could end this
-//! program with it.
+//! program with it. Nor does it look at the checksum (CRC-32C of what follows it), which no server
+//! verifies either: what a disk has damaged would be taken for what was written.
 
 use std::io;
 
@@ -16,10 +17,12 @@ use fluvio_protocol::bytes::{Buf, BufMut, Bytes};
 use fluvio_protocol::record::BATCH_PREAMBLE_SIZE;
 use fluvio_protocol::{Decoder, Encoder, Version};
 
+use super::batch::MAX_UNPACKED_BYTES;
+use super::uncompress::uncompress;
 use crate::error::{Context, Error, Result};
 
-/// Epoch, magic and checksum, which are of no interest here.
-const SKIPPED_BEFORE_ATTRIBUTES: usize = 4 + 1 + 4;
+/// Epoch and magic, which are of no interest here.
+const SKIPPED_BEFORE_CHECKSUM: usize = 4 + 1;
 
 /// Times, producer and sequence.
 const SKIPPED_AFTER_COUNT: usize = 8 + 8 + 8 + 2 + 4;
@@ -83,7 +86,12 @@ impl Encoder for RecordSet {
 
 /// The records from `offset` on. Each follows the one before it: whatever was left out of an answer
 /// would be taken for missing from the topic.
-pub fn unpack(mut set: &[u8], offset: i64) -> Result<Unpacked> {
+pub fn unpack(set: &[u8], offset: i64) -> Result<Unpacked> {
+    unpack_within(MAX_UNPACKED_BYTES, set, offset)
+}
+
+/// The same with a limit of the caller's choice for what is compressed.
+pub fn unpack_within(limit: usize, mut set: &[u8], offset: i64) -> Result<Unpacked> {
     let mut unpacked = Unpacked::default();
     while set.len() >= BATCH_PREAMBLE_SIZE {
         let (base_offset, claimed) = (set.get_i64(), set.get_i32());
@@ -98,21 +106,31 @@ pub fn unpack(mut set: &[u8], offset: i64) -> Result<Unpacked> {
             break;
         };
         set = rest;
-        unpack_batch(batch, base_offset, offset, &mut unpacked.records).at(place)?;
+        unpack_batch(limit, batch, base_offset, offset, &mut unpacked.records)
+            .map_err(|error| error.with_hint(DAMAGED))
+            .at(place)?;
     }
     Ok(unpacked)
 }
 
+/// What can be done about a batch that cannot be read.
+const DAMAGED: &str = "nothing was written or confirmed past it. It was damaged, or another program \
+    wrote it: look at the disk and the log of the SPU that leads the partition, and at its other \
+    replicas; to go on without the topic as it is, make it anew, or name another one, then \
+    \"postgres-source accept-gap --config FILE --reason TEXT\"";
+
 /// Adds the records of one batch, from `offset` on.
 fn unpack_batch(
+    limit: usize,
     mut batch: &[u8],
     base_offset: i64,
     offset: i64,
     records: &mut Vec<StoredRecord>,
 ) -> Result<()> {
-    let header =
-        header(&mut batch).ok_or_else(|| Error::undeliverable("its header cannot be read"))?;
-    let uncompressed = uncompress(header.attributes, batch)?;
+    let cannot = || Error::undeliverable("its header cannot be read");
+    verify_checksum(&mut batch).ok_or_else(cannot)??;
+    let header = header(&mut batch).ok_or_else(cannot)?;
+    let uncompressed = uncompress(header.compression()?, batch, limit)?;
     let mut rest = uncompressed.as_deref().unwrap_or(batch);
     let count = rest
         .try_get_i32()
@@ -155,26 +173,39 @@ fn unpack_batch(
     }
 }
 
+/// Reads up to the checksum, and compares it with what follows. None when it is cut.
+fn verify_checksum(batch: &mut &[u8]) -> Option<Result<()>> {
+    skip(batch, SKIPPED_BEFORE_CHECKSUM)?;
+    let expected = batch.try_get_u32().ok()?;
+    let found = crc32c::crc32c(batch);
+    Some(match found == expected {
+        true => Ok(()),
+        false => Err(Error::undeliverable(format!(
+            "its checksum is {expected:08x}, and that of its {} bytes {found:08x}",
+            batch.len()
+        ))),
+    })
+}
+
 struct Header {
     attributes: i16,
     count: i32,
 }
 
-/// Reads up to the records.
+impl Header {
+    fn compression(&self) -> Result<Compression> {
+        Compression::try_from((self.attributes & COMPRESSION_MASK) as i8)
+            .map_err(|e| Error::undeliverable("cannot be unpacked").with_source(e))
+    }
+}
+
+/// Reads from the checksum up to the records.
 fn header(batch: &mut &[u8]) -> Option<Header> {
-    skip(batch, SKIPPED_BEFORE_ATTRIBUTES)?;
     let attributes = batch.try_get_i16().ok()?;
     let count = batch.try_get_i32().ok()?.checked_add(1)?;
     let schema = usize::from(attributes & HAS_SCHEMA != 0) * size_of::<u32>();
     skip(batch, SKIPPED_AFTER_COUNT + schema)?;
     Some(Header { attributes, count })
-}
-
-fn uncompress(attributes: i16, records: &[u8]) -> Result<Option<Vec<u8>>> {
-    let compression = (attributes & COMPRESSION_MASK) as i8;
-    Compression::try_from(compression)
-        .and_then(|compression| compression.uncompress(records))
-        .map_err(|e| Error::undeliverable("cannot be unpacked").with_source(e))
 }
 
 /// The value of the next record.
@@ -246,8 +277,21 @@ mod tests {
     }
 
     fn error(set: &[u8]) -> String {
-        unpack(set, 0).unwrap_err().to_string()
+        unpack(set, 0).unwrap_err().message()
     }
+
+    /// Sets the checksum to what it should be.
+    fn seal(mut batch: Vec<u8>) -> Vec<u8> {
+        let sealed = &batch[CHECKSUM.end..];
+        let checksum = crc32c::crc32c(sealed).to_be_bytes();
+        batch[CHECKSUM].copy_from_slice(&checksum);
+        batch
+    }
+
+    const CHECKSUM: std::ops::Range<usize> = {
+        let start = BATCH_PREAMBLE_SIZE + SKIPPED_BEFORE_CHECKSUM;
+        start..start + size_of::<u32>()
+    };
 
     #[test]
     fn what_was_written_is_read_back() {
@@ -297,7 +341,36 @@ mod tests {
         set.extend_from_slice(records);
         let len = (set.len() - BATCH_PREAMBLE_SIZE) as i32;
         set[8..12].copy_from_slice(&len.to_be_bytes());
-        set
+        seal(set)
+    }
+
+    /// The checksum covers all but what the server fills in, and the magic byte.
+    #[test]
+    fn a_flipped_bit_is_noticed() {
+        use Compression::*;
+        for compression in [None, Gzip, Snappy, Lz4, Zstd] {
+            let set = encoded(&[b"one", &[7; 100]], 5, compression);
+            for at in CHECKSUM.start..set.len() {
+                let mut damaged = set.clone();
+                damaged[at] ^= 0x10;
+                let error = unpack(&damaged, 0).unwrap_err();
+                let says = "batch at offset 5: its checksum is ";
+                assert!(error.to_string().starts_with(says), "{error}");
+                assert!(error.hint().unwrap().contains("accept-gap"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        use Compression::*;
+        for compression in [Gzip, Snappy, Lz4, Zstd] {
+            let bomb = encoded(&[&vec![b'0'; 1024 * 1024]], 0, compression);
+            let error = unpack_within(1024 * 1024, &bomb, 0).unwrap_err();
+            let says = "batch at offset 0: has more than 1048576 bytes once unpacked";
+            assert!(error.to_string().starts_with(says), "{error}");
+            assert_eq!(unpack(&bomb, 0).unwrap().records.len(), 1);
+        }
     }
 
     #[test]
@@ -325,7 +398,8 @@ mod tests {
         let with = |at: usize, bytes: &[u8]| {
             let mut set = set.clone();
             set[at..][..bytes.len()].copy_from_slice(bytes);
-            set
+            // One that is said to be shorter ends before its checksum.
+            seal(set)
         };
         for (set, says) in [
             (

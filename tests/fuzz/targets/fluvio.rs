@@ -13,7 +13,7 @@ use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 use postgres_source::sink::fluvio::answer::Ask;
 use postgres_source::sink::fluvio::batch::WireBatch;
 use postgres_source::sink::fluvio::rpc::{decode, guarded};
-use postgres_source::sink::fluvio::unpack::{RecordSet, unpack};
+use postgres_source::sink::fluvio::unpack::{RecordSet, unpack_within};
 
 /// The first byte says what was asked for, the second at which version.
 pub fn fluvio(data: &[u8]) {
@@ -62,9 +62,19 @@ fn fetch(response: &[u8], version: u8) {
     }
 }
 
-/// What is unpacked follows without a gap, from where it was asked for on.
+/// So much may be unpacked: a few KiB of input can be hundreds of MiB, below the program's limit.
+const UNPACKED_BYTES: usize = 1024 * 1024;
+
+/// Where in a batch its length and its checksum are.
+const LENGTH: std::ops::Range<usize> = 8..12;
+const CHECKSUM: std::ops::Range<usize> = 17..21;
+
+/// As it is, and with checksums that are right: nothing would be found behind one that is not.
 fn records(set: &[u8], offset: i64) {
-    let Ok(unpacked) = unpack(set, offset) else {
+    let _ = unpack_within(UNPACKED_BYTES, set, offset);
+    let mut sealed = set.to_vec();
+    seal(&mut sealed);
+    let Ok(unpacked) = unpack_within(UNPACKED_BYTES, &sealed, offset) else {
         return;
     };
     let offsets: Vec<i64> = unpacked
@@ -73,5 +83,22 @@ fn records(set: &[u8], offset: i64) {
         .map(|record| record.offset)
         .collect();
     assert!(offsets.iter().all(|at| *at >= offset));
+    // Follows without a gap, from where it was asked for on.
     assert!(offsets.windows(2).all(|pair| pair[1] - pair[0] == 1));
+}
+
+/// Sets the checksum of each batch that is there in whole.
+fn seal(mut set: &mut [u8]) {
+    while let Some(len) = set.get(LENGTH) {
+        let len = i32::from_be_bytes(len.try_into().expect("four bytes"));
+        let end = usize::try_from(len).map(|len| LENGTH.end.saturating_add(len));
+        let Some((batch, rest)) = end.ok().and_then(|end| set.split_at_mut_checked(end)) else {
+            return;
+        };
+        if let Some(covered) = batch.get(CHECKSUM.end..) {
+            let checksum = crc32c::crc32c(covered).to_be_bytes();
+            batch[CHECKSUM].copy_from_slice(&checksum);
+        }
+        set = rest;
+    }
 }

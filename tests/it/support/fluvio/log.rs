@@ -249,6 +249,19 @@ impl PartitionLog {
         Ok(bytes.freeze())
     }
 
+    /// Flips a bit of the batch that holds `offset`, as a disk does that forgets.
+    pub(super) fn damage(&mut self, offset: i64) {
+        let at = self.batches.partition_point(|batch| batch.end() <= offset);
+        let batch = self.batches.get_mut(at).expect("a batch holds the offset");
+        let mut bytes = BytesMut::from(&batch.bytes[..]);
+        *bytes.last_mut().expect("a batch has bytes") ^= 1;
+        *batch = Arc::new(StoredBatch {
+            info: batch.info(),
+            bytes: bytes.freeze(),
+            values: batch.values.clone(),
+        });
+    }
+
     /// Drops what is at `end` and after it, and writes a batch anew that `end` cuts in two.
     pub(super) fn truncate(&mut self, end: i64) {
         while let Some(last) = self.batches.pop() {

@@ -348,6 +348,15 @@ impl FluvioServer {
         batches.iter().map(|batch| batch.info()).collect()
     }
 
+    /// Damages the batch that holds the record at `offset`.
+    pub fn damage(&self, topic: &str, partition: u32, offset: i64) {
+        let mut topics = self.shared.topics.lock().unwrap();
+        topics
+            .log_mut(topic, partition)
+            .unwrap_or_else(|| panic!("there is no partition {topic}-{partition}"))
+            .damage(offset);
+    }
+
     /// Drops the records from `end` on, as if they had never reached the disk.
     pub fn truncate(&self, topic: &str, partition: u32, end: i64) {
         let mut topics = self.shared.topics.lock().unwrap();
