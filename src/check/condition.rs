@@ -30,11 +30,13 @@ pub enum Condition {
     Publication,
     PublicationTables,
     PublicationActions,
+    PublicationOptions,
     PublicationIdentity,
     PublicationPartitions,
     Slot,
     SlotPlugin,
     SlotDatabase,
+    SlotFailover,
     SlotActive,
     SlotWalStatus,
     SlotLag,
@@ -48,7 +50,7 @@ use Condition::*;
 
 /// All of them, in the order in which a session meets them, which is the order of the report and
 /// of the statements too: a condition's name, and what it asks.
-pub const CONDITIONS: [(Condition, &str, &str); 36] = [
+pub const CONDITIONS: [(Condition, &str, &str); 38] = [
     (
         ConfigPermissions,
         "config.permissions",
@@ -139,7 +141,12 @@ pub const CONDITIONS: [(Condition, &str, &str); 36] = [
     (
         PublicationActions,
         "publication.actions",
-        "no kind of change is left out that is wanted",
+        "the kinds of changes that are wanted, and no others",
+    ),
+    (
+        PublicationOptions,
+        "publication.options",
+        "partitions and generated columns come as the config says",
     ),
     (
         PublicationIdentity,
@@ -154,6 +161,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 36] = [
     (Slot, "slot", "it exists, or can be made"),
     (SlotPlugin, "slot.plugin", "a logical slot of pgoutput"),
     (SlotDatabase, "slot.database", "the one of the URL"),
+    (
+        SlotFailover,
+        "slot.failover",
+        "it survives a failover as the config says",
+    ),
     (SlotActive, "slot.active", "nobody else streams from it"),
     (
         SlotWalStatus,

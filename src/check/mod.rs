@@ -2,12 +2,13 @@
 //!
 //! Each part looks at one thing and puts what it finds into the [`report`]; where a part cannot be
 //! looked at, the others are all the same. [`condition`] is the table of all conditions; [`files`],
-//! [`topic`], [`server`], [`role`], [`publication`], [`slot`] and [`blockers`] judge them, through
+//! [`topic`], [`server`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge them, through
 //! questions in [`sql`] that the server lets change nothing; [`provider`] knows whose server it is.
 
 pub mod blockers;
 pub mod condition;
 pub mod files;
+pub mod identity;
 pub mod provider;
 pub mod publication;
 pub mod report;

@@ -12,7 +12,7 @@ use crate::continuity;
 use crate::error::{Error, Kind, Result};
 use crate::pg::connection::quote_literal;
 use crate::pg::system;
-use crate::setup::create_slot_statement;
+use crate::setup::{alter_slot_command, create_slot_statement};
 
 /// Where nothing limits the WAL that is kept, so much of it deserves a word.
 const MUCH_BYTES: i64 = 10 * 1024 * 1024 * 1024;
@@ -61,6 +61,7 @@ pub fn check(
     };
     report.ok(Condition::Slot, format!("{} exists", context.config.slot));
     if found.owner(report, context) {
+        found.failover(report, context);
         found.active(report, context);
         found.wal_status(report, context);
         found.lag(report, context);
@@ -124,6 +125,28 @@ impl Found {
                 false
             }
         }
+    }
+
+    fn failover(&self, report: &mut Report, context: &Context<'_>) {
+        let condition = Condition::SlotFailover;
+        let (Some(wanted), Some(is)) = (context.config.failover, self.slot.failover) else {
+            return report.ok(condition, "the config leaves it open");
+        };
+        if wanted == is {
+            return report.ok(condition, format!("{is}"));
+        }
+        // A name that would have to be quoted twice is left to fill in.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let database = Some(context.target.database()).filter(|name| name.chars().all(is_plain));
+        let command = alter_slot_command(context.config, database.unwrap_or("..."));
+        report.warning(
+            condition,
+            format!("{is}, the config says {wanted}"),
+            [
+                Mend::advice("stop the program that streams from it for the next command"),
+                Mend::shell(command),
+            ],
+        );
     }
 
     fn active(&self, report: &mut Report, context: &Context<'_>) {

@@ -7,8 +7,11 @@
 mod publication;
 mod slot;
 
-pub use publication::{WITHOUT_IDENTITY, create_statement as create_publication_statement};
-pub use slot::create_statement as create_slot_statement;
+pub use publication::{
+    ASKED_TABLES, Shape, WITHOUT_IDENTITY, create_statement as create_publication_statement,
+    listed, membership,
+};
+pub use slot::{alter_command as alter_slot_command, create_statement as create_slot_statement};
 
 use serde::Deserialize;
 

@@ -11,6 +11,9 @@ use crate::pg::target::Target;
 /// So many tables are named in a warning; the others are counted.
 const NAMED_TABLES: usize = 20;
 
+/// So many tables are asked for at once: the answer stays far below its limit.
+pub const ASKED_TABLES: usize = 500;
+
 /// Whether the table `c` of `pg_class` has no replica identity that works.
 pub const WITHOUT_IDENTITY: &str = "(c.relreplident = 'n' \
     OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
@@ -28,7 +31,16 @@ struct Found {
     pubdelete: bool,
     #[serde(default)]
     pubtruncate: bool,
+    #[serde(flatten)]
+    shape: Shape,
+}
+
+/// What a publication makes of rows; a server that does not have it leaves it out.
+#[derive(Debug, Deserialize)]
+pub struct Shape {
+    /// 13+.
     pubviaroot: Option<bool>,
+    /// 18+.
     pubgencols: Option<String>,
 }
 
@@ -127,20 +139,7 @@ fn warn_of_difference(name: &str, found: &Found, wanted: &Publishing) {
     if !wanted.operations.is_empty() && published.iter().any(is_other) {
         set.push(format!("publish = '{}'", wanted.operations.join(", ")));
     }
-    if let (Some(wanted), Some(is)) = (wanted.via_partition_root, found.pubviaroot)
-        && wanted != is
-    {
-        set.push(format!("publish_via_partition_root = {wanted}"));
-    }
-    if let (Some(wanted), Some(is)) = (wanted.generated_columns, found.pubgencols.as_deref()) {
-        let (code, word) = match wanted {
-            GeneratedColumns::None => ("n", "none"),
-            GeneratedColumns::Stored => ("s", "stored"),
-        };
-        if code != is {
-            set.push(format!("publish_generated_columns = {word}"));
-        }
-    }
+    set.extend(found.shape.differing(wanted));
     if !set.is_empty() {
         log::warn!(
             "the publication {name} exists and differs from the config; to change it: ALTER PUBLICATION \
@@ -148,6 +147,28 @@ fn warn_of_difference(name: &str, found: &Found, wanted: &Publishing) {
             quote_identifier(name),
             set.join(", ")
         );
+    }
+}
+
+impl Shape {
+    /// What the config says otherwise, as SQL has it.
+    pub fn differing(&self, wanted: &Publishing) -> Vec<String> {
+        let mut set = Vec::new();
+        if let (Some(wanted), Some(is)) = (wanted.via_partition_root, self.pubviaroot)
+            && wanted != is
+        {
+            set.push(format!("publish_via_partition_root = {wanted}"));
+        }
+        if let (Some(wanted), Some(is)) = (wanted.generated_columns, self.pubgencols.as_deref()) {
+            let (code, word) = match wanted {
+                GeneratedColumns::None => ("n", "none"),
+                GeneratedColumns::Stored => ("s", "stored"),
+            };
+            if code != is {
+                set.push(format!("publish_generated_columns = {word}"));
+            }
+        }
+        set
     }
 }
 
@@ -169,22 +190,68 @@ fn warn_of_unpublished(
     publication: &str,
     tables: &[String],
 ) -> Result<()> {
-    for table in tables {
-        let published = connection.value(&format!(
-            "SELECT 1 FROM pg_catalog.pg_publication_tables \
-             WHERE pubname = {} AND format('%I.%I', schemaname, tablename)::regclass = to_regclass({})",
-            quote_literal(publication),
-            quote_literal(table)
+    #[derive(Deserialize)]
+    struct Table {
+        name: String,
+    }
+    for tables in tables.chunks(ASKED_TABLES) {
+        let unpublished: Vec<Table> = connection.select(&format!(
+            "SELECT name FROM ({}) m WHERE NOT published",
+            membership(publication, tables)
         ))?;
-        if published.is_none() {
+        for Table { name } in unpublished {
             log::warn!(
-                "the publication {publication} exists and does not have the table {table}; to add it: \
-                 ALTER PUBLICATION {} ADD TABLE {table}",
+                "the publication {publication} exists and does not have the table {name}; to add it: \
+                 ALTER PUBLICATION {} ADD TABLE {name}",
                 quote_identifier(publication)
             );
         }
     }
     Ok(())
+}
+
+/// The SELECT of the tables that a publication lists, by their OIDs. The view that has them too,
+/// `pg_publication_tables`, lists them all anew for each table up to version 12.
+pub fn listed(publication: &str) -> String {
+    format!(
+        "SELECT t.relid AS oid FROM pg_catalog.pg_publication p, \
+         LATERAL pg_catalog.pg_get_publication_tables(p.pubname::text) t WHERE p.pubname = {}",
+        quote_literal(publication)
+    )
+}
+
+/// The SELECT that tells which of `tables` there are and which a publication has: `name`, `oid` or
+/// NULL, `published`.
+///
+/// With a partitioned table a publication has its partitions too, and lists one or the others: all
+/// is there if the table, or one above it, is listed, or everything below it.
+pub fn membership(publication: &str, tables: &[String]) -> String {
+    let listed = listed(publication);
+    let publication = quote_literal(publication);
+    let names: Vec<String> = tables.iter().map(|table| quote_literal(table)).collect();
+    format!(
+        "WITH RECURSIVE listed AS (\
+           {listed} UNION SELECT r.prrelid FROM pg_catalog.pg_publication_rel r \
+             JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {publication}), \
+         named AS (SELECT t.name, to_regclass(t.name)::oid AS oid \
+           FROM unnest(ARRAY[{names}]::text[]) WITH ORDINALITY AS t(name, n) ORDER BY t.n), \
+         above AS (SELECT oid AS root, oid FROM named \
+           UNION SELECT a.root, i.inhparent FROM above a \
+             JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.oid \
+             JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'), \
+         below AS (SELECT oid AS root, oid FROM named \
+           UNION SELECT b.root, i.inhrelid FROM below b \
+             JOIN pg_catalog.pg_class p ON p.oid = b.oid AND p.relkind = 'p' \
+             JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid), \
+         leaf AS (SELECT b.root, l.oid IS NOT NULL AS is_listed FROM below b \
+           JOIN pg_catalog.pg_class c ON c.oid = b.oid AND c.relkind = 'r' \
+           LEFT JOIN listed l ON l.oid = b.oid) \
+         SELECT t.name, t.oid, \
+           EXISTS (SELECT FROM above a JOIN listed l ON l.oid = a.oid WHERE a.root = t.oid) \
+           OR coalesce((SELECT bool_and(is_listed) FROM leaf WHERE root = t.oid), false) AS published \
+         FROM named t",
+        names = names.join(", ")
+    )
 }
 
 /// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.

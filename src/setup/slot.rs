@@ -51,7 +51,16 @@ pub fn create_statement(config: &Config) -> String {
     )
 }
 
-/// There is no SQL for this, only a command of replication connections.
+/// The command for a shell that sets `failover` on a slot that nobody reads: there is no SQL for it,
+/// only a command of replication connections.
+pub fn alter_command(config: &Config, database: &str) -> String {
+    format!(
+        "psql \"dbname={database} replication=database\" -c 'ALTER_REPLICATION_SLOT {} (FAILOVER {})'",
+        quote_identifier(&config.slot),
+        config.failover.unwrap_or_default()
+    )
+}
+
 fn warn_of_difference(found: &Slot, config: &Config) {
     let (Some(wanted), Some(is)) = (config.failover, found.failover) else {
         return;
@@ -59,10 +68,9 @@ fn warn_of_difference(found: &Slot, config: &Config) {
     if wanted != is {
         log::warn!(
             "the replication slot {} exists and has failover = {is}; to change it, stop this program and \
-             run: psql \"dbname=... replication=database\" -c 'ALTER_REPLICATION_SLOT {} (FAILOVER \
-             {wanted})'",
+             run: {}",
             config.slot,
-            quote_identifier(&config.slot)
+            alter_command(config, "...")
         );
     }
 }

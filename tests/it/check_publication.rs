@@ -1,8 +1,9 @@
 //! Publications that leave out or break something, and what mends them.
 
-use crate::support::check::{check, healthy_server};
+use crate::support::check::{check, check_as, healthy_server};
 use crate::support::connector::ConfigFile;
 use crate::support::pipeline::Pipeline;
+use crate::support::postgres::Postgres;
 
 /// Finds one problem, runs its statements, and finds nothing any more.
 #[track_caller]
@@ -76,6 +77,8 @@ fn it_leaves_out_kinds_of_changes() {
     let more = pipeline.config().parameter("publish", "[insert, delete]");
     assert_mended(&pipeline, &more, problem, 0);
     assert_mended(&pipeline, &pipeline.config(), problem, 0);
+    // And one who wants fewer now has too many.
+    assert_mended(&pipeline, &fewer, problem, 0);
 }
 
 #[test]
@@ -141,4 +144,138 @@ fn its_partitions_have_another_identity_than_their_parent() {
     );
     let problem = ("publication.partitions", "warning");
     assert_mended(&pipeline, &pipeline.config(), problem, 0);
+}
+
+#[test]
+fn it_makes_something_else_of_rows() {
+    let pipeline = Pipeline::on(healthy_server(), "options");
+    let database = &pipeline.database;
+    let major = healthy_server().major();
+    database.execute(&format!(
+        "CREATE TABLE a (i int PRIMARY KEY); CREATE PUBLICATION {} FOR ALL TABLES",
+        pipeline.publication
+    ));
+    check(&pipeline.config(), &database.url()).assert_status("publication.options", "ok");
+    if major < 13 {
+        // What no publication does there can be said all the same.
+        let config = pipeline
+            .config()
+            .parameter("publish_via_partition_root", "false");
+        check(&config, &database.url()).assert_problems(&[], 0);
+        return;
+    }
+    let mut config = pipeline
+        .config()
+        .parameter("publish_via_partition_root", "true");
+    let mut says = "publish_via_partition_root = true".to_owned();
+    if major >= 18 {
+        config = config.parameter("generated_columns", "stored");
+        says += ", publish_generated_columns = stored";
+    }
+    let checked = check(&config, &database.url());
+    checked.assert_says("publication.options", &says);
+    let statement = format!(
+        "ALTER PUBLICATION \"{}\" SET ({says});",
+        pipeline.publication
+    );
+    let (_, _, sql) = check_as(&config.path(), &database.url(), &["--sql"]);
+    assert_eq!(sql, statement);
+    assert_mended(&pipeline, &config, ("publication.options", "warning"), 0);
+}
+
+/// A publication lists a partitioned table or its partitions, as it makes rows come.
+#[test]
+fn it_has_a_partitioned_table() {
+    let pipeline = Pipeline::on(healthy_server(), "partitioned");
+    let database = &pipeline.database;
+    let (major, publication) = (healthy_server().major(), &pipeline.publication);
+    database.execute(
+        "CREATE TABLE p (i int NOT NULL) PARTITION BY RANGE (i); \
+         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); \
+         CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20); \
+         ALTER TABLE p1 REPLICA IDENTITY FULL; ALTER TABLE p2 REPLICA IDENTITY FULL",
+    );
+    let config = pipeline.config().parameter("tables", "[p, p2]");
+    let tables = |says: &str| {
+        let checked = check(&config, &database.url());
+        checked.assert_status(
+            "publication.tables",
+            if says.is_empty() { "ok" } else { "warning" },
+        );
+        if !says.is_empty() {
+            checked.assert_says("publication.tables", says);
+        }
+    };
+    database.execute(&format!("CREATE PUBLICATION {publication} FOR TABLE p1"));
+    tables("has not all that the config names: p, p2");
+    database.execute(&format!("ALTER PUBLICATION {publication} ADD TABLE p2"));
+    tables("");
+    if major >= 13 {
+        database.execute(&format!("ALTER PUBLICATION {publication} SET TABLE p"));
+        tables("");
+        database.execute(&format!(
+            "ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)"
+        ));
+        tables("");
+    }
+    let connector = pipeline.start_with(&config);
+    assert_eq!(
+        connector.log_count("does not have the table"),
+        0,
+        "{}",
+        connector.log()
+    );
+}
+
+/// More tables than anybody reads, and than an answer holds.
+#[test]
+fn it_has_thousands_of_tables() {
+    const TABLES: usize = 4_000;
+    let server = Postgres::start(&[("max_locks_per_transaction", "1000")]);
+    let pipeline = Pipeline::on(&server, "thousands");
+    let database = &pipeline.database;
+    // Names as long as they can be.
+    let name = |n: &str| format!("rpad('table_' || {n} || '_', 63, 'x')");
+    database.execute(&format!(
+        "DO $$ BEGIN FOR n IN 10001..{} LOOP \
+           EXECUTE format('CREATE TABLE %I (i int NOT NULL UNIQUE, j int)', {}); \
+         END LOOP; END $$",
+        10_000 + TABLES,
+        name("n")
+    ));
+    let assert_bounded = |config: &ConfigFile| {
+        let checked = check(config, &database.url());
+        let more = format!(" and {} more", TABLES - 10);
+        checked.assert_says("publication.identity", &more);
+        assert_eq!(checked.mends("publication.identity", "sql").len(), 100);
+        let advice = checked.mends("publication.identity", "advice").concat();
+        assert!(
+            advice.starts_with(&format!("{} more are like these", TABLES - 100)),
+            "{advice}"
+        );
+        checked
+    };
+    // Before it is made and after, and with each of them in the config.
+    assert_bounded(&pipeline.config());
+    database.execute(&format!(
+        "CREATE PUBLICATION {} FOR ALL TABLES",
+        pipeline.publication
+    ));
+    assert_bounded(&pipeline.config());
+    let names = database
+        .query_texts("SELECT relname FROM pg_class WHERE relname LIKE 'table_%' AND relkind = 'r'");
+    let names: Vec<String> = names.into_iter().flatten().collect();
+    assert_eq!(names.len(), TABLES);
+    let listed = pipeline
+        .config()
+        .parameter("tables", &format!("[{}]", names.join(", ")));
+    let checked = assert_bounded(&listed);
+    checked.assert_status("publication.tables", "ok");
+    let connector = pipeline.start_with(&listed);
+    assert_eq!(
+        connector.log_count("does not have the table"),
+        0,
+        "{}",
+        connector.log()
+    );
 }

@@ -1,5 +1,7 @@
 //! Slots that cannot be read, made or kept.
 
+use std::process::Command;
+
 use crate::support::check::{Checked, check, healthy_server};
 use crate::support::connector::{ConfigFile, URL_VARIABLE, run_command};
 use crate::support::outcome::FAIL_DEADLINE;
@@ -54,6 +56,33 @@ fn a_slot_of_another_kind() {
     );
     let config = renamed(&checked, "slot.database", &pipeline);
     check(&config, &url).assert_problems(&[], 0);
+}
+
+#[test]
+fn a_slot_that_does_not_survive_a_failover() {
+    let server = healthy_server();
+    if server.major() < 17 {
+        // There no slot does; `version` says so of a config that wants it.
+        return;
+    }
+    let pipeline = Pipeline::on(server, "failover");
+    let url = pipeline.database.url();
+    pipeline.database.create_slot(&pipeline.slot);
+    check(&pipeline.config(), &url).assert_status("slot.failover", "ok");
+    let config = pipeline.config().parameter("failover", "true");
+    let checked = check(&config, &url);
+    checked.assert_status("slot.failover", "warning");
+    checked.assert_says("slot.failover", "false, the config says true");
+    let command = checked.mends("slot.failover", "shell").concat();
+    let altered = Command::new("sh")
+        .args(["-c", &command])
+        .env("PGHOST", server.socket_dir())
+        .env("PGPORT", server.port().to_string())
+        .env("PGUSER", "postgres")
+        .output()
+        .expect("sh runs");
+    assert!(altered.status.success(), "{command}: {altered:?}");
+    check(&config, &url).assert_status("slot.failover", "ok");
 }
 
 #[test]
