@@ -49,6 +49,40 @@ prepare_pgbouncer() {
     type -P pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install_packages pgbouncer
 }
 
+# Prometheus, its promtool and the node exporter: those that are installed, or else Debian's, unpacked
+# under target, because to install a package of Debian starts its service. Exports PROMETHEUS_BIN.
+prepare_prometheus() {
+    find_prometheus && return
+    local dir=${CARGO_TARGET_DIR:-target}/prometheus package
+    command -v apt-get >/dev/null ||
+        fail "install prometheus and prometheus-node-exporter, or set PROMETHEUS_BIN (this script can fetch them only where there is apt-get)"
+    step "fetching Prometheus and its node exporter"
+    as_root apt-get update -q
+    rm -rf "$dir" "$dir.new"
+    mkdir -p "$dir.new"
+    (cd "$dir.new" && apt-get download -q prometheus prometheus-node-exporter)
+    for package in "$dir.new"/*.deb; do
+        dpkg -x "$package" "$dir.new"
+        rm "$package"
+    done
+    mv "$dir.new" "$dir"
+    find_prometheus || fail "Prometheus was fetched, but it is not in $dir/usr/bin; set PROMETHEUS_BIN"
+}
+
+find_prometheus() {
+    local dir program
+    for dir in "${PROMETHEUS_BIN:-}" "$(dirname "$(type -P prometheus)")" \
+        "$(realpath -m "${CARGO_TARGET_DIR:-target}/prometheus/usr/bin")"; do
+        for program in prometheus promtool prometheus-node-exporter; do
+            [ -x "$dir/$program" ] || continue 2
+        done
+        PROMETHEUS_BIN=$dir
+        export PROMETHEUS_BIN
+        return
+    done
+    return 1
+}
+
 # What the tests and the fetching of servers use besides.
 prepare_tools() {
     # The tests send signals with it.

@@ -3,6 +3,7 @@
 //! Numbers that anybody may read at any time, and that the two threads write at most a few times a
 //! batch or a transaction, never for a row. [`text`] is their form in Prometheus' text format.
 
+mod health;
 mod number;
 pub mod text;
 
@@ -11,13 +12,6 @@ pub use number::{BOUNDS_S, Histogram, Number};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::lsn::Lsn;
-
-/// A reader that has not come round for so long, and waits for nobody, hangs: it does so ten times a
-/// second.
-const HANGS_AFTER: Duration = Duration::from_secs(30);
-
-/// A peer that lets us wait for so long keeps us from working.
-const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 
 /// The other sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,12 +77,15 @@ pub struct Kept {
     pub retained_bytes: Option<u64>,
     /// How much more may be written before it is lost, where there is a limit.
     pub safe_bytes: Option<u64>,
+    /// Whether it has lost WAL that it needs.
+    pub is_lost: Option<bool>,
 }
 
 /// All of it.
 #[derive(Debug)]
 pub struct Metrics {
     began: Instant,
+    began_at: SystemTime,
     events: [Number; EVENT_TYPES.len()],
     /// Transactions that are stored.
     pub transactions: Number,
@@ -115,7 +112,8 @@ pub struct Metrics {
     pub wal_end: Number,
     /// When the last transaction that is stored was committed, in the server's microseconds.
     stored_commit_us: Number,
-    /// When the first that was read after everything had been stored was; 0 while everything is.
+    /// When the first that was read after everything had been stored was, or the end of a session
+    /// that had stored everything; 0 while everything is stored that was read.
     behind_since_us: Number,
     /// Since when each peer is waited for, in ms from the beginning; 0 while it is not.
     waits_since_ms: [Number; Side::ALL.len()],
@@ -126,12 +124,15 @@ pub struct Metrics {
     /// One more than the bytes; 0 when they are not known.
     retained: Number,
     safe: Number,
+    /// One more than 1 when the slot is lost, or than 0; 0 when that is not known.
+    lost: Number,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Metrics {
             began: Instant::now(),
+            began_at: SystemTime::now(),
             events: Default::default(),
             transactions: Number::default(),
             received_bytes: Number::default(),
@@ -152,6 +153,7 @@ impl Default for Metrics {
             round_ms: Number::default(),
             retained: Number::default(),
             safe: Number::default(),
+            lost: Number::default(),
         }
     }
 }
@@ -186,7 +188,8 @@ impl Metrics {
         self.received.raise(read.0);
         self.stored.raise(stored.0);
         self.wal_end.raise(read.0);
-        if self.lag_bytes() == 0 {
+        // Not the end of the server's WAL: what is not read yet need not be for us.
+        if read <= stored {
             self.behind_since_us.set(0);
         } else if self.behind_since_us.value() == 0 {
             self.behind_since_us.set(committed_us.max(0) as u64);
@@ -204,7 +207,8 @@ impl Metrics {
         self.wal_end.value().saturating_sub(self.stored.value())
     }
 
-    /// How long ago the oldest transaction was committed that was read and is not in the topic.
+    /// How long ago the oldest transaction was committed that was read and is not in the topic; and
+    /// when there is none, since when none is read any more.
     pub fn lag(&self) -> Duration {
         let behind_since_us = self.behind_since_us.value();
         if behind_since_us == 0 {
@@ -224,9 +228,17 @@ impl Metrics {
         self.streaming.set(1);
     }
 
-    /// It has ended.
+    /// It has ended: whatever is committed from now on is not in the topic.
     pub fn session_ends(&self) {
         self.streaming.set(0);
+        if self.behind_since_us.value() == 0 {
+            self.behind_since_us.set(now_us().max(0) as u64);
+        }
+    }
+
+    /// Whether there has been a session.
+    pub fn has_streamed(&self) -> bool {
+        self.received.value() > 0
     }
 
     /// Whether one streams.
@@ -281,11 +293,20 @@ impl Metrics {
         self.round_ms.set(self.ms(now));
     }
 
-    /// What the server said of the slot, or that it did not.
+    /// What the server said of the slot's position, and of the end of its WAL. What is confirmed is
+    /// in the topic.
+    pub fn slot_is_at(&self, confirmed: Lsn, wal_end: Lsn) {
+        self.confirmed.raise(confirmed.0);
+        self.stored.raise(confirmed.0);
+        self.wal_end.raise(wal_end.0);
+    }
+
+    /// What the server said of what the slot keeps, or that it did not.
     pub fn set_kept(&self, kept: Kept) {
-        let stored = |bytes: Option<u64>| bytes.map_or(0, |bytes| bytes.saturating_add(1));
+        let stored = |value: Option<u64>| value.map_or(0, |value| value.saturating_add(1));
         self.retained.set(stored(kept.retained_bytes));
         self.safe.set(stored(kept.safe_bytes));
+        self.lost.set(stored(kept.is_lost.map(u64::from)));
     }
 
     /// What it said last.
@@ -293,39 +314,13 @@ impl Metrics {
         Kept {
             retained_bytes: self.retained.value().checked_sub(1),
             safe_bytes: self.safe.value().checked_sub(1),
+            is_lost: self.lost.value().checked_sub(1).map(|lost| lost == 1),
         }
     }
 
-    /// Whether the program gets on, or is known to wait for somebody who is named; `Err` says since
-    /// when it does not.
-    pub fn health(&self) -> Result<String, String> {
-        if let Some((peer, waited)) = self.blocked() {
-            let (peer, seconds) = (peer.name(), waited.as_secs());
-            return Ok(format!("waiting for {peer} for {seconds} s"));
-        }
-        let now = self.ms(Instant::now());
-        let idle = Duration::from_millis(now.saturating_sub(self.round_ms.value()));
-        match idle < HANGS_AFTER {
-            true => Ok("ok".to_owned()),
-            false => Err(format!("no progress for {} s", idle.as_secs())),
-        }
-    }
-
-    /// Whether changes go from the slot into the topic; `Err` says why not.
-    pub fn readiness(&self) -> Result<String, String> {
-        let health = self.health()?;
-        match (self.blocked(), self.is_streaming()) {
-            (Some(_), _) => Err(health),
-            (None, false) => Err("not streaming".to_owned()),
-            (None, true) => Ok(health),
-        }
-    }
-
-    /// The peer that has let us wait for longest.
-    fn blocked(&self) -> Option<(Side, Duration)> {
-        let waits = Side::ALL.map(|peer| (peer, self.waits_for(peer)));
-        let longest = waits.into_iter().max_by_key(|(_, waited)| *waited);
-        longest.filter(|(_, waited)| *waited >= BLOCKED_AFTER)
+    /// When the process began, since 1970.
+    pub fn began(&self) -> Duration {
+        self.began_at.duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     fn ms(&self, at: Instant) -> u64 {
@@ -362,6 +357,29 @@ mod tests {
     }
 
     #[test]
+    fn wal_that_is_not_read_is_no_age_and_a_session_that_is_over_is() {
+        let metrics = Metrics::default();
+        let ago = |seconds: i64| now_us() - seconds * 1_000_000;
+        metrics.session_begins(Lsn(100), Lsn(100));
+        metrics.slot_is_at(Lsn(90), Lsn(170));
+        metrics.at(Lsn(100), Lsn(100), ago(3600));
+        assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (70, 0));
+        metrics.session_ends();
+        let ended = metrics.behind_since_us.value();
+        assert!((ago(60)..=now_us()).contains(&(ended as i64)));
+        metrics.session_ends();
+        assert_eq!(metrics.behind_since_us.value(), ended);
+    }
+
+    #[test]
+    fn before_the_first_session_the_slot_tells_how_far_the_topic_is() {
+        let metrics = Metrics::default();
+        metrics.slot_is_at(Lsn(90), Lsn(170));
+        assert_eq!(metrics.lag_bytes(), 80);
+        assert!(!metrics.has_streamed());
+    }
+
+    #[test]
     fn a_wait_lasts_until_it_is_answered() {
         let metrics = Metrics::default();
         metrics.wait_for(Side::Sink);
@@ -373,36 +391,5 @@ mod tests {
         metrics.answered(Side::Sink);
         assert_eq!(metrics.waits_for(Side::Sink), Duration::ZERO);
         assert_eq!(metrics.cause(None), Cause::Postgres);
-    }
-
-    /// Metrics of a process that began so long ago.
-    fn after(age: Duration) -> Metrics {
-        Metrics {
-            began: Instant::now()
-                .checked_sub(age)
-                .expect("the machine is older"),
-            ..Metrics::default()
-        }
-    }
-
-    #[test]
-    fn health_is_progress_and_not_only_life() {
-        let metrics = after(Duration::from_secs(60));
-        assert_eq!(metrics.readiness().unwrap_err(), "no progress for 60 s");
-        metrics.session_begins(Lsn(1), Lsn(1));
-        assert_eq!(metrics.readiness().unwrap(), "ok");
-        metrics.round_ms.set(20_000);
-        assert_eq!(metrics.health().unwrap_err(), "no progress for 40 s");
-        // To wait for somebody is not to hang.
-        metrics.waits_since_ms[Side::Postgres as usize].set(10_000);
-        assert_eq!(metrics.health().unwrap(), "waiting for postgres for 50 s");
-        assert_eq!(
-            metrics.readiness().unwrap_err(),
-            "waiting for postgres for 50 s"
-        );
-        metrics.answered(Side::Postgres);
-        metrics.come_round(Instant::now());
-        metrics.session_ends();
-        assert_eq!(metrics.readiness().unwrap_err(), "not streaming");
     }
 }

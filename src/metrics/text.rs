@@ -4,6 +4,9 @@
 //! directory of text files. No other label takes a value that is not written in this program.
 
 use std::fmt::{Display, Write as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{BOUNDS_S, Metrics, Side};
 
@@ -24,7 +27,7 @@ pub fn render(metrics: &Metrics, connector: &str) -> String {
     page.positions(metrics);
     page.state(metrics);
     page.slot(metrics);
-    page.process();
+    page.process(metrics);
     page.out
 }
 
@@ -98,7 +101,9 @@ impl Page {
         self.sample(&format!("{NAME}_count"), None, count);
     }
 
+    /// No position is 0, so that one is not known.
     fn positions(&mut self, metrics: &Metrics) {
+        let stored = metrics.stored().0;
         for (name, help, value) in [
             (
                 "confirmed_lsn",
@@ -108,26 +113,33 @@ impl Page {
             (
                 "acknowledged_lsn",
                 "Position in the WAL up to which the topic has everything.",
-                metrics.stored().0,
+                stored,
             ),
             (
                 "received_lsn",
                 "Position in the WAL up to which everything was received.",
                 metrics.received.value(),
             ),
-            (
+        ] {
+            if value > 0 {
+                self.gauge(name, help, value);
+            }
+        }
+        if stored > 0 {
+            self.gauge(
                 "lag_bytes",
                 "WAL that the server is known to have and the topic does not.",
                 metrics.lag_bytes(),
-            ),
-        ] {
-            self.gauge(name, help, value);
+            );
         }
-        self.gauge(
-            "lag_seconds",
-            "Age of the oldest commit that was read and is not in the topic.",
-            metrics.lag().as_secs_f64(),
-        );
+        if metrics.has_streamed() {
+            self.gauge(
+                "lag_seconds",
+                "Age of the oldest commit that was read and is not in the topic, or else time \
+                 since commits are read no more.",
+                metrics.lag().as_secs_f64(),
+            );
+        }
     }
 
     fn state(&mut self, metrics: &Metrics) {
@@ -171,10 +183,29 @@ impl Page {
                 self.gauge(name, help, bytes);
             }
         }
+        if let Some(is_lost) = kept.is_lost {
+            let help = "1 when the slot has lost WAL that it needs, or is gone.";
+            self.gauge("slot_lost", help, u8::from(is_lost));
+        }
     }
 
-    fn process(&mut self) {
+    fn process(&mut self, metrics: &Metrics) {
+        self.gauge(
+            "start_time_seconds",
+            "When the process began, in seconds since 1970-01-01 UTC.",
+            metrics.began().as_secs_f64(),
+        );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.gauge(
+            "written_timestamp_seconds",
+            "When these numbers were written down, in seconds since 1970-01-01 UTC.",
+            now.unwrap_or_default().as_secs_f64(),
+        );
         // Not `process_...`: in a text file that name would be taken by the node exporter itself.
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        self.head("cpu_seconds_total", "counter", "CPU time of the process.");
+        let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        self.sample("cpu_seconds_total", None, cpu_s);
         if let Some(bytes) = resident_bytes() {
             self.gauge("resident_memory_bytes", "Memory of the process.", bytes);
         }
@@ -227,6 +258,7 @@ fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lsn::Lsn;
     use crate::metrics::Kept;
 
     #[test]
@@ -239,13 +271,23 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let metrics = Metrics::default();
-        assert!(!render(&metrics, "c").contains("slot_retained_bytes"));
+        let page = render(&metrics, "c");
+        for part in ["_slot_", "_lsn", "_lag_"] {
+            assert!(!page.contains(part), "{page}");
+        }
         metrics.set_kept(Kept {
             retained_bytes: Some(0),
             safe_bytes: None,
+            is_lost: Some(false),
         });
         let page = render(&metrics, "c");
         assert!(page.contains("slot_retained_bytes{connector=\"c\"} 0\n"));
+        assert!(page.contains("slot_lost{connector=\"c\"} 0\n"));
         assert!(!page.contains("slot_safe_bytes"));
+        // How far behind a topic is that was never reached, in bytes; not in time.
+        metrics.slot_is_at(Lsn(90), Lsn(100));
+        let page = render(&metrics, "c");
+        assert!(page.contains("lag_bytes{connector=\"c\"} 10\n"));
+        assert!(!page.contains("lag_seconds"));
     }
 }

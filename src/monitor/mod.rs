@@ -6,7 +6,10 @@
 pub mod http;
 pub mod slot;
 
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant};
 use self::slot::SlotState;
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Result};
-use crate::metrics::{Kept, Metrics, text};
+use crate::metrics::{Kept, Metrics, Side, text};
 use crate::pg::target::Target;
 
 /// How often the text file is written.
@@ -96,10 +99,8 @@ impl Watch {
         let mut write_failed = false;
         loop {
             thread::sleep(TICK);
-            // Without a session the server may be away, or may not let us in: one that asks in vain
-            // is enough.
             let due = asked.is_none_or(|asked: Instant| asked.elapsed() >= ASK_INTERVAL);
-            if due && self.metrics.is_streaming() {
+            if due && self.may_ask() {
                 self.ask();
                 asked = Some(Instant::now());
             }
@@ -118,12 +119,22 @@ impl Watch {
         }
     }
 
+    /// While the session waits for PostgreSQL, it may be away or may not let us in: one that asks in
+    /// vain is enough. While it waits for Fluvio, nobody else sees the slot grow.
+    fn may_ask(&self) -> bool {
+        self.metrics.is_streaming() || !self.metrics.waits_for(Side::Sink).is_zero()
+    }
+
     /// What is not known any more is not shown any more.
     fn ask(&self) {
         let target = lock(&self.target).clone();
         match slot::ask(&target, &self.slot) {
             Ok(Some(state)) => self.show(&state),
-            Ok(None) => self.metrics.set_kept(Kept::default()),
+            // It may be still to be made.
+            Ok(None) => self.metrics.set_kept(Kept {
+                is_lost: self.metrics.has_streamed().then_some(true),
+                ..Kept::default()
+            }),
             Err(error) => {
                 log::debug!("the slot could not be asked about: {error}");
                 self.metrics.set_kept(Kept::default());
@@ -132,22 +143,36 @@ impl Watch {
     }
 
     fn show(&self, state: &SlotState) {
-        self.metrics.wal_end.raise(state.wal_end().0);
+        self.metrics
+            .slot_is_at(state.slot.confirmed(), state.wal_end());
         self.metrics.set_kept(Kept {
             retained_bytes: state.retained_bytes(),
             safe_bytes: state.safe_bytes(),
+            is_lost: Some(state.slot.invalidated().is_some()),
         });
     }
 }
 
-/// Writes the file so that nobody ever reads a part of it.
+/// Puts a new file in the place of the old one, so that nobody ever reads a part of it.
 fn write(file: &Path, metrics: &Metrics, connector: &str) -> Result<()> {
     let mut name = file.as_os_str().to_owned();
     // The node exporter reads what ends with `.prom`.
     name.push(".tmp");
-    let new = PathBuf::from(name);
-    std::fs::write(&new, text::render(metrics, connector))
-        .and_then(|()| std::fs::rename(&new, file))
+    write_new(Path::new(&name), &text::render(metrics, connector))
+        .and_then(|()| fs::rename(&name, file))
         .map_err(|e| Error::config("cannot write the file").with_source(e))
         .at(|| format!("metrics.textfile: {}", file.display()))
+}
+
+/// What an earlier run left there may be somebody else's by now: a service may have another user at
+/// each start.
+fn write_new(file: &Path, page: &str) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut new = File::create_new(file)?;
+    // For the user of the node exporter, whatever the umask is for secrets.
+    new.set_permissions(Permissions::from_mode(0o644))?;
+    new.write_all(page.as_bytes())
 }

@@ -8,6 +8,7 @@
 //! - `check_server`: settings of a server, and the statements that mend them
 //! - `check_slot`: slots that cannot be read, made or kept
 //! - `check_topic`: topics that cannot be written, and files that are not as they should be
+//! - `dashboard`: the dashboard and the alerts, in a real Prometheus that scrapes a real connector
 //! - `confirm_delay`: a slot that stays behind, and a topic that loses its last seconds
 //! - `continuity`: what was done to the slot or the publication behind the program's back
 //! - `continuity_cluster`: a database that is not the one that the topic was filled from
@@ -78,6 +79,7 @@ mod confirm_delay;
 mod continuity;
 mod continuity_cluster;
 mod continuity_topic;
+mod dashboard;
 mod ddl;
 mod decoder;
 mod delivery;

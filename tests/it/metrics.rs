@@ -2,14 +2,17 @@
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
+use crate::continuity::{INVALIDATES, invalidate, with_little_wal};
 use crate::support::connector::{ConfigFile, Connector, temp_dir};
-use crate::support::http::{address, exchange, get, parse, scrape, wait_samples};
+use crate::support::http::{Samples, address, exchange, get, parse, scrape, wait_samples};
 use crate::support::outcome::assert_fails;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::ports::free_port;
 use crate::support::postgres::PASSWORD;
+use crate::support::prometheus::Server;
 use crate::support::stopped::Stopped;
 use crate::support::wait_until;
 
@@ -162,15 +165,86 @@ fn a_text_file_for_the_node_exporter() {
     pipeline.database.execute("CREATE TABLE t (id int)");
     let directory = temp_dir("textfile-");
     let file = directory.path().join("connector.prom");
+    // Left behind by an earlier run, and of no use to anybody.
+    let left = directory.path().join("connector.prom.tmp");
+    std::os::unix::fs::symlink("/no/such/file", &left).expect("a link");
     let config = pipeline
         .config()
         .set("metrics", &format!("{{ textfile: {} }}", file.display()));
-    let _connector = pipeline.start_with(&config);
-    let read = || parse(&std::fs::read_to_string(&file).expect("it is there from the start"));
-    read();
+    let connector = Connector::spawn_private(&config, &pipeline.database.url());
+    connector.wait_log("streaming from", DEADLINE);
+    let mode = || file.metadata().expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o644, "another user reads it");
+    let exporter = Server::node_exporter(directory.path());
+    let read = || {
+        let page = exporter.get("/metrics");
+        assert!(page.contains("\nnode_textfile_scrape_error 0\n"), "{page}");
+        page
+    };
+    let inserts = |count| {
+        format!("\npostgres_source_events_total{{connector=\"test\",type=\"insert\"}} {count}\n")
+    };
+    assert!(read().contains(&inserts(0)));
+    let time = "node_textfile_mtime_seconds{file=";
+    assert!(read().contains(time));
     pipeline.database.execute("INSERT INTO t VALUES (1)");
     wait_until("the file is written again", DEADLINE, || {
-        read()["events_total{type=\"insert\"}"] == 1.0
+        read().contains(&inserts(1))
+    });
+    assert_eq!(mode(), 0o644);
+    parse(&std::fs::read_to_string(&file).expect("it is there"));
+}
+
+#[test]
+fn the_slot_is_seen_while_fluvio_is_away() {
+    let server = with_little_wal();
+    let stopped = Stopped::on(Pipeline::on(&server, "unseen").in_process());
+    let endpoint = format!("127.0.0.1:{}", free_port());
+    let config = listening(stopped.without_state()).fluvio("endpoint", &endpoint);
+    let url = stopped.pipeline.database.url();
+    let connector = Connector::spawn_config(&config, &url, &[]);
+    let well = wait_samples("the slot is asked about", address(&connector), |samples| {
+        samples.contains_key("slot_retained_bytes")
+    });
+    assert_eq!(well["slot_lost"], 0.0);
+    assert!(well["confirmed_lsn"] > 0.0 && well["lag_bytes"] >= 0.0);
+    assert!(
+        well["lag_bytes"] < 16.0 * 1024.0 * 1024.0,
+        "of the slot, not of all WAL"
+    );
+    // Nobody knows how old what is not read is.
+    assert!(!well.contains_key("lag_seconds"));
+    invalidate(&stopped);
+    if server.major() < INVALIDATES {
+        let grown =
+            |samples: &Samples| samples["slot_retained_bytes"] > well["slot_retained_bytes"];
+        wait_samples("the slot keeps more", address(&connector), |samples| {
+            grown(samples) && samples["lag_bytes"] > well["lag_bytes"]
+        });
+        return;
+    }
+    let lost = wait_samples("the slot is lost", address(&connector), |samples| {
+        samples["slot_lost"] == 1.0
+    });
+    assert_eq!(lost["streaming"], 0.0);
+    assert!(!lost.contains_key("slot_retained_bytes"));
+}
+
+#[test]
+fn a_session_that_is_over_leaves_the_topic_behind() {
+    let stopped = Stopped::new("over");
+    let connector = stopped.start(&listening(stopped.without_state()));
+    let address = address(&connector);
+    wait_samples("it has caught up", address, |samples| {
+        samples["streaming"] == 1.0 && samples["lag_seconds"] == 0.0
+    });
+    stopped.between_sessions(&connector, || {
+        wait_samples("the topic falls behind", address, |samples| {
+            samples["lag_seconds"] > 1.0
+        });
+    });
+    wait_samples("it catches up", address, |samples| {
+        samples["streaming"] == 1.0 && samples["lag_seconds"] == 0.0
     });
 }
 

@@ -70,9 +70,30 @@ impl Connector {
     /// Runs the program with any arguments.
     #[track_caller]
     pub fn spawn_command(args: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Connector {
+        Connector::spawn_by(Command::new(program()), args, variables)
+    }
+
+    /// Runs `run --config` with the umask of a service: files are for the program's own user.
+    #[track_caller]
+    pub fn spawn_private(config: &ConfigFile, url: &str) -> Connector {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "umask 077; exec \"$0\" \"$@\""]);
+        shell.arg(program());
+        let args = [
+            OsStr::new("run"),
+            OsStr::new("--config"),
+            config.path().as_os_str(),
+        ]
+        .map(OsStr::to_owned);
+        Connector::spawn_by(shell, &args, &[(URL_VARIABLE, url)])
+    }
+
+    fn spawn_by(
+        mut command: Command,
+        args: &[impl AsRef<OsStr>],
+        variables: &[(&str, &str)],
+    ) -> Connector {
         let home = leash::temp_dir("home-");
-        let program = program();
-        let mut command = Command::new(&program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let is_hidden = HIDDEN.contains(&&*text);
@@ -93,7 +114,7 @@ impl Connector {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
         let pid = child.id();
         Connector {
             pid,

@@ -14,6 +14,7 @@ pub mod pgbouncer;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;
+pub mod prometheus;
 pub mod proxy;
 pub mod random;
 pub mod record;
