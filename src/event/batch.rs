@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::arena::Arena;
 use super::body::{Body, OldRow, Row};
 use super::{Envelope, Event};
@@ -96,6 +98,11 @@ impl Batch {
         Ok(())
     }
 
+    /// The next message is in `message`, which is large: its rows stay there. The batch is full then.
+    pub fn share(&mut self, message: &Bytes) {
+        self.arena.share(message);
+    }
+
     /// Adds the description of a table.
     pub fn push_relation(
         &mut self,
@@ -117,7 +124,7 @@ impl Batch {
     /// large.
     pub fn take(&mut self) -> Batch {
         let room = Batch {
-            arena: Arena::with_capacity(self.arena.len().min(BATCH_BYTES + BATCH_BYTES / 16)),
+            arena: Arena::with_capacity(self.arena.copied().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
             relations: Vec::with_capacity(self.relations.len()),
         };
@@ -126,7 +133,9 @@ impl Batch {
 
     /// Whether it should be handed over before anything is added.
     pub fn is_full(&self) -> bool {
-        self.arena.len() >= BATCH_BYTES || self.heads.len() >= BATCH_EVENTS
+        self.arena.copied() >= BATCH_BYTES
+            || self.arena.has_large()
+            || self.heads.len() >= BATCH_EVENTS
     }
 
     /// Whether there is nothing in it.
@@ -200,8 +209,9 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Change;
+    use crate::event::{Change, LARGE_BYTES};
     use crate::lsn::Lsn;
+    use crate::pg::pgoutput::Value;
 
     const ENVELOPE: Envelope = Envelope {
         wal_start: Lsn(1),
@@ -257,5 +267,38 @@ mod tests {
             "a row of pg_catalog.t has 2 columns, its relation 1"
         );
         assert!(push(&mut batch, &mut catalog, b"I\0\0\0\x09N\0\x01n").is_err());
+    }
+
+    #[test]
+    fn both_rows_of_a_large_update_stay_where_they_were_read() {
+        let (mut batch, mut catalog) = (Batch::default(), Catalog::default());
+        let table = b"R\0\0\0\x01\0t\0f\0\x01\x01a\0\0\0\0\x19\xFF\xFF\xFF\xFF";
+        push(&mut batch, &mut catalog, table).unwrap();
+        let len = LARGE_BYTES as u32;
+        let (before, after) = (vec![b'b'; LARGE_BYTES], vec![b'a'; LARGE_BYTES]);
+        let row = |value: &[u8]| [&b"\0\x01t"[..], &len.to_be_bytes(), value].concat();
+        let parts = [
+            b"U\0\0\0\x01O".to_vec(),
+            row(&before),
+            b"N".to_vec(),
+            row(&after),
+        ];
+        let message = Bytes::from(parts.concat());
+        batch.share(&message);
+        push(&mut batch, &mut catalog, &message).unwrap();
+        assert_eq!(batch.arena.copied(), 0);
+        assert!(batch.is_full());
+        let event = batch.events().nth(1).unwrap();
+        assert!(event.is_large());
+        let Change::Update {
+            old: Some(old),
+            new,
+            ..
+        } = event.change
+        else {
+            panic!("an update is one");
+        };
+        assert!(old.tuple().values().eq([Value::Text(&before)]));
+        assert!(new.values().eq([Value::Text(&after)]));
     }
 }

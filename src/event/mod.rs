@@ -1,7 +1,8 @@
 //! Events, and the batch of them that travels from the reader to the producer.
 //!
 //! A batch is one arena of bytes and one small head an event: an owned event would cost an
-//! allocation for each of its values. Tuples stay as the server sent them, checked once.
+//! allocation for each of its values. Tuples stay as the server sent them, checked once; a large
+//! message stays even where it was read.
 
 mod arena;
 mod batch;
@@ -14,6 +15,10 @@ pub use crate::pg::replication::Envelope;
 use crate::pg::pgoutput::{Begin, Commit, Logical, OldTuple, Origin, Tuple, Type};
 use crate::relation::Relation;
 
+/// An event is large when its rows are at least this long: it is kept where the reader had it, and
+/// rendered without its record being held whole. Under it, one copy more costs nothing.
+pub const LARGE_BYTES: usize = 1024 * 1024;
+
 /// One event of a batch, borrowed from it.
 #[derive(Debug)]
 pub struct Event<'a> {
@@ -21,6 +26,23 @@ pub struct Event<'a> {
     pub envelope: Envelope,
     /// What happened.
     pub change: Change<'a>,
+}
+
+impl Event<'_> {
+    /// Whether it has at least [`LARGE_BYTES`].
+    pub fn is_large(&self) -> bool {
+        let bytes = match &self.change {
+            Change::Insert { new, .. } => new.bytes().len(),
+            Change::Update { old, new, .. } => {
+                let old = old.map_or(0, |old| old.tuple().bytes().len());
+                old + new.bytes().len()
+            }
+            Change::Delete { old, .. } => old.tuple().bytes().len(),
+            Change::Logical(logical) => logical.content.len(),
+            _ => 0,
+        };
+        bytes >= LARGE_BYTES
+    }
 }
 
 /// The ten event types, rows with the table they belong to.

@@ -3,9 +3,14 @@
 //! A value whose text is not in the form of its type, which no known server sends, is written as
 //! `RawText`: nothing is lost, nothing is guessed, and no value can stop the stream.
 
+mod large;
 mod raw;
 mod text;
 mod value;
+
+pub use large::LargeRecord;
+
+use std::io::Write;
 
 use crate::event::{Change, Event};
 use crate::pg::pgoutput::{OldTuple, ReplicaIdentity, Tuple, Value};
@@ -26,24 +31,29 @@ pub enum RawText {
 
 /// Appends the record of `event` to `out`.
 pub fn render(event: &Event<'_>, raw_text: RawText, out: &mut Vec<u8>) {
-    let mut w = Writer { out, raw_text };
-    w.raw(b"{\"wal_start\":");
-    w.integer(event.envelope.wal_start.0);
-    w.raw(b",\"wal_end\":");
-    w.integer(event.envelope.wal_end.0);
-    w.raw(b",\"timestamp\":");
-    w.integer(event.envelope.timestamp);
-    w.raw(b",\"message\":{\"type\":");
-    w.change(&event.change);
-    w.raw(b"}}");
+    Writer { out, raw_text }.event(event);
 }
 
-struct Writer<'o> {
-    out: &'o mut Vec<u8>,
+/// Writes into what does not fail: a `Vec`, or the pieces of a large record, which keep what went
+/// wrong to themselves.
+struct Writer<'o, W: Write> {
+    out: &'o mut W,
     raw_text: RawText,
 }
 
-impl Writer<'_> {
+impl<W: Write> Writer<'_, W> {
+    fn event(&mut self, event: &Event<'_>) {
+        self.raw(b"{\"wal_start\":");
+        self.integer(event.envelope.wal_start.0);
+        self.raw(b",\"wal_end\":");
+        self.integer(event.envelope.wal_end.0);
+        self.raw(b",\"timestamp\":");
+        self.integer(event.envelope.timestamp);
+        self.raw(b",\"message\":{\"type\":");
+        self.change(&event.change);
+        self.raw(b"}}");
+    }
+
     fn change(&mut self, change: &Change<'_>) {
         match change {
             Change::Begin(begin) => {
@@ -188,6 +198,7 @@ impl Writer<'_> {
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
+        let written = self.out.write_all(bytes);
+        debug_assert!(written.is_ok(), "nothing that fails is written into");
     }
 }

@@ -1,27 +1,39 @@
 //! Bytes as an array of numbers.
 
+use std::io::Write;
+
 use super::{PIECE, Writer};
 
-impl Writer<'_> {
-    /// Numbers with a comma behind each, in pieces: the last comma is taken away again.
+impl<W: Write> Writer<'_, W> {
+    /// Numbers with a comma between them, in pieces.
     pub(super) fn bytes(&mut self, text: &[u8]) {
         self.raw(b"{\"RawText\":[");
-        let mut piece = [0; 4 * PIECE];
-        for bytes in text.chunks(PIECE) {
-            let mut len = 0;
-            for &byte in bytes {
-                let number = &DECIMAL[usize::from(byte)];
-                // Always four bytes: what is too much is written over by the next.
-                piece[len..len + 4].copy_from_slice(&number.text);
-                len += usize::from(number.len);
-            }
+        let mut piece = [0; 4 * PIECE + 1];
+        let mut rest = text;
+        while let Some((bytes, behind)) = rest.split_at_checked(PIECE)
+            && !behind.is_empty()
+        {
+            let len = numbers(bytes, &mut piece);
             self.raw(&piece[..len]);
+            rest = behind;
         }
-        if !text.is_empty() {
-            self.out.pop();
-        }
-        self.raw(b"]}");
+        // The end takes the place of the last comma.
+        let comma = numbers(rest, &mut piece).saturating_sub(1);
+        piece[comma..comma + 2].copy_from_slice(b"]}");
+        self.raw(&piece[..comma + 2]);
     }
+}
+
+/// Each byte as a number with a comma behind it: how long they are together.
+fn numbers(bytes: &[u8], piece: &mut [u8; 4 * PIECE + 1]) -> usize {
+    let mut len = 0;
+    for &byte in bytes {
+        let number = &DECIMAL[usize::from(byte)];
+        // Always four bytes: what is too much is written over by the next.
+        piece[len..len + 4].copy_from_slice(&number.text);
+        len += usize::from(number.len);
+    }
+    len
 }
 
 /// A byte as a decimal number with a comma behind it.

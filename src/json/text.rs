@@ -1,8 +1,10 @@
 //! Strings.
 
+use std::io::Write;
+
 use super::{PIECE, Writer};
 
-impl Writer<'_> {
+impl<W: Write> Writer<'_, W> {
     pub(super) fn text(&mut self, text: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(text) else {
             return false;

@@ -1,9 +1,11 @@
 //! Values, each in the form of its type.
 
+use std::io::Write;
+
 use super::{RawText, Writer};
 use crate::relation::Class;
 
-impl Writer<'_> {
+impl<W: Write> Writer<'_, W> {
     pub(super) fn value(&mut self, class: Class, text: &[u8]) {
         let written = match class {
             Class::Bool => self.bool(text),
@@ -94,7 +96,7 @@ impl Writer<'_> {
         let written = serde_json::to_writer(&mut *self.out, number);
         debug_assert!(
             written.is_ok(),
-            "a Vec takes everything and a float is a number"
+            "nothing that fails is written into, and a float is a number"
         );
         self.raw(b"}");
         true
