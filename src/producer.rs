@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Change, Event};
-use crate::json::{RawText, render};
+use crate::json::{LargeRecord, RawText, render};
 use crate::lsn::Lsn;
 use crate::metrics::{Metrics, Side, Tally, now_us};
 use crate::progress::{Progress, Stored};
@@ -54,14 +54,19 @@ impl Producer<'_> {
             self.metrics.wait_for(Side::Sink);
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
-                record.clear();
-                render(&event, self.raw_text, &mut record);
-                self.sink
-                    .write(&record)
-                    .map_err(|error| place(error, &event))?;
+                let written = match event.is_large() {
+                    true => self
+                        .sink
+                        .write_large(&LargeRecord::of(&event, self.raw_text)),
+                    false => {
+                        record.clear();
+                        render(&event, self.raw_text, &mut record);
+                        self.sink.write(&record).map(|()| record.len())
+                    }
+                };
+                bytes += written.map_err(|error| place(error, &event))? as u64;
                 commits.written(&event);
                 tally.0[event_type(&event.change)] += 1;
-                bytes += record.len() as u64;
                 // A batch of ours may be many of the sink's.
                 commits.publish(self.sink.stored(), self.progress, self.metrics);
             }

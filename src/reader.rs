@@ -8,10 +8,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
 
 use crate::error::{Context, Result};
-use crate::event::{Batch, Envelope};
+use crate::event::{Batch, Envelope, LARGE_BYTES};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -190,12 +191,22 @@ impl<'a> Reader<'a> {
         while let Some(message) = self.stream.message()? {
             match message {
                 Message::XLogData { envelope, data } => {
+                    let kept;
+                    let (data, large): (&[u8], _) = if data.len() < LARGE_BYTES {
+                        (data, None)
+                    } else {
+                        let len = data.len();
+                        let buffer = Bytes::from(self.stream.give_up());
+                        kept = buffer.slice(buffer.len() - len..);
+                        (&kept, Some(&kept))
+                    };
                     let committed = Intake {
                         position: &mut self.position,
                         resume: &mut self.resume,
                         messages: self.messages,
                         catalog: &mut self.catalog,
                         batch: &mut self.batch,
+                        large,
                     }
                     .take(envelope, data)
                     .at(|| format!("message at {}", envelope.wal_start))?;
@@ -365,6 +376,8 @@ struct Intake<'a> {
     messages: &'a [String],
     catalog: &'a mut Catalog,
     batch: &'a mut Batch,
+    /// The message's memory, if it is large: the batch shares it.
+    large: Option<&'a Bytes>,
 }
 
 impl Intake<'_> {
@@ -379,6 +392,9 @@ impl Intake<'_> {
         match self.resume.judge(envelope, &message, self.catalog)? {
             Verdict::Write if !is_wanted => {}
             Verdict::Write => {
+                if let Some(large) = self.large {
+                    self.batch.share(large);
+                }
                 self.resume.release(&message, self.batch, self.catalog)?;
                 self.batch.push(envelope, &message, self.catalog)?;
             }

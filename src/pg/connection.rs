@@ -198,6 +198,11 @@ impl Connection {
         self.frames.body(frame)
     }
 
+    /// Gives up the buffer, which ends with that message.
+    pub(super) fn give_up(&mut self) -> Vec<u8> {
+        self.frames.give_up()
+    }
+
     pub(super) fn server_error(&self, frame: &Frame) -> Error {
         ServerError::decode(self.frames.body(frame)).into_error()
     }

@@ -86,6 +86,20 @@ impl Frames {
         &self.buffer[frame.body.clone()]
     }
 
+    /// Gives up the buffer, which ends with the message that was taken last: a large one need not be
+    /// copied to be kept. What has arrived behind it stays here.
+    pub fn give_up(&mut self) -> Vec<u8> {
+        let behind = &self.buffer[self.start..self.end];
+        let mut buffer = vec![0; READ_BYTES.max(behind.len())];
+        buffer[..behind.len()].copy_from_slice(behind);
+        let end = behind.len();
+        let mut given = std::mem::replace(&mut self.buffer, buffer);
+        given.truncate(self.start);
+        given.shrink_to_fit();
+        (self.start, self.end) = (0, end);
+        given
+    }
+
     /// What a postmaster that cannot even start a session sends, because it does not know yet which
     /// protocol the client speaks: `E`, text, zero byte, without a length.
     pub fn unframed_error(&self) -> Option<String> {
@@ -199,7 +213,8 @@ mod tests {
     #[test]
     fn the_buffer_of_a_large_message_is_given_back() {
         // With nothing behind it, and with the beginning of the next.
-        for behind in [&b""[..], b"d\0\0\0\x05"] {
+        let all = [&b""[..], b"d\0\0\0\x05"].map(|behind| [(behind, false), (behind, true)]);
+        for (behind, gives_up) in all.concat() {
             let bytes = [&frame(b'd', &vec![0; 5_000_000]), behind].concat();
             let (mut frames, mut stream) = (Frames::default(), &bytes[..]);
             frames.take_large();
@@ -207,6 +222,10 @@ mod tests {
                 frames.fill(&mut stream).unwrap();
             }
             assert!(frames.buffer.len() < 6_500_000);
+            if gives_up {
+                let given = frames.give_up();
+                assert!(given.ends_with(&[0; 5_000_000]) && given.len() < 5_100_000);
+            }
             frames.fill(&mut stream).unwrap();
             assert_eq!(frames.buffer.len(), READ_BYTES);
             assert_eq!(&frames.buffer[frames.start..frames.end], behind);

@@ -242,6 +242,12 @@ impl ReplicationStream {
         Ok(None)
     }
 
+    /// Gives up the memory that the last message arrived in, and ends with: a large one need not be
+    /// copied to be kept.
+    pub fn give_up(&mut self) -> Vec<u8> {
+        self.connection.give_up()
+    }
+
     /// Up to version 13 the server sends XLogData with nothing in it where it should name an origin
     /// that it does not find, because it was dropped or is as new as the transaction.
     fn is_void(&self, frame: &Frame) -> bool {

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use self::fluvio::batch::SentRecords;
 use crate::error::Result;
+use crate::json::LargeRecord;
 
 /// An ordered store of records. A sink that failed is thrown away; what it had not stored comes
 /// again from PostgreSQL.
 pub trait Sink: Send {
     /// Takes a record. It may be stored at once or later, but always after those before it.
     fn write(&mut self, record: &[u8]) -> Result<()>;
+
+    /// The same for a record that is too large to be held whole without need; returns its length.
+    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize>;
 
     /// Stores everything that was taken, and returns when it is stored.
     fn flush(&mut self) -> Result<()>;

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use super::Sink;
 use crate::error::{Error, Result};
+use crate::json::LargeRecord;
 
 /// Lines are written in pieces of this size while they keep coming.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -52,7 +53,7 @@ impl<W: Write + Send> Sink for Lines<W> {
     fn write(&mut self, record: &[u8]) -> Result<()> {
         self.taken += 1;
         if record.len() >= BUFFER_BYTES {
-            // A large one is not copied once more.
+            // It is not copied once more.
             self.write_out()?;
             self.out.write_all(record).map_err(closed)?;
             self.buffer.push(b'\n');
@@ -64,6 +65,19 @@ impl<W: Write + Send> Sink for Lines<W> {
             true => self.flush(),
             false => Ok(()),
         }
+    }
+
+    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
+        self.taken += 1;
+        self.write_out()?;
+        let mut len = 0;
+        record.pieces(&mut |piece| {
+            len += piece.len();
+            self.out.write_all(piece).map_err(closed)
+        })?;
+        self.buffer.push(b'\n');
+        self.flush()?;
+        Ok(len)
     }
 
     fn flush(&mut self) -> Result<()> {

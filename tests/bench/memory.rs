@@ -27,12 +27,18 @@ struct Kind {
     record: &'static str,
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind {
         name: "text",
         expression: "repeat('0123456789', {n})",
         text: 1.0,
         record: "a string, as long as the text",
+    },
+    Kind {
+        name: "text",
+        expression: r"repeat(E'\x01\x02\x03\x04\x05\x06\x07\x01\x02\x03', {n})",
+        text: 1.0,
+        record: "escapes, 6 times the text",
     },
     Kind {
         name: "bytea",

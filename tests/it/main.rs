@@ -33,6 +33,7 @@
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `provision`: `setup` and `teardown`, which say what they do before they do it
+//! - `large`: memory of values so large that their records are not held whole
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
 //! - `messages`: messages of pg_logical_emit_message as events, and each of them once
 //! - `parameters`: what not every version has: it does what it says, or names the version that has it
@@ -89,6 +90,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod identity;
+mod large;
 mod layers;
 mod memory;
 mod messages;

@@ -48,15 +48,35 @@ impl Default for BatchBuilder {
 impl BatchBuilder {
     /// Appends a record with this value.
     pub fn push(&mut self, value: &[u8]) {
-        let (offset_delta, len) = (self.count as u64, value.len() as u64);
+        self.begin(value.len());
+        self.records.extend_from_slice(value);
+        self.end();
+    }
+
+    /// Appends a record with a value of `value_len` bytes, which `render` puts in its place. Memory
+    /// is taken once: as much as is needed.
+    pub fn push_large(&mut self, value_len: usize, render: impl FnOnce(&mut Vec<u8>)) {
+        self.records
+            .reserve_exact(value_len + RECORD_OVERHEAD_BYTES);
+        self.begin(value_len);
+        let start = self.records.len();
+        render(&mut self.records);
+        debug_assert_eq!(self.records.len() - start, value_len);
+        self.end();
+    }
+
+    fn begin(&mut self, value_len: usize) {
+        let (offset_delta, len) = (self.count as u64, value_len as u64);
         // Attributes, timestamp delta, key and number of headers are a zero byte each.
-        let record_len = 4 + varint_len(offset_delta) + varint_len(len) + value.len();
+        let record_len = 4 + varint_len(offset_delta) + varint_len(len) + value_len;
         put_varint(record_len as u64, &mut self.records);
         self.records.extend_from_slice(&[0, 0]);
         put_varint(offset_delta, &mut self.records);
         self.records.push(0);
         put_varint(len, &mut self.records);
-        self.records.extend_from_slice(value);
+    }
+
+    fn end(&mut self) {
         self.records.push(0);
         self.count += 1;
     }

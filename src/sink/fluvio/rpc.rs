@@ -123,6 +123,7 @@ impl Rpc {
             .set_correlation_id(self.correlation_id);
         let mut out = std::mem::take(&mut self.out);
         out.clear();
+        out.reserve(4 + header.write_size(0) + request.write_size(version));
         out.extend_from_slice(&[0; 4]);
         let encoded = header
             .encode(&mut out, 0)
@@ -141,6 +142,12 @@ impl Rpc {
             version,
             request: PhantomData,
         })
+    }
+
+    /// Gives back what memory it has for requests beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.out.clear();
+        self.out.shrink_to(bytes);
     }
 
     /// Waits for the response to a request. The time counts from now: it may have come long ago,

@@ -10,6 +10,7 @@ use super::batch::{BatchBuilder, SentRecords, WireBatch, check_len};
 use super::rpc::{Pending, Rpc};
 use super::{Options, refused};
 use crate::error::{Context, Error, Kind, Result};
+use crate::json::LargeRecord;
 use crate::sink::{InDoubt, Sink};
 
 /// A partition's only writer. After an error it is of no use: what is in the partition is read
@@ -103,7 +104,10 @@ impl PartitionWriter {
         if let Some(sent) = self.sent.take() {
             self.next_offset += sent.count() as i64;
             self.stored += sent.count();
-            self.spare = sent.into_memory(2 * self.options.batch_bytes);
+            // What a large record needed is given back.
+            let memory = 2 * self.options.batch_bytes;
+            self.spare = sent.into_memory(memory);
+            self.spu.shrink_to(memory);
         }
         Ok(())
     }
@@ -138,6 +142,26 @@ impl Sink for PartitionWriter {
             self.send_batch()?;
         }
         Ok(())
+    }
+
+    /// Whether it fits is known before it is rendered, unless it is compressed; and it is rendered
+    /// where it is sent from. It is sent with the next record or flush, when what it was made of is
+    /// given back.
+    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
+        let len = record.measure();
+        if !self.batch.is_empty() && self.batch.len_with(len) > self.options.batch_bytes {
+            self.send_batch()?;
+        }
+        let is_plain = self.compression == Compression::None;
+        if is_plain {
+            check_len(len)?;
+        }
+        self.batch.push_large(len, |out| record.render(out));
+        match is_plain {
+            true => check_len(self.batch.len())?,
+            false => self.send_batch()?,
+        }
+        Ok(len)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
-use postgres_source::json::RawText;
+use postgres_source::json::{LargeRecord, RawText};
 use postgres_source::metrics::Metrics;
 use postgres_source::notify::{self, Notify};
 use postgres_source::pg::replication::Wanted;
@@ -67,6 +67,12 @@ impl Sink for Kept {
         self.records.lock().expect("nobody panics").push(record);
         self.count += 1;
         Ok(())
+    }
+
+    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
+        let mut whole = Vec::new();
+        record.render(&mut whole);
+        self.write(&whole).map(|()| whole.len())
     }
 
     fn flush(&mut self) -> Result<()> {

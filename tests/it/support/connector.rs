@@ -245,6 +245,18 @@ impl Connector {
         process::peak_rss_kb(self.pid)
     }
 
+    /// Waits for the end: the exit code, and the most memory that was seen until then, in KiB.
+    #[track_caller]
+    pub fn wait_exit_and_peak_rss(&mut self, deadline: Duration) -> (i32, u64) {
+        let end = Instant::now() + deadline;
+        let mut peak = 0;
+        while self.is_running() && Instant::now() < end {
+            peak = process::peak_rss_kb_alive(self.pid).unwrap_or(peak);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (self.wait_exit(Duration::ZERO), peak)
+    }
+
     /// The program's time on a CPU so far, in ticks of 10 ms.
     pub fn cpu_ticks(&self) -> u64 {
         process::cpu_ticks(self.pid)

@@ -9,6 +9,14 @@ pub fn peak_rss_kb(pid: u32) -> u64 {
     status_kb(pid, "VmHWM:")
 }
 
+/// The same, as long as the process lives.
+pub fn peak_rss_kb_alive(pid: u32) -> Option<u64> {
+    field_kb(
+        &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
+        "VmHWM:",
+    )
+}
+
 /// The memory that the process has in RAM, in KiB.
 pub fn rss_kb(pid: u32) -> u64 {
     status_kb(pid, "VmRSS:")
@@ -37,12 +45,13 @@ pub fn signal(pid: u32, signal: &str) {
 
 fn status_kb(pid: u32, name: &str) -> u64 {
     let status = read(pid, "status");
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse().ok())
+    field_kb(&status, name)
         .unwrap_or_else(|| panic!("process {pid} has no {name} (has it ended?)\n{status}"))
+}
+
+fn field_kb(status: &str, name: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// A field of /proc/PID/stat, numbered as in proc(5).

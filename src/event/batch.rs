@@ -1,15 +1,14 @@
-//! Events, and the batch of them that travels from the reader to the producer.
-//!
-//! A batch is one arena of bytes and one small head an event: an owned event would cost an
-//! allocation for each of its values. Tuples stay as the server sent them, checked once.
+//! Events in the order of the stream.
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::lsn::Lsn;
-pub use crate::pg::replication::Envelope;
+use bytes::Bytes;
 
-use crate::pg::pgoutput::{Begin, Commit, Logical, Message, OldTuple, Origin, Tuple, Type};
+use super::arena::Arena;
+use super::body::{Body, OldRow, Row};
+use super::{Envelope, Event};
+use crate::error::{Error, Result};
+use crate::pg::pgoutput::{Message, OldTuple, Tuple, Type};
 use crate::relation::{Catalog, Relation};
 
 /// A batch is full when it holds this many bytes of tuples: large enough that handing it over
@@ -19,127 +18,18 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// A batch is full when it holds this many events, so that heads stay bounded when tuples are tiny.
 const BATCH_EVENTS: usize = 4096;
 
-/// One event of a batch, borrowed from it.
-#[derive(Debug)]
-pub struct Event<'a> {
-    /// What came with it.
-    pub envelope: Envelope,
-    /// What happened.
-    pub change: Change<'a>,
-}
-
-/// The ten event types, rows with the table they belong to.
-#[derive(Debug)]
-#[allow(missing_docs)] // the fields are those of the messages in `pg::pgoutput`
-pub enum Change<'a> {
-    Begin(Begin),
-    Commit(Commit),
-    Origin(Origin<'a>),
-    Relation(&'a Relation),
-    Type(Type<'a>),
-    Insert {
-        relation: &'a Relation,
-        new: Tuple<'a>,
-    },
-    Update {
-        relation: &'a Relation,
-        old: Option<OldTuple<'a>>,
-        new: Tuple<'a>,
-    },
-    Delete {
-        relation: &'a Relation,
-        old: OldTuple<'a>,
-    },
-    Truncate {
-        options: i8,
-        rel_ids: RelIds<'a>,
-    },
-    Logical(Logical<'a>),
-}
-
-/// The tables of a truncate: four bytes each, in the order of this machine.
-#[derive(Debug, Clone, Copy)]
-pub struct RelIds<'a>(&'a [u8]);
-
-impl RelIds<'_> {
-    /// The OIDs.
-    pub fn iter(&self) -> impl Iterator<Item = u32> {
-        self.0
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|id| u32::from_ne_bytes(*id))
-    }
-}
-
 /// Events in the order of the stream.
 #[derive(Default)]
 pub struct Batch {
-    bytes: Vec<u8>,
+    pub(super) arena: Arena,
     heads: Vec<Head>,
     /// The tables its rows belong to, so that a batch in flight keeps its own definitions.
-    relations: Vec<Arc<Relation>>,
+    pub(super) relations: Vec<Arc<Relation>>,
 }
 
 struct Head {
     envelope: Envelope,
     body: Body,
-}
-
-enum Body {
-    Begin(Begin),
-    Commit(Commit),
-    Origin {
-        commit_lsn: Lsn,
-        name: Span,
-    },
-    Relation(u32),
-    Type {
-        id: u32,
-        namespace: Span,
-        name: Span,
-    },
-    Insert {
-        relation: u32,
-        new: Row,
-    },
-    Update {
-        relation: u32,
-        old: Option<OldRow>,
-        new: Row,
-    },
-    Delete {
-        relation: u32,
-        old: OldRow,
-    },
-    Truncate {
-        options: i8,
-        rel_ids: Span,
-    },
-    Logical {
-        flags: i8,
-        lsn: Lsn,
-        prefix: Span,
-        content: Span,
-    },
-}
-
-/// A part of the arena. 32 bits suffice: the arena ends with the message that fills it, and the
-/// server's messages end at 1 GB.
-#[derive(Clone, Copy)]
-struct Span {
-    start: u32,
-    len: u32,
-}
-
-struct Row {
-    columns: u16,
-    span: Span,
-}
-
-enum OldRow {
-    Key(Row),
-    Full(Row),
 }
 
 impl Batch {
@@ -155,7 +45,7 @@ impl Batch {
             Message::Commit(commit) => Body::Commit(*commit),
             Message::Origin(origin) => Body::Origin {
                 commit_lsn: origin.commit_lsn,
-                name: self.keep(origin.name.as_bytes()),
+                name: self.arena.keep(origin.name.as_bytes()),
             },
             Message::Type(described) => {
                 catalog.describe_type(described);
@@ -191,24 +81,26 @@ impl Batch {
                     old: self.old_row(relation, old)?,
                 }
             }
-            Message::Truncate(truncate) => {
-                let start = self.bytes.len();
-                self.bytes
-                    .extend(truncate.rel_ids().flat_map(u32::to_ne_bytes));
-                Body::Truncate {
-                    options: truncate.options,
-                    rel_ids: self.span_from(start),
-                }
-            }
+            Message::Truncate(truncate) => Body::Truncate {
+                options: truncate.options,
+                rel_ids: self
+                    .arena
+                    .collect(truncate.rel_ids().flat_map(u32::to_ne_bytes)),
+            },
             Message::Logical(logical) => Body::Logical {
                 flags: logical.flags,
                 lsn: logical.lsn,
-                prefix: self.keep(logical.prefix),
-                content: self.keep(logical.content),
+                prefix: self.arena.keep(logical.prefix),
+                content: self.arena.keep(logical.content),
             },
         };
         self.heads.push(Head { envelope, body });
         Ok(())
+    }
+
+    /// The next message is in `message`, which is large: its rows stay there. The batch is full then.
+    pub fn share(&mut self, message: &Bytes) {
+        self.arena.share(message);
     }
 
     /// Adds the description of a table.
@@ -232,7 +124,7 @@ impl Batch {
     /// large.
     pub fn take(&mut self) -> Batch {
         let room = Batch {
-            bytes: Vec::with_capacity(self.bytes.len().min(BATCH_BYTES + BATCH_BYTES / 16)),
+            arena: Arena::with_capacity(self.arena.copied().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
             relations: Vec::with_capacity(self.relations.len()),
         };
@@ -241,7 +133,9 @@ impl Batch {
 
     /// Whether it should be handed over before anything is added.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES || self.heads.len() >= BATCH_EVENTS
+        self.arena.copied() >= BATCH_BYTES
+            || self.arena.has_large()
+            || self.heads.len() >= BATCH_EVENTS
     }
 
     /// Whether there is nothing in it.
@@ -260,21 +154,8 @@ impl Batch {
     fn described_type(&mut self, described: &Type<'_>) -> Body {
         Body::Type {
             id: described.id,
-            namespace: self.keep(described.namespace.as_bytes()),
-            name: self.keep(described.name.as_bytes()),
-        }
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Span {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        self.span_from(start)
-    }
-
-    fn span_from(&self, start: usize) -> Span {
-        Span {
-            start: start as u32,
-            len: (self.bytes.len() - start) as u32,
+            namespace: self.arena.keep(described.namespace.as_bytes()),
+            name: self.arena.keep(described.name.as_bytes()),
         }
     }
 
@@ -313,7 +194,7 @@ impl Batch {
         }
         Ok(Row {
             columns: tuple.columns(),
-            span: self.keep(tuple.bytes()),
+            span: self.arena.keep(tuple.bytes()),
         })
     }
 
@@ -323,84 +204,14 @@ impl Batch {
             OldTuple::Full(tuple) => OldRow::Full(self.row(relation, tuple)?),
         })
     }
-
-    fn change<'a>(&'a self, body: &Body) -> Change<'a> {
-        match body {
-            Body::Begin(begin) => Change::Begin(*begin),
-            Body::Commit(commit) => Change::Commit(*commit),
-            Body::Origin { commit_lsn, name } => Change::Origin(Origin {
-                commit_lsn: *commit_lsn,
-                name: self.str(*name).into(),
-            }),
-            Body::Relation(relation) => Change::Relation(self.described(*relation)),
-            Body::Type {
-                id,
-                namespace,
-                name,
-            } => Change::Type(Type {
-                id: *id,
-                namespace: self.str(*namespace).into(),
-                name: self.str(*name).into(),
-            }),
-            Body::Insert { relation, new } => Change::Insert {
-                relation: self.described(*relation),
-                new: self.tuple(new),
-            },
-            Body::Update { relation, old, new } => Change::Update {
-                relation: self.described(*relation),
-                old: old.as_ref().map(|old| self.old_tuple(old)),
-                new: self.tuple(new),
-            },
-            Body::Delete { relation, old } => Change::Delete {
-                relation: self.described(*relation),
-                old: self.old_tuple(old),
-            },
-            Body::Truncate { options, rel_ids } => Change::Truncate {
-                options: *options,
-                rel_ids: RelIds(self.slice(*rel_ids)),
-            },
-            Body::Logical {
-                flags,
-                lsn,
-                prefix,
-                content,
-            } => Change::Logical(Logical {
-                flags: *flags,
-                lsn: *lsn,
-                prefix: self.slice(*prefix),
-                content: self.slice(*content),
-            }),
-        }
-    }
-
-    fn slice(&self, span: Span) -> &[u8] {
-        &self.bytes[span.start as usize..][..span.len as usize]
-    }
-
-    /// What was kept from a `str` is one: the decoder checked it.
-    fn str(&self, span: Span) -> &str {
-        std::str::from_utf8(self.slice(span)).unwrap_or_default()
-    }
-
-    fn described(&self, position: u32) -> &Relation {
-        &self.relations[position as usize]
-    }
-
-    fn tuple(&self, row: &Row) -> Tuple<'_> {
-        Tuple::from_parts(row.columns, self.slice(row.span))
-    }
-
-    fn old_tuple(&self, old: &OldRow) -> OldTuple<'_> {
-        match old {
-            OldRow::Key(row) => OldTuple::Key(self.tuple(row)),
-            OldRow::Full(row) => OldTuple::Full(self.tuple(row)),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Change, LARGE_BYTES};
+    use crate::lsn::Lsn;
+    use crate::pg::pgoutput::Value;
 
     const ENVELOPE: Envelope = Envelope {
         wal_start: Lsn(1),
@@ -456,5 +267,38 @@ mod tests {
             "a row of pg_catalog.t has 2 columns, its relation 1"
         );
         assert!(push(&mut batch, &mut catalog, b"I\0\0\0\x09N\0\x01n").is_err());
+    }
+
+    #[test]
+    fn both_rows_of_a_large_update_stay_where_they_were_read() {
+        let (mut batch, mut catalog) = (Batch::default(), Catalog::default());
+        let table = b"R\0\0\0\x01\0t\0f\0\x01\x01a\0\0\0\0\x19\xFF\xFF\xFF\xFF";
+        push(&mut batch, &mut catalog, table).unwrap();
+        let len = LARGE_BYTES as u32;
+        let (before, after) = (vec![b'b'; LARGE_BYTES], vec![b'a'; LARGE_BYTES]);
+        let row = |value: &[u8]| [&b"\0\x01t"[..], &len.to_be_bytes(), value].concat();
+        let parts = [
+            b"U\0\0\0\x01O".to_vec(),
+            row(&before),
+            b"N".to_vec(),
+            row(&after),
+        ];
+        let message = Bytes::from(parts.concat());
+        batch.share(&message);
+        push(&mut batch, &mut catalog, &message).unwrap();
+        assert_eq!(batch.arena.copied(), 0);
+        assert!(batch.is_full());
+        let event = batch.events().nth(1).unwrap();
+        assert!(event.is_large());
+        let Change::Update {
+            old: Some(old),
+            new,
+            ..
+        } = event.change
+        else {
+            panic!("an update is one");
+        };
+        assert!(old.tuple().values().eq([Value::Text(&before)]));
+        assert!(new.values().eq([Value::Text(&after)]));
     }
 }
