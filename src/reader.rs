@@ -15,6 +15,7 @@ use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+use crate::peer::Side;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
@@ -305,7 +306,8 @@ impl<'a> Reader<'a> {
     }
 
     fn tell(&mut self) {
-        self.summary.tell(&self.position, self.progress.waits());
+        self.summary
+            .tell(&self.position, self.metrics.waits.of(Side::Sink));
     }
 
     fn report(&mut self) -> Result<()> {

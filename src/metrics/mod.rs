@@ -1,4 +1,4 @@
-//! What the program counts of itself, and whom it waits for.
+//! What the program counts of itself.
 //!
 //! Numbers that anybody may read at any time, and that the two threads write at most a few times a
 //! batch or a transaction, never for a row. [`text`] is their form in Prometheus' text format.
@@ -11,6 +11,7 @@ pub use number::{BOUNDS_S, Histogram, Number};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::lsn::Lsn;
+use crate::peer::{Side, Waits};
 
 /// A reader that has not come round for so long, and waits for nobody, hangs: it does so ten times a
 /// second.
@@ -18,28 +19,6 @@ const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// A peer that lets us wait for so long keeps us from working.
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
-
-/// The other sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The server of the slot.
-    Postgres,
-    /// The cluster of the topic, or whoever reads standard output.
-    Sink,
-}
-
-impl Side {
-    /// Both.
-    pub const ALL: [Side; 2] = [Side::Postgres, Side::Sink];
-
-    /// As a label has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Postgres => "postgres",
-            Side::Sink => "fluvio",
-        }
-    }
-}
 
 /// Why a session is opened anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +96,8 @@ pub struct Metrics {
     stored_commit_us: Number,
     /// When the first that was read after everything had been stored was; 0 while everything is.
     behind_since_us: Number,
-    /// Since when each peer is waited for, in ms from the beginning; 0 while it is not.
-    waits_since_ms: [Number; Side::ALL.len()],
+    /// Whom the program waits for.
+    pub waits: Waits,
     /// 1 while a session streams.
     streaming: Number,
     /// When the reader came round last, in ms from the beginning.
@@ -130,8 +109,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let began = Instant::now();
         Metrics {
-            began: Instant::now(),
+            began,
             events: Default::default(),
             transactions: Number::default(),
             received_bytes: Number::default(),
@@ -147,7 +127,7 @@ impl Default for Metrics {
             wal_end: Number::default(),
             stored_commit_us: Number::default(),
             behind_since_us: Number::default(),
-            waits_since_ms: Default::default(),
+            waits: Waits::beginning_at(began),
             streaming: Number::default(),
             round_ms: Number::default(),
             retained: Number::default(),
@@ -234,33 +214,11 @@ impl Metrics {
         self.streaming.value() == 1
     }
 
-    /// From now on, unless it has been so for longer, nothing goes on without this peer.
-    pub fn wait_for(&self, peer: Side) {
-        let since = &self.waits_since_ms[peer as usize];
-        if since.value() == 0 {
-            since.set(self.ms(Instant::now()).max(1));
-        }
-    }
-
-    /// It has done its part.
-    pub fn answered(&self, peer: Side) {
-        self.waits_since_ms[peer as usize].set(0);
-    }
-
-    /// How long this peer has been waited for.
-    pub fn waits_for(&self, peer: Side) -> Duration {
-        match self.waits_since_ms[peer as usize].value() {
-            0 => Duration::ZERO,
-            since => Duration::from_millis(self.ms(Instant::now()).saturating_sub(since)),
-        }
-    }
-
     /// Why the session that has just failed did.
     pub fn cause(&self, slot_in_use: Option<Cause>) -> Cause {
-        slot_in_use.unwrap_or(if self.waits_since_ms[Side::Sink as usize].value() > 0 {
-            Cause::Sink
-        } else {
-            Cause::Postgres
+        slot_in_use.unwrap_or(match self.waits.of(Side::Sink) {
+            Some(_) => Cause::Sink,
+            None => Cause::Postgres,
         })
     }
 
@@ -323,8 +281,7 @@ impl Metrics {
 
     /// The peer that has let us wait for longest.
     fn blocked(&self) -> Option<(Side, Duration)> {
-        let waits = Side::ALL.map(|peer| (peer, self.waits_for(peer)));
-        let longest = waits.into_iter().max_by_key(|(_, waited)| *waited);
+        let longest = self.waits.longest();
         longest.filter(|(_, waited)| *waited >= BLOCKED_AFTER)
     }
 
@@ -362,25 +319,23 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_lasts_until_it_is_answered() {
+    fn a_session_that_waited_for_the_sink_failed_because_of_it() {
         let metrics = Metrics::default();
-        metrics.wait_for(Side::Sink);
-        let since = metrics.waits_since_ms[Side::Sink as usize].value();
-        metrics.wait_for(Side::Sink);
-        let again = metrics.waits_since_ms[Side::Sink as usize].value();
-        assert_eq!(since, again);
+        metrics.waits.begin(Side::Sink);
         assert_eq!(metrics.cause(None), Cause::Sink);
-        metrics.answered(Side::Sink);
-        assert_eq!(metrics.waits_for(Side::Sink), Duration::ZERO);
+        metrics.waits.answered(Side::Sink);
         assert_eq!(metrics.cause(None), Cause::Postgres);
+        let cause = metrics.cause(Some(Cause::SlotInUse));
+        assert_eq!(cause, Cause::SlotInUse);
     }
 
     /// Metrics of a process that began so long ago.
     fn after(age: Duration) -> Metrics {
+        let now = Instant::now();
+        let began = now.checked_sub(age).expect("the machine is older");
         Metrics {
-            began: Instant::now()
-                .checked_sub(age)
-                .expect("the machine is older"),
+            began,
+            waits: Waits::beginning_at(began),
             ..Metrics::default()
         }
     }
@@ -394,13 +349,14 @@ mod tests {
         metrics.round_ms.set(20_000);
         assert_eq!(metrics.health().unwrap_err(), "no progress for 40 s");
         // To wait for somebody is not to hang.
-        metrics.waits_since_ms[Side::Postgres as usize].set(10_000);
+        let since = metrics.began + Duration::from_secs(10);
+        metrics.waits.begin_at(Side::Postgres, since);
         assert_eq!(metrics.health().unwrap(), "waiting for postgres for 50 s");
         assert_eq!(
             metrics.readiness().unwrap_err(),
             "waiting for postgres for 50 s"
         );
-        metrics.answered(Side::Postgres);
+        metrics.waits.answered(Side::Postgres);
         metrics.come_round(Instant::now());
         metrics.session_ends();
         assert_eq!(metrics.readiness().unwrap_err(), "not streaming");

@@ -87,6 +87,7 @@ mod golden;
 mod hostile;
 mod identity;
 mod layers;
+mod logging;
 mod memory;
 mod messages;
 mod metrics;
