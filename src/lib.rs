@@ -27,7 +27,8 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
-//! | [`metrics`] | what the program counts of itself, and whom it waits for |
+//! | [`peer`], [`metrics`] | whom the program waits for; what it counts of itself |
+//! | [`logging`] | log lines as text, as JSON or for the journal |
 //! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
 //! | [`relation`], [`event`] | tables as the server described them; batches of events |
@@ -36,8 +37,9 @@
 //! | [`progress`] | what goes back: how far the stream is stored |
 //! | [`config`] | the YAML file → a valid, typed configuration |
 //! | [`setup`], [`signals`], [`notify`] | making publication and slot; SIGTERM, SIGINT and SIGHUP; what the service manager hears |
-//! | [`pace`], [`position`], [`summary`] | how far apart reads are; where the reader is and what it may confirm; what is said of it |
+//! | [`pace`], [`position`] | how far apart reads are; where the reader is and what it may confirm |
 //! | [`resume`] | what comes again and is dropped, to the row |
+//! | [`long_work`], [`summary`] | what is said of work that takes long; and of what goes through |
 //! | [`state`], [`continuity`] | what is known of slot and topic, and whether they meet |
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
@@ -54,11 +56,14 @@ pub mod continuity;
 pub mod error;
 pub mod event;
 pub mod json;
+pub mod logging;
+pub mod long_work;
 pub mod lsn;
 pub mod metrics;
 pub mod monitor;
 pub mod notify;
 pub mod pace;
+pub mod peer;
 pub mod pg;
 pub mod position;
 pub mod producer;

@@ -5,14 +5,14 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use log::LevelFilter;
 use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
 use postgres_source::cli::{
     Arguments, Check, Instead, PROGRAM, Run, Setup, ShowConfig, Status, Teardown, Verb, Verify,
 };
-use postgres_source::config::Config;
+use postgres_source::config::{Config, ConfigText};
 use postgres_source::error::{Error, Kind, Result};
+use postgres_source::logging;
 use postgres_source::notify::Notify;
 use postgres_source::provision::{Publication, setup_plan, teardown_plan};
 use postgres_source::run::{Attempts, Surroundings, run};
@@ -23,11 +23,9 @@ use postgres_source::verify::verify;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::Serialize;
 
-/// Without `RUST_LOG` and without a level in the config.
-const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
-
 fn main() -> ExitCode {
     forbid_core_dumps();
+    logging::begin();
     let verb = match arguments() {
         Ok(arguments) => arguments.verb,
         Err(code) => return code,
@@ -52,7 +50,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            report(&error);
+            logging::last_word(&error);
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -81,8 +79,9 @@ fn arguments() -> std::result::Result<Arguments, ExitCode> {
             ExitCode::SUCCESS
         }
         Instead::Wrong(text) => {
-            complain(&text);
-            ExitCode::from(Kind::Usage.exit_code())
+            let code = Kind::Usage.exit_code();
+            logging::complain(&text, code);
+            ExitCode::from(code)
         }
     })
 }
@@ -102,7 +101,7 @@ fn start(arguments: &Run) -> Result<()> {
     let surroundings = Surroundings {
         signals: Signals::listen()?,
         notify: Notify::from_environment(),
-        reload: &|| read_config(&arguments.config),
+        reload: &|| reload(&arguments.config),
     };
     run(&config, output, attempts, &surroundings)
 }
@@ -174,52 +173,24 @@ fn print_as(found: &(impl Display + Serialize), as_json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Reads the config, with logging on before anything can go wrong.
+/// Reads the config at a start. What is wrong with it is told in the form that it asks for.
 fn load(path: &Path) -> Result<Config> {
-    log_to_stderr();
-    read_config(path)
-}
-
-/// Reads the config and takes its log level, unless `RUST_LOG` has the say.
-fn read_config(path: &Path) -> Result<Config> {
-    let config = Config::load(path)?;
-    if !is_filtered() {
-        log::set_max_level(config.log.unwrap_or(DEFAULT_LEVEL));
-    }
+    let text = ConfigText::read(path)?;
+    logging::use_format(text.log_format());
+    let config = text.config()?;
+    logging::use_level(config.log);
     Ok(config)
 }
 
-/// Starts logging. The level is the default until the config is read.
-fn log_to_stderr() {
-    let mut logger = env_logger::Builder::from_default_env();
-    if is_filtered() {
-        return logger.init();
-    }
-    logger.filter_level(LevelFilter::Trace).init();
-    log::set_max_level(DEFAULT_LEVEL);
-}
-
-/// Whether `RUST_LOG` has the say. An empty one says nothing, least of all that only errors are
-/// wanted.
-fn is_filtered() -> bool {
-    let filter = std::env::var_os(env_logger::DEFAULT_FILTER_ENV);
-    filter.is_some_and(|filter| !filter.is_empty())
-}
-
-/// The last word, also when the log level would hide it.
-fn report(error: &Error) {
-    match log::log_enabled!(log::Level::Error) {
-        true => log::error!("{error}"),
-        false => complain(&format!("postgres-source: {error}")),
-    }
+/// Reads the config anew: one that is wrong changes nothing.
+fn reload(path: &Path) -> Result<Config> {
+    let config = Config::load(path)?;
+    logging::use_format(config.log_format);
+    logging::use_level(config.log);
+    Ok(config)
 }
 
 /// A line on standard output. That nobody reads it is no error, nor a reason to panic.
 fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// A line on standard error.
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -23,21 +23,13 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::OneLine;
+use crate::peer::Peer;
 
 /// A service manager that does not take a message in this time does without it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So many signs of life are given in the time after which one is missed.
 const SIGNS_PER_TIMEOUT: u32 = 4;
-
-/// Somebody whom the program may have to wait for.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Who it is, such as `Fluvio at localhost:9003`.
-    pub name: String,
-    /// How long a wait may take before it is none any more but a hang.
-    pub patience: Duration,
-}
 
 /// The way to the service manager, if there is one.
 #[derive(Debug, Clone, Default)]

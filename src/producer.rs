@@ -9,7 +9,8 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Change, Event};
 use crate::json::{LargeRecord, RawText, render};
 use crate::lsn::Lsn;
-use crate::metrics::{Metrics, Side, Tally, now_us};
+use crate::metrics::{Metrics, Tally, now_us};
+use crate::peer::Side;
 use crate::progress::{Progress, Stored};
 use crate::sink::{InDoubt, Sink};
 
@@ -51,7 +52,7 @@ impl Producer<'_> {
     fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
         let mut record = Vec::new();
         while let Some(batch) = self.next(batches, commits)? {
-            self.metrics.wait_for(Side::Sink);
+            self.metrics.waits.begin(Side::Sink);
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
                 let written = match event.is_large() {
@@ -71,7 +72,7 @@ impl Producer<'_> {
                 commits.publish(self.sink.stored(), self.progress, self.metrics);
             }
             record.shrink_to(KEEP_RECORD_BYTES);
-            self.metrics.answered(Side::Sink);
+            self.metrics.waits.answered(Side::Sink);
             self.metrics.count_events(&tally);
             self.metrics.written_bytes.add(bytes);
             self.metrics.batches_in_flight.subtract(1);
@@ -81,13 +82,6 @@ impl Producer<'_> {
 
     /// The next batch; `None` when there will be none.
     fn next(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
-        self.progress.idle();
-        let batch = self.wait(batches, commits)?;
-        self.progress.busy();
-        Ok(batch)
-    }
-
-    fn wait(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<Option<Batch>> {
         match batches.try_recv() {
             Ok(batch) => return Ok(Some(batch)),
             Err(TryRecvError::Disconnected) => return Ok(None),
@@ -101,15 +95,13 @@ impl Producer<'_> {
             }
         }
         self.flush(commits)?;
-        self.progress.idle();
         Ok(batches.recv().ok())
     }
 
     fn flush(&mut self, commits: &mut Commits) -> Result<()> {
-        self.progress.busy();
-        self.metrics.wait_for(Side::Sink);
+        self.metrics.waits.begin(Side::Sink);
         self.sink.flush()?;
-        self.metrics.answered(Side::Sink);
+        self.metrics.waits.answered(Side::Sink);
         commits.publish(self.sink.stored(), self.progress, self.metrics);
         Ok(())
     }
@@ -159,7 +151,7 @@ impl Commits {
         if stored == self.stored {
             return;
         }
-        progress.busy();
+        metrics.waits.moved(Side::Sink);
         metrics.acknowledged.add(stored - self.stored);
         self.stored = stored;
         self.unstored_since = (self.records > stored).then(Instant::now);

@@ -16,6 +16,7 @@ use crate::event::{Batch, Envelope, LARGE_BYTES};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+use crate::peer::Side;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
@@ -316,7 +317,8 @@ impl<'a> Reader<'a> {
     }
 
     fn tell(&mut self) {
-        self.summary.tell(&self.position, self.progress.waits());
+        self.summary
+            .tell(&self.position, self.metrics.waits.of(Side::Sink));
     }
 
     fn report(&mut self) -> Result<()> {

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
-use crate::notify::{Notify, Peer};
+use crate::long_work::time_left;
+use crate::lsn::Lsn;
+use crate::notify::Notify;
+use crate::peer::Peer;
 use crate::position::Position;
 
 /// How often it is logged.
@@ -13,6 +16,9 @@ const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A sink that is waited for longer than this is worth a word.
 const NOTICEABLE: Duration = Duration::from_secs(2);
+
+/// An open transaction with more events than this is worth a word.
+const LARGE_TRANSACTION: u64 = 100_000;
 
 /// What went through since the last line.
 #[derive(Debug)]
@@ -25,11 +31,18 @@ pub struct Summary {
     events: u64,
     transactions: u64,
     bytes: u64,
+    /// Events since the last commit.
+    open_events: u64,
+    /// What was received up to the last line.
+    received: Lsn,
+    /// How far the server's WAL went at the start: before it lies what is to be caught up with.
+    backlog_end: Lsn,
 }
 
 impl Summary {
-    /// Nothing went through to `sink` yet.
-    pub fn new(notify: Notify, sink: Peer) -> Self {
+    /// Nothing went through to `sink` yet; `confirmed` is where the stream begins, and the server's WAL
+    /// goes on up to `backlog_end`.
+    pub fn new(notify: Notify, sink: Peer, confirmed: Lsn, backlog_end: Lsn) -> Self {
         Summary {
             notify,
             sink,
@@ -38,6 +51,9 @@ impl Summary {
             events: 0,
             transactions: 0,
             bytes: 0,
+            open_events: 0,
+            received: confirmed,
+            backlog_end,
         }
     }
 
@@ -46,6 +62,7 @@ impl Summary {
         self.events += 1;
         self.transactions += u64::from(committed);
         self.bytes += bytes as u64;
+        self.open_events = if committed { 0 } else { self.open_events + 1 };
     }
 
     /// Gives a sign of life, unless the sink has been waited for (`waits`) for longer than it may
@@ -88,12 +105,13 @@ impl Summary {
         }
         (self.since, self.events) = (Instant::now(), 0);
         (self.transactions, self.bytes) = (0, 0);
+        self.received = position.sent();
         true
     }
 
     fn line(&self, elapsed: Duration, position: &Position) -> String {
         format!(
-            "{} events, {} transactions, {} in {} s: {:.0} events/s; confirmed {}, lag {}",
+            "{} events, {} transactions, {} in {} s: {:.0} events/s; confirmed {}, lag {}{}{}",
             self.events,
             self.transactions,
             ByteSize(self.bytes),
@@ -101,6 +119,34 @@ impl Summary {
             self.events as f64 / elapsed.as_secs_f64(),
             position.confirmed(),
             ByteSize(position.lag_bytes()),
+            self.open(position),
+            self.backlog(elapsed, position),
+        )
+    }
+
+    /// A large transaction keeps the confirmed position where it is until its end.
+    fn open(&self, position: &Position) -> String {
+        match position.open_transaction() {
+            Some(xid) if self.open_events >= LARGE_TRANSACTION => {
+                format!("; in transaction {xid}, {} events so far", self.open_events)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// What is left of the WAL that was there at the start.
+    fn backlog(&self, elapsed: Duration, position: &Position) -> String {
+        let received = position.sent();
+        if received >= self.backlog_end {
+            return String::new();
+        }
+        let left = self.backlog_end.bytes_since(received);
+        let rate = received.bytes_since(self.received) as f64 / elapsed.as_secs_f64();
+        format!(
+            "; backlog {} of WAL at {}/s{}",
+            ByteSize(left),
+            ByteSize(rate as u64),
+            time_left(left, rate)
         )
     }
 }
@@ -108,14 +154,16 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lsn::Lsn;
+    use crate::peer::Side;
+    use crate::pg::pgoutput::{Begin, Message};
 
     fn summary() -> Summary {
         let sink = Peer {
+            side: Side::Sink,
             name: "Fluvio at h:1".to_owned(),
             patience: Duration::MAX,
         };
-        Summary::new(Notify::default(), sink)
+        Summary::new(Notify::default(), sink, Lsn(0x10), Lsn(0x20_0010))
     }
 
     #[test]
@@ -146,6 +194,26 @@ mod tests {
         assert_eq!(
             summary.line(Duration::from_secs(2), &position),
             "2 events, 1 transactions, 1.0 KiB in 2 s: 1 events/s; confirmed 16/10, lag 0 B"
+        );
+    }
+
+    #[test]
+    fn a_backlog_and_a_large_transaction() {
+        let mut summary = summary();
+        for _ in 0..LARGE_TRANSACTION {
+            summary.count(1, false);
+        }
+        let mut position = Position::starting_at(Lsn(0x10), Lsn(0x10));
+        let begin = Message::Begin(Begin {
+            final_lsn: Lsn(0x10_0010),
+            timestamp: 0,
+            xid: 7,
+        });
+        position.follow(&begin).unwrap();
+        assert_eq!(
+            summary.line(Duration::from_secs(2), &position),
+            "100000 events, 0 transactions, 97.7 KiB in 2 s: 50000 events/s; confirmed 0/10, lag 1.0 \
+             MiB; in transaction 7, 100000 events so far; backlog 1.0 MiB of WAL at 512.0 KiB/s: 2s"
         );
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::continuity;
 use crate::error::{Error, Result};
+use crate::long_work::{Left, LongWork};
 use crate::record::Record;
 use crate::resume::{NoTail, Tail, WalkBack};
 use crate::sink::InDoubt;
@@ -18,9 +19,6 @@ const RESTLESS: Duration = Duration::from_secs(60);
 
 /// So many records are read at a time on the way back to a begin, at the least.
 const STEP: i64 = 2_000;
-
-/// A walk back that takes longer than this says so.
-const REPORT: Duration = Duration::from_secs(5);
 
 /// Reads the end of a partition, and lets its caller do something else all the time: the
 /// walsender, whose stream is open, must hear from us however long this takes.
@@ -86,10 +84,13 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
             return Ok(Tail::Empty);
         }
         let mut walk = WalkBack::default();
+        let mut work = LongWork::begin("reading the open transaction back");
         let (mut high, mut step) = (bounds.end, 1);
         while high > first {
             let low = first.max(high - step);
-            self.read_part(&mut walk, low, high)?;
+            self.read_part(&mut walk, low, high, |rows, at| {
+                work.tell(rows, Left::AtMost((at.max(first) - first) as u64));
+            })?;
             let at = |after: u64| high - 1 - after as i64;
             match walk.end_part() {
                 Ok(Some(tail)) => return Ok(tail),
@@ -114,8 +115,13 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
     }
 
     /// Takes the records from `low` up to and not including `high`. None of them is kept.
-    fn read_part(&mut self, walk: &mut WalkBack, low: i64, high: i64) -> Result<()> {
-        let mut reported = Instant::now();
+    fn read_part(
+        &mut self,
+        walk: &mut WalkBack,
+        low: i64,
+        high: i64,
+        mut tell: impl FnMut(u64, i64),
+    ) -> Result<()> {
         let mut offset = low;
         while offset < high {
             for record in self.reader.fetch(offset)? {
@@ -125,11 +131,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
                 }
             }
             (self.meanwhile)()?;
-            if reported.elapsed() >= REPORT {
-                let rows = walk.rows();
-                log::info!("reading the open transaction back: {rows} rows, at offset {offset}");
-                reported = Instant::now();
-            }
+            tell(walk.rows(), low);
         }
         Ok(())
     }

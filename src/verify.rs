@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::{Context, Error, Result};
+use crate::long_work::{Left, LongWork};
 use crate::lsn::Lsn;
 use crate::record::{Placed, Record, Unit};
 use crate::sink::fluvio::{Options, Partition};
@@ -58,6 +59,7 @@ pub fn verify(options: &Options, from: Option<i64>) -> Result<Report> {
     let mut verifier = Verifier::starting_at(first);
     let mut reader = partition.reader()?;
     let mut offset = first;
+    let mut work = LongWork::begin("verifying");
     while offset < bounds.end {
         let records = reader.fetch(offset).at(|| format!("offset {offset}"))?;
         for record in records
@@ -67,6 +69,8 @@ pub fn verify(options: &Options, from: Option<i64>) -> Result<Report> {
             verifier.check(record.offset, &record.value);
             offset = record.offset + 1;
         }
+        let left = Left::Exactly((bounds.end - offset) as u64);
+        work.tell((offset - first) as u64, left);
     }
     Ok(verifier.report(options.topic.clone(), offset))
 }

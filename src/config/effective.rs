@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Config, GeneratedColumns, Setup};
 use crate::error::{Error, Kind, Result};
 use crate::json::RawText;
+use crate::logging::Format;
 use crate::pg::replication::Origins;
 
 /// What stands in place of a secret.
@@ -40,6 +41,8 @@ struct Effective<'a> {
     metrics: Metrics<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -152,6 +155,7 @@ impl Config {
                 textfile: self.metrics.textfile.as_deref(),
             },
             log: self.log.map(|level| level.to_string().to_lowercase()),
+            log_format: self.log_format.map(Format::name),
         }
     }
 

@@ -10,14 +10,17 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::GeneratedColumns;
+use super::message::message;
 use super::secret::Secret;
 use super::value::{
     Endpoint, LogLevel, MessagePrefix, Operation, Publication, Refused, SlotName, SourceType,
     TableName, TopicName, address, batch_bytes, boolean, command, compression, duration,
-    generated_columns, optional_boolean, origin, positive_duration, raw_text, secret, size,
+    generated_columns, log_format, optional_boolean, origin, positive_duration, raw_text, secret,
+    size,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
+use crate::logging::Format;
 use crate::pg::replication::Origins;
 
 /// The file.
@@ -67,6 +70,8 @@ pub struct File {
     #[serde(default)]
     pub metrics: Metrics,
     pub log: Option<LogLevel>,
+    #[serde(default, alias = "log-format", deserialize_with = "log_format")]
+    pub log_format: Option<Format>,
     #[serde(default, rename = "transforms")]
     _transforms: Option<Refused>,
 }
@@ -210,9 +215,20 @@ impl File {
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<File> {
         yaml_serde::from_str(text).map_err(|e| {
-            Error::config(without_values(&with_line(&e, text)))
+            Error::config(message(&e, text))
                 .with_hint("config-example.yaml names and explains every key")
         })
+    }
+
+    /// The format of the log, also of a file that is wrong elsewhere: that is told in this format.
+    pub fn log_format(text: &str) -> Option<Format> {
+        #[derive(Deserialize)]
+        struct Glance {
+            #[serde(default, alias = "log-format", deserialize_with = "log_format")]
+            log_format: Option<Format>,
+        }
+        let glance = yaml_serde::from_str::<Glance>(text);
+        glance.ok().and_then(|glance| glance.log_format)
     }
 
     /// The topic, which connectors of this family have had in either place.
@@ -232,82 +248,6 @@ impl File {
     pub fn database_url(&self) -> Option<&Secret> {
         self.secrets.database_url.as_ref()
     }
-}
-
-/// The parser says nothing of the very beginning, and places a key that comes twice where the map
-/// begins.
-fn with_line(error: &yaml_serde::Error, text: &str) -> String {
-    let message = error.to_string();
-    let Some(place) = error.location() else {
-        return message;
-    };
-    let (what, line) = match message.find(" at line ") {
-        Some(end) => (&message[..end], &message[end..]),
-        None => (&message[..], " at line 1"),
-    };
-    match second_key(what, text, place.line(), place.column()) {
-        Some(line) => format!("{what} at line {line}"),
-        None => format!("{what}{line}"),
-    }
-}
-
-/// The line where a key comes the second time in the map that begins at `line` and `column`.
-fn second_key(what: &str, text: &str, line: usize, column: usize) -> Option<usize> {
-    let (_, key) = what.split_once("duplicate field `")?;
-    let key = key.strip_suffix('`')?.replace('-', "_");
-    let begins = |text: &str| {
-        let indent = text.len() - text.trim_start_matches(' ').len();
-        let found = text.trim_start().split_once(':').map(|(key, _)| key);
-        indent + 1 == column && found.is_some_and(|found| found.trim_end().replace('-', "_") == key)
-    };
-    let lines = text.lines().enumerate().skip(line - 1);
-    let mut found = lines.filter(|(_, text)| begins(text));
-    found.nth(1).map(|(index, _)| index + 1)
-}
-
-/// The parser repeats what it found. A value, or a key that looks like none, may be the secret in the
-/// wrong place: `string "..."` becomes `a string`, and such a key is left out.
-fn without_values(message: &str) -> String {
-    const KEY: &str = "unknown field `";
-    // From both ends: the key itself may have anything in it.
-    if let Some((before, rest)) = message.split_once(KEY)
-        && let Some((key, after)) = rest.rsplit_once("`, expected ")
-    {
-        let shown = if looks_like_a_key(key) { key } else { "..." };
-        return format!("{before}{KEY}{shown}`, expected {after}");
-    }
-    let mut out = String::new();
-    let mut rest = message;
-    while let Some(start) = rest.find('"') {
-        let (before, quoted) = rest.split_at(start);
-        let (quoted, after) = quoted.split_at(closing(quoted.as_bytes()));
-        match before.strip_suffix("string ") {
-            Some(before) => out.extend([before, "a string"]),
-            None => out.extend([before, quoted]),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-fn looks_like_a_key(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-/// Where a quoted text ends, its closing quote included.
-fn closing(quoted: &[u8]) -> usize {
-    let mut escaped = false;
-    for (i, &byte) in quoted.iter().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return i + 1,
-            _ => {}
-        }
-    }
-    quoted.len()
 }
 
 #[cfg(test)]
@@ -392,6 +332,20 @@ mod tests {
         ] {
             let error = error(&text);
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_log_format_of_a_file_that_is_wrong_elsewhere() {
+        for (text, format) in [
+            ("log_format: json\nno: config", Some(Format::Json)),
+            ("log-format: journal\nparameters: 1", Some(Format::Journal)),
+            ("log_format: xml", None),
+            ("topic: t", None),
+            ("\t", None),
+            ("", None),
+        ] {
+            assert_eq!(File::log_format(text), format, "{text}");
         }
     }
 

@@ -1,10 +1,11 @@
 //! The YAML file as written → a valid, typed [`Config`].
 //!
-//! [`mod@file`] is what the file may say, [`value`] how a value is read, [`secret`] where the database
-//! URL comes from. This module resolves them and the environment into what the program runs with.
+//! [`mod@file`] is what the file may say, [`value`] how a value is read, `message` what is said of one
+//! that is not understood, [`secret`] where the database URL comes from. This module resolves them and the environment into what the program runs with.
 
 mod effective;
 pub mod file;
+mod message;
 pub mod secret;
 pub mod value;
 
@@ -17,6 +18,7 @@ use self::secret::Secret;
 use self::value::{Publication, SlotName};
 use crate::error::{Context, Error, Result};
 use crate::json::RawText;
+use crate::logging::{FORMAT_VARIABLE, Format};
 use crate::pg::replication::Origins;
 use crate::pg::target::Target;
 use crate::pg::target::password::PasswordCommand;
@@ -68,6 +70,14 @@ pub struct Config {
     pub metrics: Metrics,
     /// The log level, unless `RUST_LOG` is set.
     pub log: Option<log::LevelFilter>,
+    /// The form of log lines; what suits standard error if nothing is said.
+    pub log_format: Option<Format>,
+}
+
+/// A file that was read, and is not understood yet.
+pub struct ConfigText<'a> {
+    path: &'a Path,
+    text: String,
 }
 
 /// The options of a publication.
@@ -118,16 +128,33 @@ pub struct Retry {
     pub max: Duration,
 }
 
+impl<'a> ConfigText<'a> {
+    /// Reads the file, once: it may be a pipe.
+    pub fn read(path: &'a Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::config("cannot read the config file").with_source(e))
+            .at(|| path.display().to_string())?;
+        Ok(ConfigText { path, text })
+    }
+
+    /// The form in which whatever is wrong with the rest is told.
+    pub fn log_format(&self) -> Option<Format> {
+        File::log_format(&self.text)
+    }
+
+    /// What it says, with the secret and the environment.
+    pub fn config(&self) -> Result<Config> {
+        let place = || self.path.display().to_string();
+        let file = File::parse(&self.text).at(place)?;
+        let database_url = secret::find(file.database_url(), self.path)?;
+        Config::resolve(file, database_url).at(place)
+    }
+}
+
 impl Config {
     /// Reads the file, the secret and the environment.
     pub fn load(path: &Path) -> Result<Config> {
-        let place = || path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::config("cannot read the config file").with_source(e))
-            .at(place)?;
-        let file = File::parse(&text).at(place)?;
-        let database_url = secret::find(file.database_url(), path)?;
-        Self::resolve(file, database_url).at(place)
+        ConfigText::read(path)?.config()
     }
 
     /// Whom to connect to.
@@ -140,7 +167,7 @@ impl Config {
     }
 
     /// The keys that differ in `fresh` and count at a start only. What leads to a connection (name,
-    /// URL, password) and the log level are not among them.
+    /// URL, password) and the log are not among them.
     pub fn only_at_a_start(&self, fresh: &Config) -> Vec<&'static str> {
         let (fluvio, new) = (&self.fluvio, &fresh.fluvio);
         let differ = [
@@ -171,6 +198,7 @@ impl Config {
             ("retry", self.retry != fresh.retry),
             ("state_dir", self.state_dir != fresh.state_dir),
             ("confirm_delay", self.confirm_delay != fresh.confirm_delay),
+            ("metrics", self.metrics != fresh.metrics),
         ];
         let differ = differ.into_iter().filter(|(_, differs)| *differs);
         differ.map(|(key, _)| key).collect()
@@ -179,6 +207,7 @@ impl Config {
     fn resolve(file: File, database_url: Secret) -> Result<Config> {
         let publication = overridden("FLUVIO_PG_PUBLICATION", Publication::parse)?;
         let slot = overridden("FLUVIO_PG_SLOT", SlotName::parse)?;
+        let log_format = overridden(FORMAT_VARIABLE, Format::parse)?;
         let topic = file.topic()?;
         let parameters = file.parameters;
         if file.retry.min > file.retry.max {
@@ -232,6 +261,7 @@ impl Config {
                 textfile: file.metrics.textfile,
             },
             log: file.log.map(|level| level.0),
+            log_format: log_format.or(file.log_format),
         })
     }
 }

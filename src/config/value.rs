@@ -14,6 +14,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use super::GeneratedColumns;
 use super::secret::Secret;
 use crate::json::RawText;
+use crate::logging::Format;
 use crate::pg::replication::Origins;
 use crate::sink::fluvio::batch::MAX_BATCH_BYTES;
 
@@ -221,6 +222,11 @@ pub fn raw_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RawText, D
         "string" => Ok(RawText::String),
         _ => Err("bytes or string"),
     })
+}
+
+/// `text`, `json` or `journal`.
+pub fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Format>, D::Error> {
+    parsed(deserializer, |text| Format::parse(text).map(Some))
 }
 
 /// `true` or `false`; connectors of this family have had their parameters as strings too.

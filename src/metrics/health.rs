@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Metrics, Side};
+use super::Metrics;
+use crate::peer::Side;
 
 /// A reader that has not come round for so long, and waits for nobody, hangs: it does so ten times a
 /// second.
@@ -39,8 +40,7 @@ impl Metrics {
 
     /// The peer that has let us wait for longest.
     fn blocked(&self) -> Option<(Side, Duration)> {
-        let waits = Side::ALL.map(|peer| (peer, self.waits_for(peer)));
-        let longest = waits.into_iter().max_by_key(|(_, waited)| *waited);
+        let longest = self.waits.longest();
         longest.filter(|(_, waited)| *waited >= BLOCKED_AFTER)
     }
 }
@@ -49,13 +49,15 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::lsn::Lsn;
+    use crate::peer::Waits;
 
     /// Metrics of a process that began so long ago.
     fn after(age: Duration) -> Metrics {
+        let now = Instant::now();
+        let began = now.checked_sub(age).expect("the machine is older");
         Metrics {
-            began: Instant::now()
-                .checked_sub(age)
-                .expect("the machine is older"),
+            began,
+            waits: Waits::beginning_at(began),
             ..Metrics::default()
         }
     }
@@ -69,13 +71,14 @@ mod tests {
         metrics.round_ms.set(20_000);
         assert_eq!(metrics.health().unwrap_err(), "no progress for 40 s");
         // To wait for somebody is not to hang.
-        metrics.waits_since_ms[Side::Postgres as usize].set(10_000);
+        let since = metrics.began + Duration::from_secs(10);
+        metrics.waits.begin_at(Side::Postgres, since);
         assert_eq!(metrics.health().unwrap(), "waiting for postgres for 50 s");
         assert_eq!(
             metrics.readiness().unwrap_err(),
             "waiting for postgres for 50 s"
         );
-        metrics.answered(Side::Postgres);
+        metrics.waits.answered(Side::Postgres);
         metrics.come_round(Instant::now());
         metrics.session_ends();
         assert_eq!(metrics.readiness().unwrap_err(), "not streaming");

@@ -1,4 +1,4 @@
-//! What the program counts of itself, and whom it waits for.
+//! What the program counts of itself.
 //!
 //! Numbers that anybody may read at any time, and that the two threads write at most a few times a
 //! batch or a transaction, never for a row. [`text`] is their form in Prometheus' text format.
@@ -12,28 +12,7 @@ pub use number::{BOUNDS_S, Histogram, Number};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::lsn::Lsn;
-
-/// The other sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The server of the slot.
-    Postgres,
-    /// The cluster of the topic, or whoever reads standard output.
-    Sink,
-}
-
-impl Side {
-    /// Both.
-    pub const ALL: [Side; 2] = [Side::Postgres, Side::Sink];
-
-    /// As a label has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Postgres => "postgres",
-            Side::Sink => "fluvio",
-        }
-    }
-}
+use crate::peer::{Side, Waits};
 
 /// Why a session is opened anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +94,8 @@ pub struct Metrics {
     /// When the first that was read after everything had been stored was, or the end of a session
     /// that had stored everything; 0 while everything is stored that was read.
     behind_since_us: Number,
-    /// Since when each peer is waited for, in ms from the beginning; 0 while it is not.
-    waits_since_ms: [Number; Side::ALL.len()],
+    /// Whom the program waits for.
+    pub waits: Waits,
     /// 1 while a session streams.
     streaming: Number,
     /// When the reader came round last, in ms from the beginning.
@@ -130,8 +109,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let began = Instant::now();
         Metrics {
-            began: Instant::now(),
+            began,
             began_at: SystemTime::now(),
             events: Default::default(),
             transactions: Number::default(),
@@ -148,7 +128,7 @@ impl Default for Metrics {
             wal_end: Number::default(),
             stored_commit_us: Number::default(),
             behind_since_us: Number::default(),
-            waits_since_ms: Default::default(),
+            waits: Waits::beginning_at(began),
             streaming: Number::default(),
             round_ms: Number::default(),
             retained: Number::default(),
@@ -246,33 +226,11 @@ impl Metrics {
         self.streaming.value() == 1
     }
 
-    /// From now on, unless it has been so for longer, nothing goes on without this peer.
-    pub fn wait_for(&self, peer: Side) {
-        let since = &self.waits_since_ms[peer as usize];
-        if since.value() == 0 {
-            since.set(self.ms(Instant::now()).max(1));
-        }
-    }
-
-    /// It has done its part.
-    pub fn answered(&self, peer: Side) {
-        self.waits_since_ms[peer as usize].set(0);
-    }
-
-    /// How long this peer has been waited for.
-    pub fn waits_for(&self, peer: Side) -> Duration {
-        match self.waits_since_ms[peer as usize].value() {
-            0 => Duration::ZERO,
-            since => Duration::from_millis(self.ms(Instant::now()).saturating_sub(since)),
-        }
-    }
-
     /// Why the session that has just failed did.
     pub fn cause(&self, slot_in_use: Option<Cause>) -> Cause {
-        slot_in_use.unwrap_or(if self.waits_since_ms[Side::Sink as usize].value() > 0 {
-            Cause::Sink
-        } else {
-            Cause::Postgres
+        slot_in_use.unwrap_or(match self.waits.of(Side::Sink) {
+            Some(_) => Cause::Sink,
+            None => Cause::Postgres,
         })
     }
 
@@ -380,16 +338,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_lasts_until_it_is_answered() {
+    fn a_session_that_waited_for_the_sink_failed_because_of_it() {
         let metrics = Metrics::default();
-        metrics.wait_for(Side::Sink);
-        let since = metrics.waits_since_ms[Side::Sink as usize].value();
-        metrics.wait_for(Side::Sink);
-        let again = metrics.waits_since_ms[Side::Sink as usize].value();
-        assert_eq!(since, again);
+        metrics.waits.begin(Side::Sink);
         assert_eq!(metrics.cause(None), Cause::Sink);
-        metrics.answered(Side::Sink);
-        assert_eq!(metrics.waits_for(Side::Sink), Duration::ZERO);
+        metrics.waits.answered(Side::Sink);
         assert_eq!(metrics.cause(None), Cause::Postgres);
+        let cause = metrics.cause(Some(Cause::SlotInUse));
+        assert_eq!(cause, Cause::SlotInUse);
     }
 }

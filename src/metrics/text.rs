@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{BOUNDS_S, Metrics, Side};
+use super::{BOUNDS_S, Metrics};
+use crate::peer::Side;
 
 /// What every name begins with.
 const PREFIX: &str = "postgres_source_";
@@ -158,9 +159,10 @@ impl Page {
             "gauge",
             "Time since nothing goes on without this peer; 0 while it answers.",
         );
-        for peer in Side::ALL {
-            let waited = metrics.waits_for(peer).as_secs_f64();
-            self.sample("blocked_seconds", Some(("peer", peer.name())), waited);
+        for side in Side::ALL {
+            let waited = metrics.waits.of(side).unwrap_or_default();
+            let label = Some(("peer", side.name()));
+            self.sample("blocked_seconds", label, waited.as_secs_f64());
         }
     }
 

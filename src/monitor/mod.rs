@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use self::slot::SlotState;
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Result};
-use crate::metrics::{Kept, Metrics, Side, text};
+use crate::metrics::{Kept, Metrics, text};
+use crate::peer::Side;
 use crate::pg::target::Target;
 
 /// How often the text file is written.
@@ -122,7 +123,7 @@ impl Watch {
     /// While the session waits for PostgreSQL, it may be away or may not let us in: one that asks in
     /// vain is enough. While it waits for Fluvio, nobody else sees the slot grow.
     fn may_ask(&self) -> bool {
-        self.metrics.is_streaming() || !self.metrics.waits_for(Side::Sink).is_zero()
+        self.metrics.is_streaming() || self.metrics.waits.of(Side::Sink).is_some()
     }
 
     /// What is not known any more is not shown any more.

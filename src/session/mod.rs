@@ -15,8 +15,9 @@ use crate::continuity::{self, Source};
 use crate::error::{Error, Kind, Result};
 use crate::event::Batch;
 use crate::lsn::Lsn;
-use crate::metrics::{Metrics, Side};
-use crate::notify::{Notify, Peer};
+use crate::metrics::Metrics;
+use crate::notify::Notify;
+use crate::peer::{Peer, Side};
 use crate::pg::replication::{ReplicationConnection, ReplicationStream};
 use crate::pg::target::Target;
 use crate::producer::Producer;
@@ -252,7 +253,12 @@ impl<'a> Program<'a> {
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
             goal: (goal == Goal::Drained).then_some(opened.wal_end),
-            summary: Summary::new(self.notify.clone(), opened.peer),
+            summary: Summary::new(
+                self.notify.clone(),
+                opened.peer,
+                opened.confirmed,
+                opened.wal_end,
+            ),
         });
         let (read, drained) = reader.run(signals);
         let read = read.map_err(|error| {
@@ -264,12 +270,12 @@ impl<'a> Program<'a> {
             Drained::Whole => self.join(producer),
             Drained::InPart => Ok(()),
         };
-        for (peer, failed) in [
+        for (side, failed) in [
             (Side::Postgres, read.is_err()),
             (Side::Sink, stored.is_err()),
         ] {
             if failed {
-                metrics.wait_for(peer);
+                metrics.waits.begin(side);
             }
         }
         let result = outcome(read, stored);

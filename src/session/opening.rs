@@ -10,8 +10,7 @@ use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
-use crate::metrics::Side;
-use crate::notify::Peer;
+use crate::peer::{Peer, Side};
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Wanted};
 use crate::progress::Stored;
@@ -69,12 +68,11 @@ impl<'a> Program<'a> {
 
     fn open_stdout(&mut self) -> Result<Opened> {
         let sink = Box::new(Lines::on_stdout()?);
-        self.metrics.answered(Side::Sink);
-        self.metrics.wait_for(Side::Postgres);
+        self.metrics.waits.answered(Side::Sink);
         let (connection, source) = self.connect(false)?;
         let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
         let (stream, status_interval) = self.start(connection)?;
-        self.metrics.answered(Side::Postgres);
+        self.metrics.waits.answered(Side::Postgres);
         self.metrics.wal_end.set(source.system.wal_flush.0);
         let stored = Stored {
             lsn: confirmed,
@@ -91,6 +89,7 @@ impl<'a> Program<'a> {
             wal_end,
             // Whoever reads it may take all the time in the world.
             peer: Peer {
+                side: Side::Sink,
                 name: "the reader of standard output".to_owned(),
                 patience: Duration::MAX,
             },
@@ -98,25 +97,23 @@ impl<'a> Program<'a> {
     }
 
     fn open_topic(&mut self) -> Result<Opened> {
-        self.metrics.wait_for(Side::Sink);
-        self.notify.waits_for(&self.cluster());
+        self.wait_for(&self.cluster());
         let partition = Partition::open(self.config.fluvio.clone())?;
-        self.metrics.answered(Side::Sink);
+        self.metrics.waits.answered(Side::Sink);
         let has_history = partition.bounds().end > self.memory.first_offset();
-        self.metrics.wait_for(Side::Postgres);
         let (connection, mut source) = self.connect(has_history)?;
         let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
         let (mut stream, status_interval) = self.start(connection)?;
-        self.metrics.answered(Side::Postgres);
-        self.metrics.wait_for(Side::Sink);
+        self.metrics.waits.answered(Side::Postgres);
         let peer = self.leader(&partition);
-        self.notify.waits_for(&peer);
+        self.wait_for(&peer);
         let topic = self.reconcile(&partition, &mut stream, confirmed)?;
-        self.metrics.answered(Side::Sink);
+        self.metrics.waits.answered(Side::Sink);
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
-            self.notify.waits_for(&self.server());
+            self.wait_for(&self.server());
             source.system = self.connect_anew()?.identify_system()?;
+            self.metrics.waits.answered(Side::Postgres);
         }
         self.metrics.wal_end.set(source.system.wal_flush.0);
         continuity::check_topic(self.memory.known(), &source, &topic)
@@ -154,7 +151,7 @@ impl<'a> Program<'a> {
             publication, slot, ..
         } = self.config;
         let place = || format!("replication slot {slot}");
-        self.notify.waits_for(&self.server());
+        self.wait_for(&self.server());
         // First of all, because this connection is needed in any case and its errors are exact.
         let mut connection = self.connect_anew()?;
         let exists = connection.slot(slot)?.is_some();

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Program;
-use crate::notify::Peer;
+use crate::peer::{Peer, Side};
 use crate::sink::fluvio::Partition;
 
 /// So many requests follow each other, at the most, until the leader of a partition is known.
@@ -22,6 +22,12 @@ const CONNECTS: u32 = 8;
 const QUESTIONS: Duration = Duration::from_secs(600);
 
 impl Program<'_> {
+    /// The main thread begins something that does not go on without this peer.
+    pub(super) fn wait_for(&self, peer: &Peer) {
+        self.metrics.waits.begin(peer.side);
+        self.notify.waits_for(peer);
+    }
+
     /// The cluster, while it is asked where the partition is.
     pub(super) fn cluster(&self) -> Peer {
         let fluvio = &self.config.fluvio;
@@ -30,6 +36,7 @@ impl Program<'_> {
             None => "Fluvio, the cluster of the current profile".to_owned(),
         };
         Peer {
+            side: Side::Sink,
             name,
             patience: fluvio.timeout.saturating_mul(LOOK_UP_REQUESTS),
         }
@@ -38,6 +45,7 @@ impl Program<'_> {
     /// The server that leads the partition.
     pub(super) fn leader(&self, partition: &Partition) -> Peer {
         Peer {
+            side: Side::Sink,
             name: format!("Fluvio at {}", partition.leader()),
             patience: self.config.fluvio.timeout.saturating_mul(WRITE_REQUESTS),
         }
@@ -53,6 +61,7 @@ impl Program<'_> {
             true => self.target.connect_timeout().saturating_mul(connects),
         };
         Peer {
+            side: Side::Postgres,
             name: format!("PostgreSQL at {}", names.join(", ")),
             patience: patience.saturating_add(QUESTIONS),
         }

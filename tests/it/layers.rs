@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the lowest to the highest; those in one group do not name each other.
 const LAYERS: &[&[&str]] = &[
-    &["lsn"],
+    &["lsn", "peer"],
     &["error"],
-    &["tls", "metrics"],
+    &["tls", "metrics", "logging"],
     &["pg"],
     &["relation"],
     &["event"],
@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "setup", "signals", "notify", "state", "pace", "position", "resume", "monitor",
     ],
+    &["long_work"],
     &["summary", "continuity"],
     &["tail"],
     &["reader", "producer"],

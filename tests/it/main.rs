@@ -92,6 +92,7 @@ mod hostile;
 mod identity;
 mod large;
 mod layers;
+mod logging;
 mod memory;
 mod messages;
 mod metrics;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::json::{LargeRecord, RawText};
+use postgres_source::lsn::Lsn;
 use postgres_source::metrics::Metrics;
-use postgres_source::notify::{self, Notify};
+use postgres_source::notify::Notify;
+use postgres_source::peer::{self, Side};
 use postgres_source::pg::replication::Wanted;
 use postgres_source::producer::Producer;
 use postgres_source::progress::{Progress, Stored};
@@ -108,7 +110,8 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             let _lives = lives;
             producer.run(&to_store).map_err(|(error, _)| error)
         });
-        let nobody = notify::Peer {
+        let nobody = peer::Peer {
+            side: Side::Sink,
             name: String::new(),
             patience: Duration::MAX,
         };
@@ -125,7 +128,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             status_interval: Duration::from_millis(20),
             confirm_delay: Duration::ZERO,
             goal: None,
-            summary: Summary::new(Notify::default(), nobody),
+            summary: Summary::new(Notify::default(), nobody, Lsn(0), Lsn(0)),
         });
         reader
             .run(&Signals::listen().expect("signals can be listened to"))
