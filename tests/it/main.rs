@@ -42,6 +42,8 @@
 //! - `service`: what a service manager hears, and when a watchdog hears no more
 //! - `reload`: SIGHUP, and what it changes
 //! - `cli`: arguments, outputs, log levels and exit codes of the program
+//! - `completions`: what the shells offer that read the program's scripts
+//! - `man`: the manual page, beside the command line and the README
 //! - `config`: what is wrong with a config file, told without its secret
 //! - `config_example`: the example has every key, and its defaults are true
 //! - `config_sources`: where the secret, the names and the cluster come from
@@ -70,6 +72,7 @@ mod check_server;
 mod check_slot;
 mod check_topic;
 mod cli;
+mod completions;
 mod config;
 mod config_example;
 mod config_sources;
@@ -87,6 +90,7 @@ mod golden;
 mod hostile;
 mod identity;
 mod layers;
+mod man;
 mod memory;
 mod messages;
 mod metrics;
