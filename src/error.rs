@@ -28,6 +28,38 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, by their exit codes.
+    pub const ALL: [Kind; 8] = [
+        Kind::Usage,
+        Kind::Undeliverable,
+        Kind::Unreachable,
+        Kind::Bug,
+        Kind::SlotInUse,
+        Kind::Gap,
+        Kind::Permission,
+        Kind::Config,
+    ];
+
+    /// What the exit code tells the user.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Kind::Usage => "wrong command line",
+            Kind::Undeliverable => "a change that cannot be delivered",
+            Kind::Unreachable => {
+                "PostgreSQL or Fluvio cannot be reached (with --once or --once-drained, and by the \
+                 other verbs)"
+            }
+            Kind::Bug => "a bug",
+            Kind::SlotInUse => {
+                "another process streams from the slot (with --once or --once-drained, and by \
+                 accept-gap)"
+            }
+            Kind::Gap => "slot and topic do not meet: going on would hide a gap",
+            Kind::Permission => "a wrong password, or a right that is missing",
+            Kind::Config => "the config file, or the configuration of a server",
+        }
+    }
+
     /// The process's exit code, from `sysexits.h`.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -9,6 +9,7 @@ use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
 use postgres_source::cli::{
     Arguments, Check, Instead, PROGRAM, Run, Setup, ShowConfig, Status, Teardown, Verb, Verify,
+    completions, man,
 };
 use postgres_source::config::{Config, ConfigText};
 use postgres_source::error::{Error, Kind, Result};
@@ -42,10 +43,9 @@ fn main() -> ExitCode {
         Verb::AcceptGap(arguments) => {
             done(load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason)))
         }
-        Verb::Version(_) => {
-            print(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")));
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Completions(arguments) => done(say(&completions(arguments.shell))),
+        Verb::Man(_) => done(say(&man())),
+        Verb::Version(_) => done(say(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")))),
     };
     match result {
         Ok(code) => code,
@@ -118,6 +118,11 @@ fn look(arguments: &Check) -> Result<()> {
         _ => report.to_string(),
     });
     report.result()
+}
+
+fn say(text: &str) -> Result<()> {
+    print(text);
+    Ok(())
 }
 
 fn show(arguments: &ShowConfig) -> Result<()> {

@@ -88,6 +88,10 @@ prepare_tools() {
     # The tests send signals with it.
     type -P kill >/dev/null || install_packages procps
     type -P curl >/dev/null || install_packages curl ca-certificates
+    # They are asked for completions, and groff for what is wrong with the manual page.
+    type -P zsh >/dev/null || install_packages zsh
+    type -P fish >/dev/null || install_packages fish
+    type -P groff >/dev/null || install_packages groff-base
 }
 
 install_packages() {

@@ -1,5 +1,11 @@
 //! The command line: what may be said, from which the help is made.
 
+mod completions;
+mod man;
+
+pub use completions::{Shell, completions};
+pub use man::{exit_codes, man};
+
 use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
@@ -49,6 +55,8 @@ pub enum Verb {
     Teardown(Teardown),
     Verify(Verify),
     AcceptGap(AcceptGap),
+    Completions(Completions),
+    Man(Man),
     Version(Version),
 }
 
@@ -175,6 +183,20 @@ pub struct AcceptGap {
     #[argh(option)]
     pub reason: String,
 }
+
+/// Print the script that lets a shell complete the verbs and options of this program.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "completions")]
+pub struct Completions {
+    /// bash, zsh or fish
+    #[argh(positional)]
+    pub shell: Shell,
+}
+
+/// Print the manual page, as roff.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "man")]
+pub struct Man {}
 
 /// Print the version.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]

@@ -44,6 +44,8 @@
 //! - `service`: what a service manager hears, and when a watchdog hears no more
 //! - `reload`: SIGHUP, and what it changes
 //! - `cli`: arguments, outputs, log levels and exit codes of the program
+//! - `completions`: what the shells offer that read the program's scripts
+//! - `man`: the manual page, beside the command line and the README
 //! - `config`: what is wrong with a config file, told without its secret
 //! - `config_example`: the example has every key, and its defaults are true
 //! - `config_sources`: where the secret, the names and the cluster come from
@@ -73,6 +75,7 @@ mod check_server;
 mod check_slot;
 mod check_topic;
 mod cli;
+mod completions;
 mod config;
 mod config_example;
 mod config_sources;
@@ -93,6 +96,7 @@ mod identity;
 mod large;
 mod layers;
 mod logging;
+mod man;
 mod memory;
 mod messages;
 mod metrics;
