@@ -114,7 +114,6 @@ fn a_stream_in_json_and_a_reload_to_priorities() {
     connector.wait_log_count("streaming from", 2, DEADLINE);
     let log = connector.log();
     let mut after = log.lines().filter(|line| line.contains("streaming from"));
-    let mut after = after;
     let last = after.next_back().unwrap();
     assert!(last.starts_with("<6>"), "{last}");
 }
