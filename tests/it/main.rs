@@ -42,6 +42,7 @@
 //! - `auth`: who is let in and who is not, by real servers and by scripted ones
 //! - `auth_script`: servers that let nobody in, each in its own way
 //! - `service`: what a service manager hears, and when a watchdog hears no more
+//! - `readme`: what the README points at is there
 //! - `reload`: SIGHUP, and what it changes
 //! - `cli`: arguments, outputs, log levels and exit codes of the program
 //! - `completions`: what the shells offer that read the program's scripts
@@ -102,6 +103,7 @@ mod messages;
 mod metrics;
 mod parameters;
 mod provision;
+mod readme;
 mod reload;
 mod resume;
 mod resume_e2e;
