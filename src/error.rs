@@ -52,7 +52,7 @@ impl Kind {
             Kind::Bug => "a bug",
             Kind::SlotInUse => {
                 "another process streams from the slot (with --once or --once-drained, and by \
-                 accept-gap)"
+                 accept-gap and peek)"
             }
             Kind::Gap => "slot and topic do not meet: going on would hide a gap",
             Kind::Permission => "a wrong password, or a right that is missing",

@@ -45,7 +45,7 @@
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
-//! | [`accept`], [`check`], [`provision`], [`status`], [`verify`] | the other verbs |
+//! | [`accept`], [`check`], [`peek`], [`provision`], [`schema`], [`status`], [`verify`] | the other verbs |
 //! | [`cli`] | the command line |
 
 pub mod accept;
@@ -63,6 +63,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod notify;
 pub mod pace;
+pub mod peek;
 pub mod peer;
 pub mod pg;
 pub mod position;
@@ -74,6 +75,7 @@ pub mod record;
 pub mod relation;
 pub mod resume;
 pub mod run;
+pub mod schema;
 pub mod session;
 pub mod setup;
 pub mod signals;

@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
 use postgres_source::cli::{
-    Arguments, Check, Instead, PROGRAM, Run, Setup, ShowConfig, Status, Teardown, Verb, Verify,
-    completions, man,
+    Arguments, Check, Instead, PROGRAM, Peek, Run, Setup, ShowConfig, Status, Teardown, Verb,
+    Verify, completions, man,
 };
 use postgres_source::config::{Config, ConfigText};
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::logging;
 use postgres_source::notify::Notify;
+use postgres_source::peek::{Scope, peek};
 use postgres_source::provision::{Publication, setup_plan, teardown_plan};
 use postgres_source::run::{Attempts, Surroundings, run};
 use postgres_source::session::Output;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => done(start(&arguments)),
         Verb::Check(arguments) => done(look(&arguments)),
         Verb::Config(arguments) => done(show(&arguments)),
+        Verb::Peek(arguments) => done(look_ahead(&arguments)),
+        Verb::Schema(arguments) => done(say(arguments.what.schema().trim_end())),
         Verb::Setup(arguments) => done(set_up(&arguments)),
         Verb::Status(arguments) => tell(&arguments),
         Verb::Teardown(arguments) => done(tear_down(&arguments)),
@@ -128,6 +131,15 @@ fn say(text: &str) -> Result<()> {
 fn show(arguments: &ShowConfig) -> Result<()> {
     print(&load(&arguments.config)?.effective()?);
     Ok(())
+}
+
+fn look_ahead(arguments: &Peek) -> Result<()> {
+    let config = load(&arguments.config)?;
+    let scope = match arguments.follow {
+        true => Scope::Following,
+        false => Scope::Pending,
+    };
+    peek(&config, scope, arguments.number)
 }
 
 fn set_up(arguments: &Setup) -> Result<()> {

@@ -419,10 +419,7 @@ impl Intake<'_> {
     /// but the topic may have it from a time when it was, so it is judged all the same.
     fn is_wanted(&self, message: &pgoutput::Message<'_>) -> bool {
         match message {
-            pgoutput::Message::Logical(logical) => self
-                .messages
-                .iter()
-                .any(|prefix| prefix.as_bytes() == logical.prefix),
+            pgoutput::Message::Logical(logical) => logical.has_prefix_of(self.messages),
             _ => true,
         }
     }

@@ -32,11 +32,22 @@ impl Signals {
             reload: Arc::new(AtomicBool::new(false)),
         };
         for signal in [SIGTERM, SIGINT, SIGHUP] {
-            signals.register(signal).map_err(|e| {
-                Error::new(Kind::Bug, format!("cannot listen to signal {signal}")).with_source(e)
-            })?;
+            signals
+                .register(signal)
+                .map_err(|e| cannot_listen(signal, e))?;
         }
         Ok(signals)
+    }
+
+    /// From now on SIGTERM and SIGINT end the process at once, with 0: nothing that it does has to be
+    /// finished.
+    pub fn end_at_once() -> Result<()> {
+        for signal in [SIGTERM, SIGINT] {
+            let always = Arc::new(AtomicBool::new(true));
+            flag::register_conditional_shutdown(signal, 0, always)
+                .map_err(|e| cannot_listen(signal, e))?;
+        }
+        Ok(())
     }
 
     /// The actions run in this order at each signal: the second one must not see what the third
@@ -71,6 +82,10 @@ impl Signals {
         self.at_once.store(false, Ordering::SeqCst);
         UnderWay(Arc::clone(&self.at_once))
     }
+}
+
+fn cannot_listen(signal: i32, error: std::io::Error) -> Error {
+    Error::new(Kind::Bug, format!("cannot listen to signal {signal}")).with_source(error)
 }
 
 impl Drop for UnderWay {

@@ -20,6 +20,9 @@ pub enum Shell {
 /// As they are written on the command line.
 const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
+/// What there are schemas of.
+const SCHEMAS: &[&str] = &["events", "config"];
+
 /// The script that a shell is to read.
 pub fn completions(shell: Shell) -> String {
     let arguments = Arguments::get_args_info();
@@ -50,6 +53,7 @@ fn value(flag: &FlagInfo) -> Value {
 fn fixed_words(verb: &CommandInfoWithArgs) -> &'static [&'static str] {
     match verb.positionals {
         [shell] if shell.name == "shell" => SHELLS,
+        [what] if what.name == "what" => SCHEMAS,
         _ => &[],
     }
 }
@@ -168,9 +172,9 @@ fn zsh_specs(verb: &CommandInfoWithArgs) -> Vec<String> {
             specs.push(quoted(&format!("({all}){spelling}[{says}]{takes}")));
         }
     }
-    let words = fixed_words(verb);
-    if !words.is_empty() {
-        specs.push(quoted(&format!("1:shell:({})", words.join(" "))));
+    let words = fixed_words(verb).join(" ");
+    for positional in verb.positionals {
+        specs.push(quoted(&format!("1:{}:({words})", positional.name)));
     }
     specs
 }

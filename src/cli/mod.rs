@@ -6,9 +6,12 @@ mod man;
 pub use completions::{Shell, completions};
 pub use man::{exit_codes, man};
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
+
+use crate::schema::Described;
 
 /// The name that the program calls itself by.
 pub const PROGRAM: &str = "postgres-source";
@@ -50,6 +53,8 @@ pub enum Verb {
     Run(Run),
     Check(Check),
     Config(ShowConfig),
+    Peek(Peek),
+    Schema(Schema),
     Setup(Setup),
     Status(Status),
     Teardown(Teardown),
@@ -108,6 +113,33 @@ pub struct ShowConfig {
     /// the config file
     #[argh(option, short = 'c')]
     pub config: PathBuf,
+}
+
+/// Show what is pending for the connector, as JSON records, one a line, and leave it pending. A
+/// connector that runs is not disturbed.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "peek")]
+pub struct Peek {
+    /// the config file
+    #[argh(option, short = 'c')]
+    pub config: PathBuf,
+
+    /// how many records at the most; 10 without it, or with "--follow" no limit
+    #[argh(option, short = 'n')]
+    pub number: Option<NonZeroU32>,
+
+    /// go on with what is committed later, until stopped
+    #[argh(switch)]
+    pub follow: bool,
+}
+
+/// Print a JSON Schema: "schema events" of the records, "schema config" of the config file.
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "schema")]
+pub struct Schema {
+    /// events or config
+    #[argh(positional)]
+    pub what: Described,
 }
 
 /// Print the SQL that makes what is missing, publication and slot, and run it.

@@ -139,7 +139,7 @@ impl Connection {
         }
     }
 
-    fn command(&mut self, sql: &str, timeout: Duration) -> Result<Instant> {
+    pub(super) fn command(&mut self, sql: &str, timeout: Duration) -> Result<Instant> {
         frontend::query(sql, &mut self.out)
             .map_err(|_| Error::config("a name in the configuration contains a zero byte"))?;
         self.send()?;

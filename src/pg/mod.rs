@@ -5,12 +5,14 @@
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
 //! messages; [`auth`] proves who we are, with [`scram`] for the most part. [`connection`] is what
 //! there is then, [`start_up`] the way there, and [`search`] finds the server that takes us. [`sql`]
-//! asks it, [`system`] is what it says of itself, and [`replication`] streams.
+//! asks it, [`system`] is what it says of itself, [`replication`] streams, and [`peek`] looks at a slot
+//! without taking anything.
 
 pub mod auth;
 pub mod connection;
 pub mod encryption;
 pub mod frames;
+pub mod peek;
 pub mod pgoutput;
 pub mod replication;
 pub mod resolve;

@@ -463,6 +463,12 @@ impl<'a> Logical<'a> {
         })
     }
 
+    /// Whether its prefix is one of these.
+    pub fn has_prefix_of(&self, prefixes: &[String]) -> bool {
+        let mut prefixes = prefixes.iter();
+        prefixes.any(|prefix| prefix.as_bytes() == self.prefix)
+    }
+
     /// Whether it is part of a transaction.
     pub fn is_transactional(&self) -> bool {
         self.flags & 1 != 0

@@ -90,7 +90,7 @@ pub enum Origins {
 
 /// A connection that can become a [`ReplicationStream`].
 pub struct ReplicationConnection {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The stream of one slot. Nobody else can stream from the slot while it lives.
@@ -195,6 +195,7 @@ impl ReplicationConnection {
         let history = history
             .map(|text| unescape_bytea(&text))
             .unwrap_or_default();
+        let history = String::from_utf8_lossy(&history);
         Ok(history.lines().find_map(|line| {
             let mut fields = line.split('\t');
             let left: u32 = fields.next()?.trim().parse().ok()?;
@@ -288,6 +289,12 @@ impl ReplicationStream {
         self.connection.send()
     }
 
+    /// Ends the session in the midst of whatever the server sends, and with it what was made for the
+    /// session only.
+    pub fn leave(mut self) {
+        self.connection.terminate();
+    }
+
     /// Ends the stream: CopyDone, what is still under way, ReadyForQuery, Terminate. What still
     /// comes is not confirmed and will come again.
     pub fn end(&mut self) -> Result<()> {
@@ -365,23 +372,22 @@ impl<'a> Message<'a> {
 }
 
 /// A bytea in hex form, or one that was sent as it is.
-fn unescape_bytea(text: &str) -> String {
+pub(super) fn unescape_bytea(text: &str) -> Vec<u8> {
     let Some(hex) = text.strip_prefix("\\x") else {
-        return text.to_owned();
+        return text.as_bytes().to_vec();
     };
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
-    let bytes = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| digit(pair[0]) << 4 | pair.get(1).map_or(0, |b| digit(*b)));
-    String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| digit(pair[0]) << 4 | pair.get(1).map_or(0, |b| digit(*b)))
+        .collect()
 }
 
 /// Microseconds from the Unix epoch to 2000-01-01 UTC, where PostgreSQL's clock begins.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// The time, in the protocol's microseconds since 2000-01-01 UTC.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since_unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since_unix.map_or(0, |d| d.as_micros() as i64 - POSTGRES_EPOCH_US)
 }

@@ -86,6 +86,8 @@ fn bash_completes_verbs_options_and_values() {
         bash("postgres-source completions ''")[..3],
         ["bash", "zsh", "fish"]
     );
+    let schemas = bash("postgres-source schema ''");
+    assert_eq!(schemas[..2], ["events", "config"]);
 }
 
 #[test]
@@ -99,6 +101,8 @@ fn zsh_is_told_verbs_options_and_values() {
         "{run}"
     );
     assert!(run.contains("--once-drained["), "{run}");
+    let schemas = zsh("postgres-source schema ''");
+    assert!(schemas.contains("1:what:(events config)\n"), "{schemas}");
     let shells = zsh("postgres-source completions ''");
     assert!(shells.contains("1:shell:(bash zsh fish)"), "{shells}");
 }

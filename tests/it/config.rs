@@ -57,10 +57,9 @@ pub fn assert_not_in_cmdline(connector: &Connector) {
     assert!(!String::from_utf8_lossy(&cmdline).contains("hunter2"));
 }
 
-#[test]
-fn every_error_names_file_key_line_and_what_was_expected() {
-    let home = Home::new();
-    let cases: [(String, &str); 33] = [
+/// Texts that are no config, and what is said of them.
+pub fn refused() -> [(String, &'static str); 33] {
+    [
         (
             with("frobnicate: 1"),
             "unknown field `frobnicate`, expected one of `version`, `name`",
@@ -181,8 +180,13 @@ fn every_error_names_file_key_line_and_what_was_expected() {
             with("raw_text: hex"),
             "raw_text: expected bytes or string at line 8",
         ),
-    ];
-    for (text, says) in cases {
+    ]
+}
+
+#[test]
+fn every_error_names_file_key_line_and_what_was_expected() {
+    let home = Home::new();
+    for (text, says) in refused() {
         let path = home.write("config.yaml", &text, 0o600);
         let name = path.display().to_string();
         assert_refused(&path, &[(URL_VARIABLE, URL)], &[&format!("{name}: "), says]);

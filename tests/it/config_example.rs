@@ -11,12 +11,12 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config-example.yaml")
 }
 
-fn text() -> String {
+pub fn text() -> String {
     std::fs::read_to_string(path()).expect("the example is at the top of the repository")
 }
 
 /// With the keys that are not set by default set to what they show.
-fn with_optional_keys(text: &str) -> String {
+pub fn with_optional_keys(text: &str) -> String {
     let uncomment = |line: &str| {
         let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
         match rest.strip_prefix('#') {
@@ -30,7 +30,7 @@ fn with_optional_keys(text: &str) -> String {
 }
 
 /// What the parser says to `unknown_key` is the list of the keys that it knows.
-fn keys(unknown_key: &str) -> BTreeSet<String> {
+pub fn keys(unknown_key: &str) -> BTreeSet<String> {
     let minimal = "version: v\nname: n\ntype: postgres-source\ntopic: t\n";
     let error = File::parse(&format!("{minimal}{unknown_key}"))
         .expect_err("nothing takes this key")

@@ -1,7 +1,7 @@
 //! Messages as a real server sent them: what they render to, and that no damage to them does more
 //! than an error.
 
-mod fixture;
+pub mod fixture;
 mod normal;
 
 use crate::support::pipeline::DEADLINE;

@@ -24,7 +24,16 @@ const LAYERS: &[&[&str]] = &[
     &["tail"],
     &["reader", "producer"],
     &["session"],
-    &["run", "accept", "check", "provision", "status", "verify"],
+    &[
+        "run",
+        "accept",
+        "check",
+        "peek",
+        "provision",
+        "schema",
+        "status",
+        "verify",
+    ],
     &["cli"],
 ];
 
@@ -47,6 +56,7 @@ const PG_LAYERS: &[&[&str]] = &[
     &["start_up", "sql"],
     &["search"],
     &["replication"],
+    &["peek"],
 ];
 
 #[test]

@@ -32,6 +32,8 @@
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
+//! - `peek`: what is pending, shown and left pending, whoever reads the slot
+//! - `schema`: the JSON Schemas, held to real records, to the parser and to the example
 //! - `provision`: `setup` and `teardown`, which say what they do before they do it
 //! - `large`: memory of values so large that their records are not held whole
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
@@ -102,11 +104,13 @@ mod memory;
 mod messages;
 mod metrics;
 mod parameters;
+mod peek;
 mod provision;
 mod readme;
 mod reload;
 mod resume;
 mod resume_e2e;
+mod schema;
 mod secrets;
 mod service;
 mod session_script;

@@ -6,7 +6,8 @@ use crate::support::connector::{ConfigFile, Connector, run_to_end, temp_dir};
 use crate::support::outcome::{FAIL_DEADLINE, assert_end};
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::Postgres;
-use crate::support::record::inserted;
+use crate::support::record::{Record, inserted};
+use crate::support::stopped::run_verb;
 use crate::support::wait_until;
 use tempfile::TempDir;
 
@@ -120,8 +121,13 @@ fn it_is_read_and_goes_on_when_it_is_promoted() {
     // A new session finds slot and topic as they were.
     connector.sigterm();
     assert_eq!(connector.wait_exit(DEADLINE), 0, "{}", connector.log());
-    let mut connector = pair.start(&pair.config());
     database.execute("INSERT INTO t VALUES (2)");
+    pair.wait_standby("row 2 arrives", "SELECT 2 FROM t WHERE id = 2");
+    let (code, log, pending) = run_verb("peek", &pair.config(), &pair.url(), &[]);
+    assert_eq!(code, 0, "{log}");
+    let pending: Vec<Vec<u8>> = pending.into_iter().map(String::into_bytes).collect();
+    assert_eq!(inserted(&Record::parse_all(&pending)), [2]);
+    let mut connector = pair.start(&pair.config());
     pair.wait_rows(&[1, 2]);
 
     assert_eq!(pair.ask("SELECT pg_promote()").as_deref(), Some("true"));
