@@ -37,7 +37,8 @@ impl ReplicationConnection {
 
     /// Calls `each` with the first messages of the slot, `most` at the most, as its stream would bring
     /// them. The server decodes whole transactions until it has so many, and nobody else can read the
-    /// slot meanwhile
+    /// slot meanwhile. What was confirmed stays; what only changes before that needed (`restart_lsn`,
+    /// `catalog_xmin`) the server may let go, as whenever it decodes
     /// ([`pg_logical_slot_peek_binary_changes`](https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION)).
     pub fn peek(
         mut self,
