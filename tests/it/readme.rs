@@ -1,4 +1,6 @@
-//! What the README points at is there.
+//! What the README points at is there, and what it shows is true.
+
+mod commands;
 
 use std::collections::HashSet;
 use std::path::Path;
