@@ -1,9 +1,11 @@
 //! What is said of work that takes long: how far it is, how fast it goes, and when it will be done.
 
+use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
-/// How often a line says so. Work that is done sooner says nothing.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// How often a line may say so: often enough to see that something moves, and an hour of it is still
+/// few pages. Work that is done sooner says nothing.
+pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many records are left.
 #[derive(Debug, Clone, Copy)]
@@ -33,31 +35,38 @@ impl LongWork {
         }
     }
 
-    /// Says, if it is time, how many records are done and how many are left.
-    pub fn tell(&mut self, done: u64, left: Left) {
-        if self.told.elapsed() >= INTERVAL {
-            self.told = Instant::now();
-            log::info!("{}", self.line(done, left, self.began.elapsed()));
+    /// Says, if it is time, how many records are done and what is left.
+    pub fn tell(&mut self, done: u64, left: &dyn Display) {
+        if let Some(line) = self.line_at(Instant::now(), done, left) {
+            log::info!("{line}");
         }
     }
 
-    fn line(&self, done: u64, left: Left, elapsed: Duration) -> String {
-        let rate = done as f64 / elapsed.as_secs_f64();
-        let left = match left {
-            Left::Exactly(left) => format!("{left} left{}", time_left(left, rate)),
-            Left::AtMost(left) => format!("at most {left} left"),
-        };
-        format!("{}: {done} records, {rate:.0}/s, {left}", self.what)
+    fn line_at(&mut self, now: Instant, done: u64, left: &dyn Display) -> Option<String> {
+        if now.duration_since(self.told) < INTERVAL {
+            return None;
+        }
+        self.told = now;
+        let rate = done as f64 / now.duration_since(self.began).as_secs_f64();
+        let what = self.what;
+        Some(format!("{what}: {done} records, {rate:.0}/s; {left} left"))
     }
 }
 
-/// `: 12s`, the time that what is left will take; nothing where it cannot be told.
-pub fn time_left(left: u64, per_second: f64) -> String {
-    let seconds = (left as f64 / per_second).ceil();
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) => format!(": {}", humantime::format_duration(time)),
-        Err(_) => String::new(),
+impl Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Left::Exactly(records) => write!(f, "{records}"),
+            Left::AtMost(records) => write!(f, "at most {records}"),
+        }
     }
+}
+
+/// How long what is left will take at this rate; `None` where nobody would wait for it.
+pub fn time_left(left: u64, per_second: f64) -> Option<Duration> {
+    const LONGEST_S: f64 = 30.0 * 24.0 * 3600.0;
+    let seconds = (left as f64 / per_second).ceil();
+    (seconds <= LONGEST_S).then(|| Duration::from_secs(seconds as u64))
 }
 
 #[cfg(test)]
@@ -65,31 +74,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line() {
-        let work = LongWork::begin("verifying");
-        let line = |done, left| work.line(done, left, Duration::from_secs(10));
-        assert_eq!(
-            line(100_000, Left::Exactly(150_000)),
-            "verifying: 100000 records, 10000/s, 150000 left: 15s"
-        );
-        assert_eq!(
-            line(0, Left::Exactly(5)),
-            "verifying: 0 records, 0/s, 5 left"
-        );
-        assert_eq!(
-            line(10, Left::AtMost(5)),
-            "verifying: 10 records, 1/s, at most 5 left"
-        );
+    fn no_line_comes_before_its_time_nor_soon_after_another() {
+        let mut work = LongWork::begin("verifying");
+        let began = work.began;
+        let mut line = |after_s: f64, done| {
+            let now = began + Duration::from_secs_f64(after_s);
+            work.line_at(now, done, &Left::Exactly(50))
+        };
+        assert_eq!(line(0.0, 0), None);
+        assert_eq!(line(9.9, 990), None);
+        let first = line(10.0, 1000).unwrap();
+        assert_eq!(first, "verifying: 1000 records, 100/s; 50 left");
+        assert_eq!(line(19.9, 1990), None);
+        let second = line(25.0, 5000).unwrap();
+        assert_eq!(second, "verifying: 5000 records, 200/s; 50 left");
     }
 
     #[test]
-    fn short_work_says_nothing_and_long_work_does_not_say_it_again_at_once() {
-        let mut work = LongWork::begin("verifying");
-        let began = work.told;
-        work.tell(1, Left::Exactly(1));
-        assert_eq!(work.told, began);
-        work.told -= INTERVAL;
-        work.tell(1, Left::Exactly(1));
-        assert!(work.told >= began);
+    fn time_that_is_left() {
+        assert_eq!(time_left(150, 10.0), Some(Duration::from_secs(15)));
+        assert_eq!(time_left(1, 10.0), Some(Duration::from_secs(1)));
+        assert_eq!(time_left(1, 0.0), None);
+        assert_eq!(time_left(0, 0.0), None);
+        assert_eq!(time_left(u64::MAX, 1.0), None);
     }
 }

@@ -35,7 +35,7 @@ pub struct Surroundings<'a> {
     pub signals: Signals,
     /// Who wants to know how it goes.
     pub notify: Notify,
-    /// Reads the configuration anew, and takes its log level.
+    /// Reads the configuration anew, and takes the level and the format of its log.
     pub reload: &'a dyn Fn() -> Result<Config>,
 }
 
@@ -113,7 +113,8 @@ impl Surroundings<'_> {
     /// Waits before the next attempt; no longer than until a reload is asked for.
     fn pause(&self, error: &Error, pause: Duration) {
         let seconds = pause.as_secs_f64();
-        log::warn!("{error}; trying again in {seconds:.1} s");
+        let exit_code = error.kind().exit_code();
+        log::warn!(exit_code; "{error}; trying again in {seconds:.1} s");
         let error = error.message();
         self.notify
             .status(&format!("trying again in {seconds:.1} s: {error}"));
@@ -131,7 +132,7 @@ impl Surroundings<'_> {
     fn reload(&self, program: &mut Program<'_>) {
         self.signals.begin_reload();
         match (self.reload)().and_then(|fresh| program.reload(&fresh)) {
-            Ok(()) => log::info!("reloaded: log level, URL, password and certificates"),
+            Ok(()) => log::info!("reloaded: log, URL, password and certificates"),
             Err(error) => log::error!("{error}; going on as before the reload"),
         }
     }

@@ -88,8 +88,10 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         let (mut high, mut step) = (bounds.end, 1);
         while high > first {
             let low = first.max(high - step);
-            self.read_part(&mut walk, low, high, |rows, at| {
-                work.tell(rows, Left::AtMost((at.max(first) - first) as u64));
+            self.read_part(&mut walk, low, high, |offset| {
+                let (after, before) = (bounds.end - high, low - first);
+                let left = Left::AtMost((high - offset + before).unsigned_abs());
+                work.tell((after + offset - low).unsigned_abs(), &left);
             })?;
             let at = |after: u64| high - 1 - after as i64;
             match walk.end_part() {
@@ -120,7 +122,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         walk: &mut WalkBack,
         low: i64,
         high: i64,
-        mut tell: impl FnMut(u64, i64),
+        mut tell: impl FnMut(i64),
     ) -> Result<()> {
         let mut offset = low;
         while offset < high {
@@ -131,7 +133,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
                 }
             }
             (self.meanwhile)()?;
-            tell(walk.rows(), low);
+            tell(offset);
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ pub fn verify(options: &Options, from: Option<i64>) -> Result<Report> {
             offset = record.offset + 1;
         }
         let left = Left::Exactly((bounds.end - offset) as u64);
-        work.tell((offset - first) as u64, left);
+        work.tell((offset - first) as u64, &left);
     }
     Ok(verifier.report(options.topic.clone(), offset))
 }

@@ -14,7 +14,10 @@ mod tail;
 pub use tail::{NoTail, Tail, WalkBack};
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
+
+use bytesize::ByteSize;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Envelope};
@@ -41,12 +44,32 @@ pub struct Dropped {
     pub messages: u64,
 }
 
+/// What is still to come of what the topic has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// So much WAL.
+    Wal(u64),
+    /// So many rows of the transaction that the topic has a part of.
+    Rows(u64),
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Left::Wal(bytes) => write!(f, "{} of WAL", ByteSize(*bytes)),
+            Left::Rows(rows) => write!(f, "{rows} rows"),
+        }
+    }
+}
+
 /// Follows the stream and tells what the topic has from what is new.
 #[derive(Default)]
 pub struct Resume {
     tail: Tail,
     /// What the topic ends with, until it comes again.
     awaited: Option<Unit>,
+    /// Where the last transaction that came, or message between two, is in the WAL.
+    arrived: Lsn,
     mode: Mode,
     dropped: Dropped,
     held: Held,
@@ -79,6 +102,7 @@ impl Resume {
         Resume {
             tail,
             awaited,
+            arrived: confirmed,
             ..Resume::default()
         }
     }
@@ -92,6 +116,16 @@ impl Resume {
     /// Whether the last of what the topic has is still to come.
     pub fn is_resuming(&self) -> bool {
         self.is_awaiting() || matches!(self.mode, Mode::Part { rows: 1.., .. })
+    }
+
+    /// What is still to come of it, while something is.
+    pub fn left(&self) -> Option<Left> {
+        match self.mode {
+            Mode::Part { rows: 0, .. } => None,
+            Mode::Part { rows, .. } => Some(Left::Rows(rows)),
+            Mode::New if !self.is_awaiting() => None,
+            Mode::New | Mode::Whole => Some(Left::Wal(self.tail.reach().bytes_since(self.arrived))),
+        }
     }
 
     /// Everything before `wal_end` was sent.
@@ -189,6 +223,7 @@ impl Resume {
 
     /// A transaction begins, or a message stands between two.
     fn arrive(&mut self, unit: Unit) -> Result<Verdict> {
+        self.arrived = unit.lsn();
         match self.awaited {
             Some(awaited) if unit == awaited => self.awaited = None,
             Some(awaited) if unit > awaited => return Err(another_history(awaited)),

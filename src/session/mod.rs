@@ -170,6 +170,7 @@ impl<'a> Program<'a> {
             Output::Stdout => "standard output".to_owned(),
         };
         log::info!(
+            slot = slot.as_str(), confirmed_lsn:% = opened.confirmed, offset = opened.stored.offset;
             "streaming from {}, slot {slot}, publication {publication}, from {} to {to}",
             opened.stream.endpoint(),
             opened.confirmed,
@@ -253,12 +254,7 @@ impl<'a> Program<'a> {
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
             goal: (goal == Goal::Drained).then_some(opened.wal_end),
-            summary: Summary::new(
-                self.notify.clone(),
-                opened.peer,
-                opened.confirmed,
-                opened.wal_end,
-            ),
+            summary: Summary::new(self.notify.clone(), opened.peer),
         });
         let (read, drained) = reader.run(signals);
         let read = read.map_err(|error| {

@@ -9,6 +9,7 @@ use super::{Opened, Output, Program};
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic, gap};
 use crate::error::{Context, Error, Result};
+use crate::long_work::LongWork;
 use crate::lsn::Lsn;
 use crate::peer::{Peer, Side};
 use crate::pg::pgoutput;
@@ -37,7 +38,11 @@ impl Opened {
     /// the slot back.
     pub fn prove(mut self) -> Result<()> {
         let (mut catalog, mut reported) = (Catalog::default(), Instant::now());
+        let mut work = LongWork::begin("comparing what comes again with the topic");
         while self.resume.is_resuming() {
+            if let Some(left) = self.resume.left() {
+                work.tell(self.resume.dropped().messages, &left);
+            }
             while let Some(message) = self.stream.message()? {
                 match message {
                     Message::XLogData { envelope, data } => {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
+use postgres_source::lsn::Lsn;
 use serde_json::Value;
 
 use crate::config::{Home, URL, with};
@@ -113,7 +114,95 @@ fn a_stream_in_json_and_a_reload_to_priorities() {
     connector.signal("HUP");
     connector.wait_log_count("streaming from", 2, DEADLINE);
     let log = connector.log();
-    let mut after = log.lines().filter(|line| line.contains("streaming from"));
-    let last = after.next_back().unwrap();
-    assert!(last.starts_with("<6>"), "{last}");
+    let last = log.lines().rfind(|line| line.contains("streaming from"));
+    assert!(last.is_some_and(|line| line.starts_with("<6>")), "{log}");
+}
+
+/// Whoever collects the lines of many connectors can tell them apart and add them up.
+#[test]
+fn the_lines_of_a_stream_have_fields() {
+    let pipeline = Pipeline::new("logging");
+    let config = pipeline.config().set("log_format", "json");
+    let mut connector = pipeline.start_with(&config);
+    connector.sigterm();
+    assert_eq!(connector.wait_exit(DEADLINE), 0);
+    let lines = objects(&connector.log());
+    let line = |says: &str| {
+        let said = |line: &&Value| line["message"].as_str().unwrap().contains(says);
+        lines.iter().find(said).expect("it is said")
+    };
+    let start = line("streaming from");
+    assert_eq!(start["slot"], pipeline.slot);
+    assert_eq!(start["offset"], 0);
+    for line in [start, line("stopped; confirmed up to")] {
+        let lsn = line["confirmed_lsn"].as_str().expect("a text");
+        assert!(lsn.parse::<Lsn>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn each_level_has_its_priority() {
+    let pipeline = Pipeline::new("logging");
+    let url = pipeline.database.url();
+    let variables = [
+        (URL_VARIABLE, url.as_str()),
+        (FORMAT, "journal"),
+        ("RUST_LOG", "trace"),
+    ];
+    let config = pipeline.config();
+    let mut connector = Connector::spawn_with(&config.path(), &["--once"], &variables);
+    connector.wait_log("streaming from", DEADLINE);
+    // A change of the config that needs a restart is a warning, and the end of the server an error.
+    let config = config.set("raw_text", "string");
+    config.path();
+    connector.signal("HUP");
+    connector.wait_log_count("streaming from", 2, DEADLINE);
+    assert!(pipeline.database.terminate_walsender(&pipeline.slot));
+    assert_eq!(connector.wait_exit(DEADLINE), 69);
+    let log = connector.log();
+    for (says, priority) in [
+        ("streaming from", "<6>"),
+        ("has the OID", "<7>postgres_source::session::opening: "),
+        ("raw_text has changed", "<4>"),
+        ("SQLSTATE 57P01", "<3>"),
+    ] {
+        let line = log.lines().find(|line| line.contains(says));
+        assert!(
+            line.is_some_and(|line| line.starts_with(priority)),
+            "{says}\n{log}"
+        );
+    }
+    for line in log.lines() {
+        let known = ["<3>", "<4>", "<6>", "<7>"].iter();
+        assert!(
+            known.into_iter().any(|known| line.starts_with(known)),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn every_line_of_a_long_message_has_its_priority() {
+    let mut connector = Connector::spawn_command(&["run"], &[(FORMAT, "journal")]);
+    assert_eq!(connector.wait_exit(FAIL_DEADLINE), 64);
+    let log = connector.log();
+    assert!(log.lines().count() > 1, "{log}");
+    assert!(log.lines().all(|line| line.starts_with("<3>")), "{log}");
+}
+
+/// The last word is said at every level, and in the same form.
+#[test]
+fn a_log_that_is_off() {
+    let (code, log) = said(
+        &with("log: off\nlog_format: json\n"),
+        &["--once", "--stdout"],
+        &[("RUST_LOG", ""), (URL_VARIABLE, URL)],
+    );
+    assert_eq!(code, 69, "{log}");
+    let lines = objects(&log);
+    assert_eq!(
+        (lines.len(), &lines[0]["exit_code"]),
+        (1, &69.into()),
+        "{log}"
+    );
 }

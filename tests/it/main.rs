@@ -21,13 +21,14 @@
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `drained`: everything there is, and then the end, as a timer wants it
 //! - `layers`: the layers of the source, which import in one direction
+//! - `logging`: log lines as text, as JSON and for the journal
+//! - `long_work`: what is said of a transaction that takes long, and when
 //! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
 //! - `tls`: TLS with real servers, beside psql, which must end the same
 //! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
 //! - `tls_session`: whole sessions over TLS
-//! - `types`: every type at its extremes, against what SQL reads under the pinned settings
 //! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
@@ -99,6 +100,7 @@ mod identity;
 mod large;
 mod layers;
 mod logging;
+mod long_work;
 mod man;
 mod memory;
 mod messages;

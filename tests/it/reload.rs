@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::support::connector::{ConfigFile, Connector, temp_dir};
+use crate::support::certificates::{Authority, Files};
+use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, temp_dir};
 use crate::support::load::{assert_same_rows, under_load};
 use crate::support::manager::{Manager, position};
 use crate::support::pipeline::{DEADLINE, Pipeline};
+use crate::support::postgres::Postgres;
 use crate::support::record::inserted;
 use crate::support::role::Role;
 
 const STREAMS: &str = "streaming from";
-const RELOADED: &str = "reloaded: log level";
+const RELOADED: &str = "reloaded: log, URL";
 const AS_BEFORE: &str = "going on as before the reload";
 
 /// The program with its URL in a file.
@@ -151,6 +153,83 @@ fn the_password() {
     assert_eq!(connector.wait_exit(DEADLINE), 0);
 }
 
+/// A credential that was renewed under the running program.
+#[test]
+fn a_credential() {
+    let pipeline = Pipeline::new("reload");
+    pipeline.database.execute("CREATE TABLE t (id int8)");
+    let role = Role::new(&pipeline.database, "SUPERUSER");
+    let (old, changed) = (role.url(), role.url().replace("hunter2", "hunter2-changed"));
+    let directory = temp_dir("credentials-");
+    let credential = directory.path().join(URL_VARIABLE);
+    fs::write(&credential, &old).expect("a file can be written");
+    let directory = directory.path().to_str().expect("the path is UTF-8");
+    let config = pipeline.config();
+    let variables = [("CREDENTIALS_DIRECTORY", directory)];
+    let connector = Connector::spawn_with(&config.path(), &[], &variables);
+    connector.wait_log(STREAMS, DEADLINE);
+
+    let name = &role.name;
+    let sql = format!("ALTER ROLE \"{name}\" PASSWORD 'hunter2-changed'");
+    pipeline.database.execute(&sql);
+    fs::write(&credential, &changed).expect("a file can be written");
+    connector.signal("HUP");
+    connector.wait_log_count(STREAMS, 2, DEADLINE);
+    pipeline.database.execute("INSERT INTO t VALUES (1)");
+    pipeline.wait_caught_up();
+    assert_eq!(inserted(&pipeline.records()), [1]);
+    assert_eq!(connector.log_count(AS_BEFORE), 0, "{}", connector.log());
+}
+
+/// The files keep their names, and the server sees who comes.
+#[test]
+fn a_certificate_of_ours() {
+    let ca = Authority::new("the CA of the tests");
+    let server = ca.server(&["127.0.0.1"]);
+    let postgres = Postgres::start_with(
+        &[("ssl", "on"), ("ssl_ca_file", "ca.crt")],
+        "hostssl all all 127.0.0.1/32 md5\n",
+        &[
+            ("server.crt", &server.cert),
+            ("server.key", &server.key),
+            ("ca.crt", &ca.cert),
+        ],
+    );
+    let pipeline = Pipeline::on(&postgres, "reload");
+    let files = Files::new();
+    let write = |name: &str| {
+        let own = ca.client(name);
+        (
+            files.write("own.crt", &own.cert),
+            files.write("own.key", &own.key),
+        )
+    };
+    let (cert, key) = write("first");
+    let url = format!(
+        "{}?sslmode=require&sslcert={}&sslkey={}",
+        pipeline.database.url(),
+        cert.display(),
+        key.display()
+    );
+    let config = pipeline.config();
+    let connector = Connector::spawn_config(&config, &url, &[]);
+    let column = match postgres.major() {
+        ..12 => "clientdn",
+        12.. => "client_dn",
+    };
+    let seen = || {
+        let pid = pipeline.database.wait_slot_active(&pipeline.slot);
+        let sql = format!("SELECT {column} FROM pg_stat_ssl WHERE pid = {pid}");
+        pipeline.database.query_one_text(&sql)
+    };
+    connector.wait_log(STREAMS, DEADLINE);
+    assert_eq!(seen(), "/CN=first");
+    write("second");
+    connector.signal("HUP");
+    connector.wait_log_count(STREAMS, 2, DEADLINE);
+    assert_eq!(seen(), "/CN=second");
+}
+
 /// It does not wait for the end of the pause.
 #[test]
 fn between_two_attempts() {
@@ -192,13 +271,15 @@ fn a_config_that_is_wrong_or_needs_a_restart_changes_nothing() {
 
     let config = config
         .parameter("slot", "another")
-        .set("raw_text", "string");
+        .set("raw_text", "string")
+        .set("metrics", "{ listen: 127.0.0.1:1 }");
     config.path();
     connector.signal("HUP");
     connector.wait_log("slot has changed: that needs a restart", DEADLINE);
     connector.wait_log("raw_text has changed: that needs a restart", DEADLINE);
+    connector.wait_log("metrics has changed: that needs a restart", DEADLINE);
     connector.wait_log_count(STREAMS, 3, DEADLINE);
-    assert_eq!(connector.log_count("needs a restart"), 2);
+    assert_eq!(connector.log_count("needs a restart"), 3);
     reloadable.insert(1);
     pipeline.wait_caught_up();
     assert_eq!(inserted(&pipeline.records()), [1]);

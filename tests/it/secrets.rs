@@ -24,9 +24,20 @@ const VALUE: &str = "marked-value-of-a-row";
 const DATE: &str = "4077-13-77";
 const HEX: &str = "6d61726b65642d76616c7565";
 
+/// The forms of a log line.
+const FORMATS: [&str; 3] = ["text", "json", "journal"];
+
 /// Starts the program with everything that it and its libraries log.
 fn spawn(config: &ConfigFile, url: &str, args: &[&str]) -> Connector {
-    let variables = [(URL_VARIABLE, url), ("RUST_LOG", "trace")];
+    spawn_in("text", config, url, args)
+}
+
+fn spawn_in(format: &str, config: &ConfigFile, url: &str, args: &[&str]) -> Connector {
+    let variables = [
+        (URL_VARIABLE, url),
+        ("RUST_LOG", "trace"),
+        ("FLUVIO_PG_LOG_FORMAT", format),
+    ];
     Connector::spawn_with(&config.path(), args, &variables)
 }
 
@@ -45,13 +56,16 @@ fn assert_silent(connector: &Connector) -> String {
 
 #[track_caller]
 fn assert_fails_silently(config: &ConfigFile, url: &str, args: &[&str], code: i32, says: &str) {
-    let mut connector = spawn(config, url, args);
-    assert_eq!(
-        connector.wait_exit(FAIL_DEADLINE),
-        code,
-        "{}",
-        connector.log()
-    );
+    for format in FORMATS {
+        let connector = spawn_in(format, config, url, args);
+        assert_ends_silently(connector, code, says);
+    }
+}
+
+#[track_caller]
+fn assert_ends_silently(mut connector: Connector, code: i32, says: &str) {
+    let ended = connector.wait_exit(FAIL_DEADLINE);
+    assert_eq!(ended, code, "{}", connector.log());
     let log = assert_silent(&connector);
     assert!(log.contains(says), "{says:?} is not in\n{log}");
 }
@@ -100,11 +114,12 @@ fn a_password_that_is_not_taken() {
 /// A server that gets the password in one form or another, and goes wrong then.
 #[test]
 fn a_server_that_fails_once_it_has_the_password() {
-    for request in [
+    let requests = [
         frames::authentication_cleartext(),
         frames::authentication_md5([1, 2, 3, 4]),
         frames::authentication_sasl(&["SCRAM-SHA-256"]),
-    ] {
+    ];
+    for (request, format) in requests.into_iter().zip(FORMATS) {
         let script = Script::start(move |peer: &mut Peer| {
             peer.expect_startup()?;
             peer.send(&request)?;
@@ -113,8 +128,9 @@ fn a_server_that_fails_once_it_has_the_password() {
             peer.expect_closed()
         });
         let url = script.url("db").replace(":secret@", ":hunter2@");
-        let says = "unexpected message '?'";
-        assert_fails_silently(&config(), &url, &["--stdout", "--once"], 65, says);
+        let config = config();
+        let connector = spawn_in(format, &config, &url, &["--stdout", "--once"]);
+        assert_ends_silently(connector, 65, "unexpected message '?'");
         script.finish();
     }
 }
@@ -134,11 +150,24 @@ fn insert(pipeline: &Pipeline, id: u32) {
 /// Fluvio refuses, is silent, goes away and comes back; the log has all of it but no row.
 #[test]
 fn rows_that_are_written_late_or_again() {
+    // Nothing is silent that could not speak: the libraries do log at this level.
+    for (format, loud) in [
+        ("text", "DEBUG"),
+        ("json", "\"level\":\"debug\""),
+        ("journal", "<7>"),
+    ] {
+        let log = written_late_or_again(format);
+        assert!(log.contains("trying again"), "{log}");
+        assert!(log.contains(loud), "{log}");
+    }
+}
+
+fn written_late_or_again(format: &str) -> String {
     let pipeline = Pipeline::new("secrets_rows").in_process();
     marked(&pipeline);
     let config = pipeline.config().fluvio("timeout", "1s");
     let url = pipeline.database.url();
-    let connector = spawn(&config, &url, &[]);
+    let connector = spawn_in(format, &config, &url, &[]);
     connector.wait_log("streaming from", DEADLINE);
     assert_nowhere_else(&connector);
     let faults = [
@@ -153,10 +182,7 @@ fn rows_that_are_written_late_or_again() {
         pipeline.wait_kind("insert", id as usize);
     }
     pipeline.wait_caught_up();
-    let log = assert_silent(&connector);
-    assert!(log.contains("trying again"), "{log}");
-    // Nothing is silent that could not speak: the libraries do log at this level.
-    assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");
+    assert_silent(&connector)
 }
 
 /// A row that no topic takes ends the program.

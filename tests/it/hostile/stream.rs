@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::json::{LargeRecord, RawText};
-use postgres_source::lsn::Lsn;
 use postgres_source::metrics::Metrics;
 use postgres_source::notify::Notify;
 use postgres_source::peer::{self, Side};
@@ -128,7 +127,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             status_interval: Duration::from_millis(20),
             confirm_delay: Duration::ZERO,
             goal: None,
-            summary: Summary::new(Notify::default(), nobody, Lsn(0), Lsn(0)),
+            summary: Summary::new(Notify::default(), nobody),
         });
         reader
             .run(&Signals::listen().expect("signals can be listened to"))

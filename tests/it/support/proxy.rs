@@ -134,6 +134,15 @@ impl Proxy {
         }
     }
 
+    /// A slow link: at most `bytes` bytes pass in each interval of 20 ms.
+    pub fn slow(&self, direction: Direction, bytes: usize) {
+        assert_ne!(bytes, 0, "a piece has a byte at least");
+        self.lane(direction).change(|faults| {
+            faults.piece = Some(bytes);
+            faults.is_slow = true;
+        });
+    }
+
     /// Ends the connection that forwards the last of `bytes` more bytes, right after it.
     /// With no bytes left, the next byte to come ends its connection and does not pass.
     pub fn cut_after(&self, direction: Direction, bytes: u64, end: End) {

@@ -33,6 +33,8 @@ pub struct Lane {
 pub struct Faults {
     pub is_frozen: bool,
     pub piece: Option<usize>,
+    /// Whether an interval passes after each piece.
+    pub is_slow: bool,
     pub cut: Option<(u64, End)>,
 }
 
@@ -245,6 +247,7 @@ impl Pump {
         let pause = match (&written, faults.piece) {
             // The receiver does not read: another connection may have the lane meanwhile.
             (Err(_), _) => WRITE_TIMEOUT,
+            (Ok(_), Some(_)) if faults.is_slow => POLL_INTERVAL,
             (Ok(_), Some(_)) => PIECE_PAUSE,
             (Ok(_), None) => Duration::ZERO,
         };

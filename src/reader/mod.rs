@@ -1,9 +1,11 @@
 //! The reader: replication stream → events → the channel, and the confirmed position back.
 //!
 //! It owns the socket, what the server described, the open transaction and the open batch. What the
-//! topic has already is dropped here. A batch leaves when it is full or when nothing more has arrived; so batches grow by themselves while
-//! the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
+//! topic has already is dropped here (`intake`). A batch leaves when it is full or when nothing more
+//! has arrived; so batches grow by themselves while the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
 //! a slow sink costs neither memory nor the connection.
+
+mod intake;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,21 +13,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
 
+use self::intake::Intake;
 use crate::error::{Context, Result};
-use crate::event::{Batch, Envelope, LARGE_BYTES};
+use crate::event::{Batch, LARGE_BYTES};
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::peer::Side;
-use crate::pg::pgoutput;
 use crate::pg::replication::{Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
 use crate::progress::{Progress, Stored};
 use crate::relation::Catalog;
-use crate::resume::{Dropped, Resume, Verdict};
+use crate::resume::Resume;
 use crate::signals::Signals;
 use crate::state::Memory;
-use crate::summary::Summary;
+use crate::summary::{Summary, View};
 
 /// How long a clean stop waits for the end of an open transaction and for room in the channel, and
 /// after that for the producer. With the end of the stream itself it stays well under 10 s, where
@@ -151,9 +152,9 @@ impl<'a> Reader<'a> {
         });
         let confirmed = self.position.confirmed();
         match ended {
-            Ok(Ending::Stopped) => log::info!("stopped; confirmed up to {confirmed}"),
-            Ok(Ending::CaughtUp) => log::info!("drained; confirmed up to {confirmed}"),
-            Ok(Ending::Reload) => log::info!("reloading; confirmed up to {confirmed}"),
+            Ok(Ending::Stopped) => told("stopped", confirmed),
+            Ok(Ending::CaughtUp) => told("drained", confirmed),
+            Ok(Ending::Reload) => told("reloading", confirmed),
             Ok(Ending::ProducerEnded) | Err(_) => {}
         }
         (ended, drained)
@@ -317,8 +318,11 @@ impl<'a> Reader<'a> {
     }
 
     fn tell(&mut self) {
-        self.summary
-            .tell(&self.position, self.metrics.waits.of(Side::Sink));
+        self.summary.tell(View {
+            position: &self.position,
+            resume: &self.resume,
+            metrics: self.metrics,
+        });
     }
 
     fn report(&mut self) -> Result<()> {
@@ -371,56 +375,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The way of one message, from its bytes into the batch.
-struct Intake<'a> {
-    position: &'a mut Position,
-    resume: &'a mut Resume,
-    messages: &'a [String],
-    catalog: &'a mut Catalog,
-    batch: &'a mut Batch,
-    /// The message's memory, if it is large: the batch shares it.
-    large: Option<&'a Bytes>,
-}
-
-impl Intake<'_> {
-    /// Takes a message; returns whether it was a commit.
-    fn take(self, envelope: Envelope, data: &[u8]) -> Result<bool> {
-        let message = pgoutput::Message::decode(data)?;
-        let is_wanted = self.is_wanted(&message);
-        if is_wanted {
-            self.position.follow(&message)?;
-        }
-        let resuming = !self.resume.is_over();
-        match self.resume.judge(envelope, &message, self.catalog)? {
-            Verdict::Write if !is_wanted => {}
-            Verdict::Write => {
-                if let Some(large) = self.large {
-                    self.batch.share(large);
-                }
-                self.resume.release(&message, self.batch, self.catalog)?;
-                self.batch.push(envelope, &message, self.catalog)?;
-            }
-            Verdict::Drop => {}
-        }
-        if resuming && self.resume.is_over() {
-            let Dropped {
-                transactions,
-                messages,
-            } = self.resume.dropped();
-            log::info!(
-                "resumed: {messages} messages that came again were in the topic, {transactions} \
-                 transactions of them whole"
-            );
-        }
-        Ok(matches!(message, pgoutput::Message::Commit(_)))
-    }
-
-    /// The server sends the messages of every prefix. What is not written must not be waited for;
-    /// but the topic may have it from a time when it was, so it is judged all the same.
-    fn is_wanted(&self, message: &pgoutput::Message<'_>) -> bool {
-        match message {
-            pgoutput::Message::Logical(logical) => logical.has_prefix_of(self.messages),
-            _ => true,
-        }
-    }
+fn told(what: &str, confirmed: Lsn) {
+    log::info!(confirmed_lsn:% = confirmed; "{what}; confirmed up to {confirmed}");
 }
