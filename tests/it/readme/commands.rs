@@ -218,8 +218,10 @@ impl Reader {
             let code = if line.contains("teardown") { 64 } else { 0 };
             self.ready();
             self.assert_ends(bare, code);
+            // The README says so: slots are copied from version 12 on.
+            let refused = line.contains("--follow") && self.pipeline.database.major() < 12;
             if all != bare {
-                self.assert_ends(&all, 0);
+                self.assert_ends(&all, if refused { 78 } else { 0 });
             }
         }
     }
