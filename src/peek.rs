@@ -11,7 +11,6 @@ use crate::config::Config;
 use crate::continuity;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::{Batch, Envelope};
-use crate::json::render;
 use crate::lsn::Lsn;
 use crate::pg::connection::Connection;
 use crate::pg::pgoutput;
@@ -20,8 +19,8 @@ use crate::pg::target::Target;
 use crate::relation::Catalog;
 use crate::setup::missing_statements;
 use crate::signals::Signals;
-use crate::sink::Sink;
 use crate::sink::stdout::Lines;
+use crate::sink::{Sink, write_event};
 
 /// The first major that copies slots.
 const COPIES: u32 = 12;
@@ -225,9 +224,8 @@ impl<'a> Shown<'a> {
     fn write_out(&mut self) -> Result<()> {
         let batch = self.batch.take();
         for event in batch.events() {
-            self.record.clear();
-            render(&event, self.config.raw_text, &mut self.record);
-            self.lines.write(&self.record)?;
+            let raw_text = self.config.raw_text;
+            write_event(&mut *self.lines, &event, raw_text, &mut self.record)?;
         }
         self.lines.flush()
     }

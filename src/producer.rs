@@ -7,12 +7,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Change, Event};
-use crate::json::{LargeRecord, RawText, render};
+use crate::json::RawText;
 use crate::lsn::Lsn;
 use crate::metrics::{Metrics, Tally, now_us};
 use crate::peer::Side;
 use crate::progress::{Progress, Stored};
-use crate::sink::{InDoubt, Sink};
+use crate::sink::{InDoubt, Sink, write_event};
 
 /// The buffer of a record is given back after one that was longer than this.
 const KEEP_RECORD_BYTES: usize = 1024 * 1024;
@@ -55,16 +55,7 @@ impl Producer<'_> {
             self.metrics.waits.begin(Side::Sink);
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
-                let written = match event.is_large() {
-                    true => self
-                        .sink
-                        .write_large(&LargeRecord::of(&event, self.raw_text)),
-                    false => {
-                        record.clear();
-                        render(&event, self.raw_text, &mut record);
-                        self.sink.write(&record).map(|()| record.len())
-                    }
-                };
+                let written = write_event(&mut *self.sink, &event, self.raw_text, &mut record);
                 bytes += written.map_err(|error| place(error, &event))? as u64;
                 commits.written(&event);
                 tally.0[event_type(&event.change)] += 1;

@@ -7,7 +7,25 @@ use std::time::Duration;
 
 use self::fluvio::batch::SentRecords;
 use crate::error::Result;
-use crate::json::LargeRecord;
+use crate::event::Event;
+use crate::json::{LargeRecord, RawText, render};
+
+/// Writes the record of an event, and returns its length. `buffer` is memory for it, unless it is too
+/// large to be held whole.
+pub fn write_event(
+    sink: &mut dyn Sink,
+    event: &Event<'_>,
+    raw_text: RawText,
+    buffer: &mut Vec<u8>,
+) -> Result<usize> {
+    if event.is_large() {
+        return sink.write_large(&LargeRecord::of(event, raw_text));
+    }
+    buffer.clear();
+    render(event, raw_text, buffer);
+    sink.write(buffer)?;
+    Ok(buffer.len())
+}
 
 /// An ordered store of records. A sink that failed is thrown away; what it had not stored comes
 /// again from PostgreSQL.

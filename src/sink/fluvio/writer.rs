@@ -63,6 +63,14 @@ impl PartitionWriter {
         Ok(())
     }
 
+    /// Sends what is there if a record of `len` bytes would not fit beside it.
+    fn make_room(&mut self, len: usize) -> Result<()> {
+        match !self.batch.is_empty() && self.batch.len_with(len) > self.options.batch_bytes {
+            true => self.send_batch(),
+            false => Ok(()),
+        }
+    }
+
     fn produce_request(&self, records: WireBatch) -> ProduceRequest<WireBatch> {
         let partition_index = self.options.partition;
         let topic = TopicProduceData {
@@ -130,9 +138,7 @@ fn another_writer(stored_at: i64, expected: i64) -> Error {
 
 impl Sink for PartitionWriter {
     fn write(&mut self, record: &[u8]) -> Result<()> {
-        if !self.batch.is_empty() && self.batch.len_with(record.len()) > self.options.batch_bytes {
-            self.send_batch()?;
-        }
+        self.make_room(record.len())?;
         if self.compression == Compression::None {
             // Before it is copied.
             check_len(record.len())?;
@@ -149,9 +155,7 @@ impl Sink for PartitionWriter {
     /// given back.
     fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
         let len = record.measure();
-        if !self.batch.is_empty() && self.batch.len_with(len) > self.options.batch_bytes {
-            self.send_batch()?;
-        }
+        self.make_room(len)?;
         let is_plain = self.compression == Compression::None;
         if is_plain {
             check_len(len)?;
