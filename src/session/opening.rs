@@ -117,7 +117,7 @@ impl<'a> Program<'a> {
         if topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
             self.wait_for(&self.server());
-            source.system = self.connect_anew()?.identify_system()?;
+            source.system = ReplicationConnection::connect(&self.target)?.identify_system()?;
             self.metrics.waits.answered(Side::Postgres);
         }
         self.metrics.wal_end.set(source.system.wal_flush.0);
