@@ -2,8 +2,9 @@
 //!
 //! Each part looks at one thing and puts what it finds into the [`report`]; where a part cannot be
 //! looked at, the others are all the same. [`condition`] is the table of all conditions; [`files`],
-//! [`topic`], [`server`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge them, through
-//! questions in [`sql`] that the server lets change nothing; [`provider`] knows whose server it is.
+//! [`topic`], [`server`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge
+//! them, through questions in [`sql`] that the server lets change nothing; [`provider`] knows whose
+//! server it is.
 
 pub mod blockers;
 pub mod condition;

@@ -40,6 +40,11 @@ const VARIABLES: &[(&str, &str)] = &[
         "What is logged. It goes before the key log of the config file.",
     ),
     (
+        "FLUVIO_PG_LOG_FORMAT",
+        "How log lines are written: text, json or journal. It goes before the key log_format of the \
+         config file.",
+    ),
+    (
         "CREDENTIALS_DIRECTORY, STATE_DIRECTORY, NOTIFY_SOCKET, WATCHDOG_USEC",
         "Set by systemd for a service.",
     ),
@@ -54,7 +59,7 @@ const SIGNALS: &[(&str, &str)] = &[
     (
         "SIGHUP",
         "Read the config file and the URL anew, and begin a new session after the end of the open \
-         transaction. It takes the log level and the URL.",
+         transaction. It takes the log level and format, and the URL.",
     ),
 ];
 

@@ -1,7 +1,8 @@
 //! The YAML file as written → a valid, typed [`Config`].
 //!
-//! [`mod@file`] is what the file may say, [`value`] how a value is read, `message` what is said of one
-//! that is not understood, [`secret`] where the database URL comes from. This module resolves them and the environment into what the program runs with.
+//! [`mod@file`] is what the file may say, [`value`] how a value is read, `message` what is said of a
+//! file that is not understood, [`secret`] where the database URL comes from. This module resolves
+//! them and the environment into what the program runs with.
 
 mod effective;
 pub mod file;

@@ -2,8 +2,9 @@
 //!
 //! It owns the socket, what the server described, the open transaction and the open batch. What the
 //! topic has already is dropped here (`intake`). A batch leaves when it is full or when nothing more
-//! has arrived; so batches grow by themselves while the producer is busy. While the channel is full the reader waits, and goes on reporting, so that
-//! a slow sink costs neither memory nor the connection.
+//! has arrived; so batches grow by themselves while the producer is busy. While the channel is full
+//! the reader waits, and goes on reporting, so that a slow sink costs neither memory nor the
+//! connection.
 
 mod intake;
 
