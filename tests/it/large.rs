@@ -2,13 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
-use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, process};
+use crate::support::connector::{ConfigFile, Connector, piped, process};
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Postgres, unique};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_postgres-source");
 /// Beside the value as the server sends it.
 const REST_KB: u64 = 32 * 1024;
 
@@ -92,16 +91,7 @@ struct Streamed {
 
 impl Streamed {
     fn spawn(config: &Path, url: &str) -> Streamed {
-        let mut child = Command::new(PROGRAM)
-            .args(["run", "--stdout", "--config"])
-            .arg(config)
-            .env_clear()
-            .env(URL_VARIABLE, url)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program runs");
+        let mut child = piped(config, url, Stdio::null());
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         Streamed { child, stdout }
     }

@@ -10,7 +10,6 @@ use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, temp_dir};
 use crate::support::load::{assert_same_rows, under_load};
 use crate::support::manager::{Manager, position};
 use crate::support::pipeline::{DEADLINE, Pipeline};
-use crate::support::postgres::Postgres;
 use crate::support::record::inserted;
 use crate::support::role::Role;
 
@@ -124,7 +123,7 @@ fn the_password() {
     let pipeline = Pipeline::new("reload");
     pipeline.database.execute("CREATE TABLE t (id int8)");
     let role = Role::new(&pipeline.database, "SUPERUSER");
-    let (old, changed) = (role.url(), role.url().replace("hunter2", "hunter2-changed"));
+    let (old, changed) = (role.url(), role.changed_url());
     let reloadable = Reloadable::new(&pipeline, &old);
     let config = pipeline.config();
     let mut connector = reloadable.start(&config, &[]);
@@ -139,9 +138,7 @@ fn the_password() {
     reloadable.insert(2);
     pipeline.wait_caught_up();
 
-    let name = &role.name;
-    let sql = format!("ALTER ROLE \"{name}\" PASSWORD 'hunter2-changed'");
-    pipeline.database.execute(&sql);
+    role.change_password();
     connector.signal("HUP");
     connector.wait_log_count(STREAMS, 3, DEADLINE);
     reloadable.insert(3);
@@ -159,7 +156,7 @@ fn a_credential() {
     let pipeline = Pipeline::new("reload");
     pipeline.database.execute("CREATE TABLE t (id int8)");
     let role = Role::new(&pipeline.database, "SUPERUSER");
-    let (old, changed) = (role.url(), role.url().replace("hunter2", "hunter2-changed"));
+    let (old, changed) = (role.url(), role.changed_url());
     let directory = temp_dir("credentials-");
     let credential = directory.path().join(URL_VARIABLE);
     fs::write(&credential, &old).expect("a file can be written");
@@ -169,9 +166,7 @@ fn a_credential() {
     let connector = Connector::spawn_with(&config.path(), &[], &variables);
     connector.wait_log(STREAMS, DEADLINE);
 
-    let name = &role.name;
-    let sql = format!("ALTER ROLE \"{name}\" PASSWORD 'hunter2-changed'");
-    pipeline.database.execute(&sql);
+    role.change_password();
     fs::write(&credential, &changed).expect("a file can be written");
     connector.signal("HUP");
     connector.wait_log_count(STREAMS, 2, DEADLINE);
@@ -186,15 +181,7 @@ fn a_credential() {
 fn a_certificate_of_ours() {
     let ca = Authority::new("the CA of the tests");
     let server = ca.server(&["127.0.0.1"]);
-    let postgres = Postgres::start_with(
-        &[("ssl", "on"), ("ssl_ca_file", "ca.crt")],
-        "hostssl all all 127.0.0.1/32 md5\n",
-        &[
-            ("server.crt", &server.cert),
-            ("server.key", &server.key),
-            ("ca.crt", &ca.cert),
-        ],
-    );
+    let postgres = ca.postgres(&server, "md5");
     let pipeline = Pipeline::on(&postgres, "reload");
     let files = Files::new();
     let write = |name: &str| {

@@ -2,17 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::Value;
 
-use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE};
+use crate::support::connector::{ConfigFile, Connector, piped};
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Database, Postgres, unique};
 use crate::support::record::{Record, last_commit_end};
 use crate::support::wait_until;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_postgres-source");
 /// What Linux lets stand in a pipe.
 const PIPE_BYTES: usize = 64 * 1024;
 
@@ -81,16 +80,7 @@ struct Writer {
 
 impl Writer {
     fn spawn(config: &Path, url: &str) -> Writer {
-        let mut child = Command::new(PROGRAM)
-            .args(["run", "--stdout", "--config"])
-            .arg(config)
-            .env_clear()
-            .env(URL_VARIABLE, url)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
+        let mut child = piped(config, url, Stdio::piped());
         let stdout = child.stdout.take();
         Writer { child, stdout }
     }

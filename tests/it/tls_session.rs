@@ -76,15 +76,7 @@ fn rows_stream_over_verified_tls_that_is_cut_and_fragmented() {
 fn the_roots_of_the_system_and_a_certificate_of_ours() {
     let ca = Authority::new("the CA of the tests");
     let server = ca.server(&["localhost"]);
-    let postgres = Postgres::start_with(
-        &[("ssl", "on"), ("ssl_ca_file", "ca.crt")],
-        "hostssl all all 127.0.0.1/32 cert\n",
-        &[
-            ("server.crt", &server.cert),
-            ("server.key", &server.key),
-            ("ca.crt", &ca.cert),
-        ],
-    );
+    let postgres = ca.postgres(&server, "cert");
     let pipeline = Pipeline::on(&postgres, "tls_system");
     let (files, own) = (Files::new(), ca.client("postgres"));
     let roots = files.write("system.crt", &ca.cert).display().to_string();

@@ -7,7 +7,7 @@ use rcgen::{
 };
 
 use super::connector::temp_dir;
-use super::postgres::write_private;
+use super::postgres::{Postgres, write_private};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -76,6 +76,20 @@ impl Authority {
         let mut params = params(&[], user);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// A PostgreSQL that shows this certificate, and asks whoever comes for one of this CA's;
+    /// `method` decides who is let in.
+    pub fn postgres(&self, server: &Pair, method: &str) -> Postgres {
+        Postgres::start_with(
+            &[("ssl", "on"), ("ssl_ca_file", "ca.crt")],
+            &format!("hostssl all all 127.0.0.1/32 {method}\n"),
+            &[
+                ("server.crt", &server.cert),
+                ("server.key", &server.key),
+                ("ca.crt", &self.cert),
+            ],
+        )
     }
 
     fn sign(&self, params: CertificateParams, algorithm: &'static SignatureAlgorithm) -> Pair {

@@ -295,6 +295,21 @@ impl Drop for Connector {
     }
 }
 
+/// `run --stdout` with its standard output in the caller's hands, and nothing of ours in its
+/// environment but the URL.
+pub fn piped(config: &Path, url: &str, stderr: Stdio) -> Child {
+    Command::new(program())
+        .args(["run", "--stdout", "--config"])
+        .arg(config)
+        .env_clear()
+        .env(URL_VARIABLE, url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .expect("the program runs")
+}
+
 /// Runs `run --config` to its end: the exit code, standard error and the lines of standard output.
 #[track_caller]
 pub fn run_to_end(

@@ -5,6 +5,8 @@ use super::postgres::{Database, unique};
 
 /// The password of these roles.
 const PASSWORD: &str = "hunter2";
+/// What one may be changed to.
+const CHANGED_PASSWORD: &str = "hunter2-changed";
 
 /// A role without rights, on the server that all tests share; it is dropped with the database.
 pub struct Role<'a> {
@@ -22,9 +24,25 @@ impl<'a> Role<'a> {
     }
 
     pub fn url(&self) -> String {
+        self.url_with(PASSWORD)
+    }
+
+    /// The URL with the password that [`Role::change_password`] sets.
+    pub fn changed_url(&self) -> String {
+        self.url_with(CHANGED_PASSWORD)
+    }
+
+    pub fn change_password(&self) {
+        let name = &self.name;
+        self.database.execute(&format!(
+            "ALTER ROLE \"{name}\" PASSWORD '{CHANGED_PASSWORD}'"
+        ));
+    }
+
+    fn url_with(&self, password: &str) -> String {
         let server = self.database.url();
         let (_, place) = server.rsplit_once('@').expect("a URL with a user");
-        format!("postgres://{}:{PASSWORD}@{place}", self.name)
+        format!("postgres://{}:{password}@{place}", self.name)
     }
 }
 

@@ -350,20 +350,21 @@ impl FluvioServer {
 
     /// Damages the batch that holds the record at `offset`.
     pub fn damage(&self, topic: &str, partition: u32, offset: i64) {
-        let mut topics = self.shared.topics.lock().unwrap();
-        topics
-            .log_mut(topic, partition)
-            .unwrap_or_else(|| panic!("there is no partition {topic}-{partition}"))
-            .damage(offset);
+        self.change(topic, partition, |log| log.damage(offset));
     }
 
     /// Drops the records from `end` on, as if they had never reached the disk.
     pub fn truncate(&self, topic: &str, partition: u32, end: i64) {
+        self.change(topic, partition, |log| log.truncate(end));
+    }
+
+    fn change(&self, topic: &str, partition: u32, change: impl FnOnce(&mut log::PartitionLog)) {
         let mut topics = self.shared.topics.lock().unwrap();
-        topics
-            .log_mut(topic, partition)
-            .unwrap_or_else(|| panic!("there is no partition {topic}-{partition}"))
-            .truncate(end);
+        change(
+            topics
+                .log_mut(topic, partition)
+                .unwrap_or_else(|| panic!("there is no partition {topic}-{partition}")),
+        );
     }
 }
 
