@@ -306,6 +306,25 @@ fn a_lost_acknowledgement() {
     assert_verified(&pipeline);
 }
 
+/// The topic's end is asked for in two steps, and a batch can land in between.
+#[test]
+fn a_batch_that_lands_while_the_end_is_asked_for() {
+    let pipeline = Pipeline::new("landing").in_process();
+    pipeline
+        .database
+        .execute("CREATE TABLE t (id int8 PRIMARY KEY)");
+    let connector = pipeline.start();
+    // The second question is the one that what was in doubt is compared with.
+    pipeline.server().inject_old_offsets(1, When::Nth(2));
+    let fault = Fault::CloseAfter(Close::Fin);
+    pipeline.server().inject(fault, When::Next);
+    pipeline.database.execute("INSERT INTO t VALUES (1)");
+    connector.wait_log("0 are sent again", DEADLINE);
+    pipeline.wait_caught_up();
+    assert_eq!(pipeline.server().armed_faults(), 0);
+    assert_same_rows(&inserted(&pipeline.records()), &[1]);
+}
+
 /// Whether something that was sent to this port of ours waits to be read.
 fn has_unread(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");

@@ -130,7 +130,7 @@ where
 }
 
 /// What a partition holds.
-#[derive(Debug, Default, Decoder)]
+#[derive(Debug, Default, Clone, Decoder)]
 pub struct Offsets {
     /// Whether this is known.
     pub error_code: Code,

@@ -4,6 +4,7 @@ use fluvio_protocol::link::ErrorCode;
 use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
+use super::answer::Offsets;
 use super::rpc::Rpc;
 use super::server::Server;
 use super::unpack::{RecordSet, StoredRecord, Unpacked, unpack};
@@ -59,17 +60,33 @@ impl PartitionReader {
 
     /// The same; a refusal by the server is not an error of the connection.
     pub(super) fn ask_bounds(&mut self) -> Result<Result<Bounds, ErrorCode>> {
+        let asked = match self.ask_offsets()? {
+            Ok(offsets) => offsets,
+            Err(code) => return Ok(Err(code)),
+        };
+        let end = self.find_end(asked.last_stable_offset)?;
+        // What came after the answer makes it an old one, not the records unstable.
+        let stable = match end > asked.last_stable_offset {
+            true => self.ask_offsets()?.map(|again| again.last_stable_offset),
+            false => Ok(asked.last_stable_offset),
+        };
+        Ok(stable.map(|stable| Bounds {
+            start: asked.start_offset,
+            end,
+            stable,
+        }))
+    }
+
+    fn ask_offsets(&mut self) -> Result<Result<Offsets, ErrorCode>> {
         let (topic, partition) = (self.options.topic.clone(), self.options.partition);
         let response = self.spu.call(&FetchOffsetsRequest::new(topic, partition))?;
         let found = response
             .find(&self.options.topic, partition)
             .ok_or_else(|| self.error(Error::undeliverable("no offsets in the answer")))?;
-        if found.error_code.0 != ErrorCode::None {
-            return Ok(Err(found.error_code.0));
-        }
-        let (start, stable) = (found.start_offset, found.last_stable_offset);
-        let end = self.find_end(stable)?;
-        Ok(Ok(Bounds { start, end, stable }))
+        Ok(match found.error_code.0 {
+            ErrorCode::None => Ok(found.clone()),
+            code => Err(code),
+        })
     }
 
     /// The end of the log. What the server calls the last stable offset may lie before it: a server

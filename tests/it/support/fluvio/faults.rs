@@ -41,6 +41,15 @@ pub enum Fault {
     CloseAfterBytes(usize, Close),
 }
 
+/// What happens to a request for the offsets of a partition.
+#[derive(Debug, Clone)]
+pub(super) enum OffsetFault {
+    /// The answer is this error.
+    Error(ErrorCode),
+    /// The answer was made so many records ago.
+    Old(i64),
+}
+
 /// Which request a fault meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {

@@ -38,7 +38,7 @@ pub use self::{
     net::{Accepting, Side},
 };
 
-use self::faults::Plan;
+use self::faults::{OffsetFault, Plan};
 use self::log::StoredBatch;
 use self::net::{Endpoint, Gate};
 use self::topics::Topics;
@@ -49,7 +49,7 @@ struct Shared {
     topics_changed: watch::Sender<()>,
     records_changed: watch::Sender<()>,
     produce_faults: Mutex<Plan<Fault>>,
-    offset_faults: Mutex<Plan<ErrorCode>>,
+    offset_faults: Mutex<Plan<OffsetFault>>,
     not_leader_until: Mutex<Option<Instant>>,
     /// What is added to all versions of requests that the servers say they have.
     version_shift: Mutex<i16>,
@@ -256,7 +256,16 @@ impl FluvioServer {
 
     /// Requests for the offsets of a partition are answered with this error.
     pub fn inject_offset_error(&self, code: ErrorCode, when: When) {
-        self.shared.offset_faults.lock().unwrap().arm(code, when);
+        self.arm_offsets(OffsetFault::Error(code), when);
+    }
+
+    /// Requests for the offsets of a partition are answered as they were so many records ago.
+    pub fn inject_old_offsets(&self, records: i64, when: When) {
+        self.arm_offsets(OffsetFault::Old(records), when);
+    }
+
+    fn arm_offsets(&self, fault: OffsetFault, when: When) {
+        self.shared.offset_faults.lock().unwrap().arm(fault, when);
     }
 
     /// How many faults still wait for the request that they are for.

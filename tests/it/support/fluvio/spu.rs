@@ -23,7 +23,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Shared;
 use super::connection::{Connection, FrameSender};
-use super::faults::{Close, Fault};
+use super::faults::{Close, Fault, OffsetFault};
 use super::produce::{PRODUCE_HEAD, Produce, has_records, produce};
 use super::wire::{RawRecordSet, response_frame, version_range, version_range_from};
 
@@ -119,9 +119,13 @@ fn fetch_offsets(request: FetchOffsetsRequest, shared: &Shared) -> FetchOffsetsR
                 Some(end) => response.last_stable_offset = end,
                 None => response.error_code = ErrorCode::PartitionNotLeader,
             }
-            if let Some(code) = fault.clone() {
-                response.error_code = code;
-                response.last_stable_offset = 0;
+            match &fault {
+                Some(OffsetFault::Error(code)) => {
+                    response.error_code = code.clone();
+                    response.last_stable_offset = 0;
+                }
+                Some(OffsetFault::Old(records)) => response.last_stable_offset -= records,
+                None => {}
             }
             response
         });
