@@ -15,14 +15,19 @@ const BUSY_READS: u32 = 8;
 /// A read that waited for less found its data waiting.
 const AT_ONCE: Duration = Duration::from_micros(200);
 
+/// One that waited for as long as this says nothing of the pause before it: a busy server has other
+/// things to do at times.
+const OTHER_THINGS: Duration = Duration::from_millis(2);
+
 /// A read that waited for as long ends what was busy.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// The first pauses, and the least.
 const SHORTEST: Duration = Duration::from_micros(200);
 
-/// The longest: what a row of a busy stream may be late by.
-const LONGEST: Duration = Duration::from_millis(3);
+/// The longest: what a row of a busy stream may be late by. The slower the server's processor, the
+/// longer it takes to fill the buffers.
+const LONGEST: Duration = Duration::from_millis(12);
 
 /// A stream that brings less is not busy: 10 MB/s.
 const BUSY_BYTES_PER_US: f64 = 10.0;
@@ -37,14 +42,20 @@ const FIRST_PAUSES: u32 = 16;
 /// have lost its processor.
 const JUDGED_AFTER: u32 = 4;
 
-/// A longer pause may bring so much less: then the server did not have to wait.
+/// A longer pause may bring so much less than the shortest: then the server did not have to wait.
 const AS_MUCH: f64 = 0.95;
+
+/// A pause that brings so much less is far too long: it is not tried again.
+const FAR_TOO_LITTLE: f64 = 0.5;
+
+/// A shorter pause that brings so much more is the better one.
+const BETTER: f64 = 1.05;
 
 /// When so much less comes, what was found is of no use any more.
 const MUCH_LESS: f64 = 0.6;
 
 /// How long what was found holds. Then other tables may be written.
-const HOLDS_FOR: Duration = Duration::from_secs(2);
+const HOLDS_FOR: Duration = Duration::from_secs(5);
 
 /// Decides on the pause before each read.
 #[derive(Debug)]
@@ -62,15 +73,18 @@ pub struct Pace {
     last: usize,
 }
 
-/// The search for the longest pause that brings as much as the shortest does. It goes from the longest
-/// down: those in the middle, which do not yet fill the buffers, say nothing of those that do. Rates
+/// The search for the pause that brings the most. It goes from the longest down for as long as that
+/// helps: those in the middle, which do not yet fill the buffers, say nothing of those that do. Rates
 /// are bytes a microsecond.
 #[derive(Debug, Clone, Copy)]
 enum Search {
     /// The shortest pause shows what comes.
     NotBegun,
-    /// So much has to come.
-    Trying(f64),
+    /// At least so much has to come, and so much came with the pause before, which was longer.
+    Trying {
+        least: f64,
+        longer: Option<(Duration, f64)>,
+    },
     /// So much came.
     Over { at: Instant, rate: f64 },
 }
@@ -96,12 +110,15 @@ impl Pace {
         self.last = bytes;
         if bytes == 0 || waited >= QUIET {
             *self = Pace::default();
-        } else if waited >= AT_ONCE {
-            // A busy server has other things to do at times. What was found of it still holds.
-            (self.busy_reads, self.since, self.left) = (0, None, self.left.max(JUDGED_AFTER));
-        } else {
-            self.busy_reads = self.busy_reads.saturating_add(1);
+            return;
         }
+        if waited >= OTHER_THINGS {
+            (self.since, self.left) = (None, self.left.max(JUDGED_AFTER));
+        }
+        self.busy_reads = match waited < AT_ONCE {
+            true => self.busy_reads.saturating_add(1),
+            false => 0,
+        };
     }
 
     /// How long to leave the stream alone before the next read.
@@ -113,9 +130,10 @@ impl Pace {
             self.taken = 0;
             now
         });
-        if self.left == 0 {
-            let us = now.duration_since(since).as_secs_f64() * 1e6;
-            let rate = self.taken as f64 / us.max(1.0);
+        let us = now.duration_since(since).as_secs_f64() * 1e6;
+        let rate = self.taken as f64 / us.max(1.0);
+        let is_too_long = now > since && self.search.is_far_from(rate);
+        if self.left == 0 || is_too_long {
             if rate < BUSY_BYTES_PER_US {
                 *self = Pace::default();
                 return Duration::ZERO;
@@ -127,16 +145,31 @@ impl Pace {
         self.pause
     }
 
-    fn judge(&mut self, rate: f64, now: Instant) {
+    /// So much came with this pause.
+    fn judge(&mut self, came: f64, now: Instant) {
         let Pace { pause, search, .. } = *self;
+        let over = Search::Over {
+            at: now,
+            rate: came,
+        };
         (self.pause, self.search) = match search {
-            Search::NotBegun => (LONGEST, Search::Trying(rate * AS_MUCH)),
-            Search::Trying(least) if rate < least && pause > SHORTEST => {
-                ((pause / 2).max(SHORTEST), search)
+            Search::NotBegun => {
+                let (least, longer) = (came * AS_MUCH, None);
+                (LONGEST, Search::Trying { least, longer })
             }
-            Search::Trying(_) => (pause, Search::Over { at: now, rate }),
-            Search::Over { at, rate: found }
-                if rate < found * MUCH_LESS || now.duration_since(at) > HOLDS_FOR =>
+            Search::Trying { least, longer } => match longer {
+                Some((longer, rate)) if rate >= least && came < rate * BETTER => {
+                    (longer, Search::Over { at: now, rate })
+                }
+                _ if pause == SHORTEST => (pause, over),
+                _ => {
+                    let longer = Some((pause, came));
+                    let part = came / least * AS_MUCH;
+                    (shorter(pause, part), Search::Trying { least, longer })
+                }
+            },
+            Search::Over { at, rate }
+                if came < rate * MUCH_LESS || now.duration_since(at) > HOLDS_FOR =>
             {
                 (SHORTEST, Search::NotBegun)
             }
@@ -145,18 +178,48 @@ impl Pace {
     }
 }
 
+/// The next pause to try after one that brought this part of what the shortest did: for the rest of
+/// the time the server had to wait.
+fn shorter(pause: Duration, part: f64) -> Duration {
+    pause.mul_f64(part.clamp(0.0, 0.5)).max(SHORTEST)
+}
+
+impl Search {
+    fn is_far_from(&self, rate: f64) -> bool {
+        matches!(self, Search::Trying { least, .. } if rate < least * FAR_TOO_LITTLE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A server that sends `bytes_per_us` as long as the buffers, which hold `room`, are not full.
+    /// Sends `slow` bytes a microsecond until `fills` of them wait, then `fast` of them until there is no
+    /// more `room`.
+    struct Server {
+        slow: usize,
+        fills: usize,
+        fast: usize,
+        room: usize,
+    }
+
+    impl Server {
+        /// What it has sent when nobody has read for so long.
+        fn sends(&self, pause: Duration) -> usize {
+            let us = pause.as_micros() as usize;
+            let filled = self.fills / self.slow;
+            let sent = self.slow * us.min(filled) + self.fast * us.saturating_sub(filled);
+            sent.min(self.room)
+        }
+    }
+
     /// Returns the mean of the later pauses.
-    fn settled(pace: &mut Pace, bytes_per_us: usize, room: usize) -> Duration {
+    fn settled(pace: &mut Pace, server: &Server) -> Duration {
         let (mut now, mut pause) = (Instant::now(), SHORTEST);
         let (mut sum, rounds) = (Duration::ZERO, 400);
         for round in 0..rounds {
             now += pause;
-            let mut waiting = (pause.as_micros() as usize * bytes_per_us).min(room);
+            let mut waiting = server.sends(pause);
             while waiting >= ALL_THERE_WAS {
                 pace.has_read(ALL_THERE_WAS, Duration::ZERO);
                 assert_eq!(pace.pause(now), Duration::ZERO, "there may be more");
@@ -170,6 +233,16 @@ mod tests {
             }
         }
         sum / (rounds / 2)
+    }
+
+    /// Pauses never help.
+    fn even(bytes_per_us: usize, room: usize) -> Server {
+        Server {
+            slow: bytes_per_us,
+            fills: 0,
+            fast: bytes_per_us,
+            room,
+        }
     }
 
     #[test]
@@ -187,17 +260,31 @@ mod tests {
 
     #[test]
     fn pauses_grow_until_the_server_would_have_to_wait() {
-        let pause = settled(&mut Pace::default(), 100, usize::MAX);
-        assert_eq!(pause, LONGEST);
+        let pause = settled(&mut Pace::default(), &even(100, usize::MAX));
+        assert!(pause > LONGEST.mul_f64(0.9), "{pause:?}");
         // The room lasts for half a millisecond.
-        let pause = settled(&mut Pace::default(), 500, 250_000).as_micros();
+        let pause = settled(&mut Pace::default(), &even(500, 250_000)).as_micros();
         assert!((350..650).contains(&pause), "{pause}");
+    }
+
+    /// It takes 5 ms to fill, and 1.7 ms more until the server has to wait.
+    #[test]
+    fn the_best_pause_fills_the_buffers_and_does_not_outlast_them() {
+        let server = Server {
+            slow: 20,
+            fills: 100_000,
+            fast: 60,
+            room: 200_000,
+        };
+        let pause = settled(&mut Pace::default(), &server);
+        let best = Duration::from_millis(6);
+        assert!(pause.abs_diff(best) < best / 10, "{pause:?}");
     }
 
     #[test]
     fn a_stream_that_calms_down_is_read_at_once_again() {
         let mut pace = Pace::default();
-        settled(&mut pace, 100, usize::MAX);
+        settled(&mut pace, &even(100, usize::MAX));
         let mut now = Instant::now() + Duration::from_secs(60);
         let pauses = std::iter::repeat_with(|| {
             pace.has_read(1000, Duration::ZERO);
@@ -206,7 +293,7 @@ mod tests {
         });
         let more = pauses.take_while(|pause| !pause.is_zero()).count();
         assert!(more <= JUDGED_AFTER as usize, "{more}");
-        settled(&mut pace, 100, usize::MAX);
+        settled(&mut pace, &even(100, usize::MAX));
         pace.has_read(0, Duration::from_millis(100));
         assert_eq!(pace.pause(now), Duration::ZERO);
     }
