@@ -1,6 +1,7 @@
 //! What the README points at is there, and what it shows is true.
 
 mod commands;
+mod messages;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -1,0 +1,110 @@
+//! The messages that the README explains are those that are shown: they stand in the source of this
+//! program or in the program of the server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{ROOT, readme};
+use crate::support::postgres::Postgres;
+
+/// Stands for what differs each time.
+const ANY: &str = "\u{1}";
+
+/// A cell may have the words of several versions of the server; this one has one of them.
+#[test]
+fn each_message_that_is_explained_can_be_shown() {
+    let cells = cells(&readme());
+    assert!(cells.len() > 15, "{cells:?}");
+    let ours = source(&Path::new(ROOT).join("src"));
+    let server = fs::read(Postgres::bin_dir().join("postgres")).expect("the server's program");
+    let server = without_parameters(&String::from_utf8_lossy(&server), '%', length_in_c);
+    let is_shown = |message: &String| ours.contains(message) || server.contains(message);
+    let unknown: Vec<_> = cells
+        .iter()
+        .filter(|messages| !messages.iter().any(is_shown))
+        .collect();
+    assert!(unknown.is_empty(), "nobody says {unknown:#?}");
+}
+
+/// The messages of each row of the table, as [`source`] has them. A row without one is about an exit
+/// code.
+fn cells(readme: &str) -> Vec<Vec<String>> {
+    let (_, section) = readme
+        .split_once("## Troubleshooting")
+        .expect("it has this section");
+    let (section, _) = section.split_once("\n## ").expect("another comes after it");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let messages = cells.map(|cell| cell.split('`').skip(1).step_by(2).map(pattern).collect());
+    messages
+        .filter(|messages: &Vec<_>| !messages.is_empty())
+        .collect()
+}
+
+/// What differs is `...` in the README, a number, or one of the letters that stand for one.
+fn pattern(message: &str) -> String {
+    let words = message.split(' ').map(|word| {
+        let bare = word.trim_end_matches(',');
+        match bare {
+            "N" | "M" | "PID" => word.replacen(bare, ANY, 1),
+            number if number.parse::<u64>().is_ok() => word.replacen(bare, ANY, 1),
+            _ => word.to_owned(),
+        }
+    });
+    let words: Vec<String> = words.collect();
+    let pattern = words.join(" ").replace("...", ANY);
+    pattern.trim_matches([' ', '\u{1}']).to_owned()
+}
+
+/// All of it, with each parameter of a message replaced.
+fn source(path: &Path) -> String {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).expect("it is there");
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("one").path()).collect();
+        paths.sort();
+        return paths.iter().map(|path| source(path)).collect();
+    }
+    let text = fs::read_to_string(path)
+        .expect("UTF-8")
+        .replace("\\\"", "\"");
+    let lines: Vec<&str> = text.split("\\\n").collect();
+    let text = lines
+        .iter()
+        .enumerate()
+        .map(|(number, line)| match number {
+            0 => line,
+            _ => line.trim_start(),
+        })
+        .collect::<String>();
+    without_parameters(&text, '{', length_in_rust)
+}
+
+/// Replaces what begins like this and is as long as `length` says of what comes after it.
+fn without_parameters(text: &str, begin: char, length: impl Fn(&str) -> Option<usize>) -> String {
+    let mut pieces = text.split(begin);
+    let mut shown = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match length(piece) {
+            Some(length) => {
+                shown.push_str(ANY);
+                shown.push_str(&piece[length..]);
+            }
+            None => {
+                shown.push(begin);
+                shown.push_str(piece);
+            }
+        }
+    }
+    shown
+}
+
+/// Of `{name:format}`, without its begin.
+fn length_in_rust(after: &str) -> Option<usize> {
+    let end = after.find(|c: char| !c.is_ascii_alphanumeric() && !"_.:?#".contains(c))?;
+    after[end..].starts_with('}').then_some(end + 1)
+}
+
+/// Of `%s`, `%d` and `%X`, without its begin.
+fn length_in_c(after: &str) -> Option<usize> {
+    after.starts_with(['s', 'd', 'u', 'X']).then_some(1)
+}
