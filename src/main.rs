@@ -25,6 +25,11 @@ use postgres_source::verify::verify;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::Serialize;
 
+/// That of musl has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     forbid_core_dumps();
     logging::begin();
