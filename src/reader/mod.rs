@@ -288,10 +288,11 @@ impl<'a> Reader<'a> {
         if !std::mem::replace(&mut self.announced, true) {
             match ending {
                 Ending::Reload => self.summary.notify().reloading(),
-                _ => {
+                Ending::Stopped => {
                     log::info!("stopping; a second signal ends at once");
                     self.summary.notify().stopping("stopping");
                 }
+                _ => self.summary.notify().stopping("stopping"),
             }
         }
         let Some(xid) = self.position.open_transaction() else {
