@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -37,8 +38,20 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments.verb,
         Err(code) => return code,
     };
+    // The log has it already.
+    let bug = |_| Ok(ExitCode::from(Kind::Bug.exit_code()));
+    match catch_unwind(|| execute(verb)).unwrap_or_else(bug) {
+        Ok(code) => code,
+        Err(error) => {
+            logging::last_word(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn execute(verb: Verb) -> Result<ExitCode> {
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
-    let result = match verb {
+    match verb {
         Verb::Run(arguments) => done(start(&arguments)),
         Verb::Check(arguments) => done(look(&arguments)),
         Verb::Config(arguments) => done(show(&arguments)),
@@ -54,13 +67,6 @@ fn main() -> ExitCode {
         Verb::Completions(arguments) => done(say(&completions(arguments.shell))),
         Verb::Man(_) => done(say(&man())),
         Verb::Version(_) => done(say(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")))),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            logging::last_word(&error);
-            ExitCode::from(error.kind().exit_code())
-        }
     }
 }
 

@@ -7,16 +7,18 @@ mod format;
 
 pub use format::Format;
 
+use std::any::Any;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::panic;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// The variable that goes before the config, and counts before that can be read.
 pub const FORMAT_VARIABLE: &str = "FLUVIO_PG_LOG_FORMAT";
@@ -59,6 +61,23 @@ pub fn begin() {
     if log::set_boxed_logger(Box::new(lines)).is_ok() {
         log::set_max_level(level);
     }
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location();
+        let line = bug(
+            panic.payload(),
+            &place.map_or("?".to_owned(), ToString::to_string),
+        );
+        say_at_any_level(&line, Kind::Bug.exit_code());
+    }));
+}
+
+/// What is said of a panic: its words only where they stand in the source, since others may quote a
+/// value.
+fn bug(payload: &dyn Any, place: &str) -> String {
+    match payload.downcast_ref::<&'static str>() {
+        Some(words) => format!("panic at {place}: {words}"),
+        None => format!("panic at {place}"),
+    }
 }
 
 /// Takes the level of the config, unless `RUST_LOG` has the say.
@@ -86,10 +105,13 @@ pub fn use_format(configured: Option<Format>) {
 
 /// The last word of the program, which no level hides.
 pub fn last_word(error: &Error) {
-    let exit_code = error.kind().exit_code();
+    say_at_any_level(&error.to_string(), error.kind().exit_code());
+}
+
+fn say_at_any_level(line: &str, exit_code: u8) {
     match log::log_enabled!(target: PROGRAM, Level::Error) {
-        true => log::error!(target: PROGRAM, exit_code; "{error}"),
-        false => complain(&format!("postgres-source: {error}"), exit_code),
+        true => log::error!(target: PROGRAM, exit_code; "{line}"),
+        false => complain(&format!("postgres-source: {line}"), exit_code),
     }
 }
 
@@ -162,4 +184,24 @@ fn is_journal() -> bool {
     let stderr = io::stderr().as_fd().try_clone_to_owned();
     let metadata = stderr.and_then(|stderr| File::from(stderr).metadata());
     metadata.is_ok_and(|found| named == format!("{}:{}", found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_quotes_no_value() {
+        let words_of = |code: fn()| match panic::catch_unwind(code) {
+            Ok(()) => panic!("it should"),
+            Err(payload) => bug(&*payload, "src/x.rs:1:2"),
+        };
+        let in_source = words_of(|| panic!("words of the source"));
+        assert_eq!(in_source, "panic at src/x.rs:1:2: words of the source");
+        let value = words_of(|| {
+            let row = std::hint::black_box("a réseau");
+            assert!(row[..4].is_empty());
+        });
+        assert_eq!(value, "panic at src/x.rs:1:2");
+    }
 }
