@@ -1,19 +1,15 @@
-//! The addresses behind a server's name, within a time.
+//! The addresses of a server, and the order in which they are tried.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::channel;
-use std::thread;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::target::{Endpoint, Host, Order};
 use crate::error::{Error, Result};
+use crate::resolver::look_up;
 
 /// The server once for each of its addresses, in the order of the resolver.
-///
-/// The resolver of the system knows no deadline: it is asked in a thread of its own, which is left
-/// behind when it takes too long, and ends by the resolver's own limits.
 pub fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<Endpoint>> {
     let Host::Tcp(host) = &endpoint.host else {
         return Ok(vec![endpoint.clone()]);
@@ -23,33 +19,14 @@ pub fn resolve(endpoint: &Endpoint, timeout: Duration) -> Result<Vec<Endpoint>> 
         .or_else(|| written().map(|address| SocketAddr::new(address, endpoint.port)));
     let addresses = match known {
         Some(address) => vec![address],
-        None => look_up(host, endpoint.port, timeout)?,
+        None => look_up((host.clone(), endpoint.port), timeout)
+            .map_err(|e| Error::unreachable(format!("cannot resolve {host}")).with_source(e))?,
     };
     let with = |address: SocketAddr| Endpoint {
         address: Some(address),
         ..endpoint.clone()
     };
     Ok(addresses.into_iter().map(with).collect())
-}
-
-fn look_up(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>> {
-    let name = host.to_owned();
-    let ask = move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-    let cannot = || Error::unreachable(format!("cannot resolve {host}"));
-    match within(timeout, ask) {
-        Some(Ok(addresses)) if addresses.is_empty() => Err(cannot().with_source("no address")),
-        Some(found) => found.map_err(|e| cannot().with_source(e)),
-        None => Err(cannot().with_source("no answer in time")),
-    }
-}
-
-fn within<T: Send + 'static>(
-    timeout: Duration,
-    ask: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || sender.send(ask()));
-    receiver.recv_timeout(timeout).ok()
 }
 
 /// Puts a list into the order in which it is tried.
@@ -107,15 +84,6 @@ mod tests {
             };
             assert_eq!((address.scope_id(), address.port()), (index, 1));
         }
-    }
-
-    #[test]
-    fn a_look_up_that_takes_too_long_is_given_up() {
-        let (held, waits) = channel::<()>();
-        let forever = within(Duration::from_millis(10), move || waits.recv());
-        assert!(forever.is_none());
-        drop(held);
-        assert_eq!(within(Duration::from_secs(60), || 1), Some(1));
     }
 
     #[test]

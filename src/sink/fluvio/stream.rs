@@ -1,11 +1,12 @@
 //! The bytes to and from a Fluvio server, over TCP or TLS, each step before a deadline.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::server::Server;
 use crate::error::{Error, Result};
+use crate::resolver::look_up;
 use crate::tls;
 use crate::tls::stream::{TlsStream, is_timeout};
 
@@ -103,14 +104,15 @@ impl Stream {
     }
 }
 
+/// An address that does not answer has its share of the time: the ones after it are to have theirs.
 fn connect(address: &str, deadline: Instant) -> Result<TcpStream> {
-    let addresses = address.to_socket_addrs().map_err(|e| {
+    let addresses = look_up(address.to_owned(), left(deadline)?).map_err(|e| {
         let error = Error::unreachable("cannot resolve the address").with_source(e);
         error.with_hint("the form is host:port")
     })?;
-    let mut last = Error::unreachable("the name has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
+    let mut last = Error::unreachable("no answer in time");
+    for (address, others) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        match TcpStream::connect_timeout(address, left(deadline)? / others) {
             Ok(stream) => {
                 // A request is written whole; waiting for more would only delay it.
                 stream.set_nodelay(true).map_err(lost)?;
