@@ -1,31 +1,87 @@
 //! Tables and types as the server described them in this session.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::pg::pgoutput::{self, ReplicaIdentity};
 
 /// A table as it was when the rows that refer to it were written.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Relation {
+#[derive(Debug, Clone, Copy)]
+pub struct Relation<'a> {
     /// The table's OID.
     pub rel_id: u32,
-    /// Its schema.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Box<str>,
-    /// What its updates and deletes carry of the old row.
+    /// What it shares with the tables that look alike.
+    pub shape: &'a Arc<Shape>,
+    name: Name,
+    names: &'a Names,
+}
+
+/// What tables that look alike share.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// The schema.
+    pub namespace: Box<str>,
+    /// What updates and deletes carry of the old row.
     pub replica_identity: ReplicaIdentity,
-    /// Its published columns, in the order of the tuples.
-    pub columns: Arc<[Column]>,
+    /// The published columns, in the order of the tuples.
+    pub columns: Box<[Column]>,
+}
+
+impl<'a> Relation<'a> {
+    /// A table whose name is among these.
+    pub fn new(rel_id: u32, shape: &'a Arc<Shape>, name: Name, names: &'a Names) -> Relation<'a> {
+        Relation {
+            rel_id,
+            shape,
+            name,
+            names,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        self.names.at(self.name)
+    }
+}
+
+impl Deref for Relation<'_> {
+    type Target = Shape;
+
+    fn deref(&self) -> &Shape {
+        self.shape
+    }
 }
 
 /// `schema.name`, for messages.
-impl std::fmt::Display for Relation {
+impl std::fmt::Display for Relation<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.namespace, self.name)
+        write!(f, "{}.{}", self.namespace, self.name())
+    }
+}
+
+/// Names one behind the other, since thousands of small allocations would keep the memory between
+/// them from being used again. None holds a NUL, which ends each.
+#[derive(Debug, Default)]
+pub struct Names(String);
+
+/// Where a name begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Name(u32);
+
+impl Names {
+    /// Adds a name.
+    pub fn add(&mut self, name: &str) -> Name {
+        let begin = Name(self.0.len() as u32);
+        self.0.push_str(name);
+        self.0.push('\0');
+        begin
+    }
+
+    fn at(&self, name: Name) -> &str {
+        let rest = &self.0[name.0 as usize..];
+        rest.split('\0').next().unwrap_or_default()
     }
 }
 
@@ -90,20 +146,41 @@ impl Class {
 }
 
 /// What the server has described in this session: it describes a table before its first row, and
-/// again after each change of its definition. So every table has to be remembered; but where there
-/// are thousands, most have the columns of others, which are kept once.
-#[derive(Default)]
+/// again after each change of its definition. So every table has to be remembered, in as little as
+/// that takes.
 pub struct Catalog {
-    tables: HashMap<u32, Table>,
-    shapes: HashSet<Arc<[Column]>>,
-    namespaces: HashSet<Arc<str>>,
+    /// Where each table is among those that follow.
+    indexes: HashMap<u32, u32>,
+    tables: Vec<Table>,
+    names: Names,
+    /// The bytes of names that no table has any more.
+    given_up: usize,
+    shapes: HashSet<Arc<Shape>>,
     citext_ids: HashSet<u32>,
 }
 
 /// A table, and where it is among those of the last batch that has rows of it.
 struct Table {
-    relation: Arc<Relation>,
+    shape: Arc<Shape>,
+    name: Name,
     position: u32,
+}
+
+/// Room for so many tables, which is address space alone until they come. What grows from little leaves
+/// holes in the heap.
+const ROOM: usize = 14_000;
+
+impl Default for Catalog {
+    fn default() -> Catalog {
+        Catalog {
+            indexes: HashMap::with_capacity(ROOM),
+            tables: Vec::with_capacity(ROOM),
+            names: Names(String::with_capacity(ROOM * 16)),
+            given_up: 0,
+            shapes: HashSet::new(),
+            citext_ids: HashSet::new(),
+        }
+    }
 }
 
 impl Catalog {
@@ -117,25 +194,61 @@ impl Catalog {
     }
 
     /// Remembers a table as it is from here on.
-    pub fn describe(&mut self, described: &pgoutput::Relation<'_>) -> Arc<Relation> {
+    pub fn describe(&mut self, described: &pgoutput::Relation<'_>) {
         let columns = described.columns().map(|column| self.column(column));
-        let columns = columns.collect();
-        let relation = Arc::new(Relation {
-            rel_id: described.rel_id,
-            namespace: kept(&mut self.namespaces, described.namespace.as_ref().into()),
-            name: described.name.as_ref().into(),
+        let shape = self.kept(Shape {
+            namespace: described.namespace.as_ref().into(),
             replica_identity: described.replica_identity,
-            columns: kept(&mut self.shapes, columns),
+            columns: columns.collect(),
         });
-        let table = Table {
-            relation: Arc::clone(&relation),
-            position: 0,
-        };
-        if let Some(before) = self.tables.insert(relation.rel_id, table) {
-            forget(&mut self.shapes, &before.relation.columns);
-            forget(&mut self.namespaces, &before.relation.namespace);
+        let (rel_id, name) = (described.rel_id, described.name.as_ref());
+        match self.indexes.get(&rel_id) {
+            Some(&index) => self.describe_anew(index as usize, shape, name),
+            None => {
+                self.indexes.insert(rel_id, self.tables.len() as u32);
+                self.tables.push(Table {
+                    shape,
+                    name: self.names.add(name),
+                    position: 0,
+                });
+            }
         }
-        relation
+    }
+
+    fn describe_anew(&mut self, index: usize, shape: Arc<Shape>, name: &str) {
+        let table = &mut self.tables[index];
+        let before = std::mem::replace(&mut table.shape, shape);
+        table.position = 0;
+        let old_name = self.names.at(table.name);
+        if old_name != name {
+            self.given_up += old_name.len() + 1;
+            table.name = self.names.add(name);
+        }
+        // What only this table had.
+        if Arc::strong_count(&before) <= 2 {
+            self.shapes.remove(&before);
+        }
+        if self.given_up > self.names.0.len() / 2 {
+            self.gather_names();
+        }
+    }
+
+    fn gather_names(&mut self) {
+        let mut names = Names::default();
+        for table in &mut self.tables {
+            table.name = names.add(self.names.at(table.name));
+        }
+        (self.names, self.given_up) = (names, 0);
+    }
+
+    /// The one that is equal, or this one from now on.
+    fn kept(&mut self, shape: Shape) -> Arc<Shape> {
+        if let Some(kept) = self.shapes.get(&shape) {
+            return Arc::clone(kept);
+        }
+        let shape = Arc::new(shape);
+        self.shapes.insert(Arc::clone(&shape));
+        shape
     }
 
     fn column(&self, column: pgoutput::Column<'_>) -> Column {
@@ -153,42 +266,28 @@ impl Catalog {
     }
 
     /// The table that a row names.
-    pub fn relation(&self, rel_id: u32) -> Result<&Arc<Relation>> {
+    pub fn relation(&self, rel_id: u32) -> Result<Relation<'_>> {
         self.placed(rel_id).map(|(relation, _)| relation)
     }
 
     /// The same, and where it was [placed](Catalog::place) last.
-    pub fn placed(&self, rel_id: u32) -> Result<(&Arc<Relation>, u32)> {
-        let table = self.tables.get(&rel_id).ok_or_else(|| {
+    pub fn placed(&self, rel_id: u32) -> Result<(Relation<'_>, u32)> {
+        let index = self.indexes.get(&rel_id).ok_or_else(|| {
             Error::undeliverable(format!(
                 "relation {rel_id} was not described before its first row"
             ))
         })?;
-        Ok((&table.relation, table.position))
+        let table = &self.tables[*index as usize];
+        let relation = Relation::new(rel_id, &table.shape, table.name, &self.names);
+        Ok((relation, table.position))
     }
 
     /// Remembers where a table is in the batch that is being filled: to look for it there would need
     /// a map for each batch.
     pub fn place(&mut self, rel_id: u32, position: u32) {
-        if let Some(table) = self.tables.get_mut(&rel_id) {
-            table.position = position;
+        if let Some(index) = self.indexes.get(&rel_id) {
+            self.tables[*index as usize].position = position;
         }
-    }
-}
-
-/// The one of these that is equal, or this one from now on.
-fn kept<T: ?Sized + Hash + Eq>(all: &mut HashSet<Arc<T>>, one: Arc<T>) -> Arc<T> {
-    if let Some(kept) = all.get(&one) {
-        return Arc::clone(kept);
-    }
-    all.insert(Arc::clone(&one));
-    one
-}
-
-/// Gives up what only a table that was described anew still has.
-fn forget<T: ?Sized + Hash + Eq>(all: &mut HashSet<Arc<T>>, one: &Arc<T>) {
-    if Arc::strong_count(one) <= 2 {
-        all.remove(one);
     }
 }
 
@@ -197,11 +296,21 @@ mod tests {
     use super::*;
     use crate::pg::pgoutput::Message;
 
-    fn describe(catalog: &mut Catalog, bytes: &[u8]) -> Arc<Relation> {
-        match Message::decode(bytes).unwrap() {
-            Message::Relation(relation) => catalog.describe(&relation),
-            other => panic!("{other:?}"),
-        }
+    fn describe(catalog: &mut Catalog, bytes: &[u8]) -> Arc<Shape> {
+        let Ok(Message::Relation(relation)) = Message::decode(bytes) else {
+            panic!("it is one");
+        };
+        catalog.describe(&relation);
+        let described = catalog.relation(relation.rel_id).unwrap();
+        assert_eq!(described.name(), relation.name);
+        Arc::clone(described.shape)
+    }
+
+    /// A table of one column.
+    fn table(id: u8, name: u8, column: u8) -> Vec<u8> {
+        let mut bytes = b"R\0\0\0\x01public\0t\0d\0\x01\x01c\0\0\0\0\x17\xFF\xFF\xFF\xFF".to_vec();
+        (bytes[4], bytes[12], bytes[18]) = (id, name, column);
+        bytes
     }
 
     #[test]
@@ -226,28 +335,35 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_kept_once_and_not_for_ever() {
+    fn what_is_equal_is_kept_once_and_not_for_ever() {
         let mut catalog = Catalog::default();
-        let table = |id: u8, name: u8, column: u8| {
-            let mut bytes =
-                b"R\0\0\0\x01public\0t\0d\0\x01\x01c\0\0\0\0\x17\xFF\xFF\xFF\xFF".to_vec();
-            (bytes[4], bytes[12], bytes[18]) = (id, name, column);
-            bytes
-        };
         let one = describe(&mut catalog, &table(1, b't', b'c'));
         let two = describe(&mut catalog, &table(2, b'u', b'c'));
-        assert!(Arc::ptr_eq(&one.columns, &two.columns));
-        assert!(Arc::ptr_eq(&one.namespace, &two.namespace));
+        assert!(Arc::ptr_eq(&one, &two));
         drop((one, two));
         for column in b"abcdefgh" {
             describe(&mut catalog, &table(1, b't', *column));
         }
-        assert_eq!((catalog.shapes.len(), catalog.namespaces.len()), (2, 1));
+        assert_eq!((catalog.shapes.len(), catalog.tables.len()), (2, 2));
+    }
+
+    #[test]
+    fn names_that_are_given_up_are_not_kept_for_ever() {
+        let mut catalog = Catalog::default();
+        describe(&mut catalog, &table(1, b'x', b'c'));
+        for _ in 0..100 {
+            for name in b"abc" {
+                describe(&mut catalog, &table(2, *name, b'c'));
+                assert_eq!(catalog.relation(1).unwrap().name(), "x");
+                assert!(catalog.names.0.len() <= 8, "{:?}", catalog.names);
+            }
+        }
+        assert_eq!(catalog.relation(2).unwrap().to_string(), "public.c");
     }
 
     #[test]
     fn a_relation_must_be_described() {
-        let error = Catalog::default().relation(7).unwrap_err();
+        let error = Catalog::default().relation(7).map(|_| ()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "relation 7 was not described before its first row"

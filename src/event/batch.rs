@@ -9,7 +9,7 @@ use super::body::{Body, OldRow, Row};
 use super::{Envelope, Event};
 use crate::error::{Error, Result};
 use crate::pg::pgoutput::{Message, OldTuple, Tuple, Type};
-use crate::relation::{Catalog, Relation};
+use crate::relation::{Catalog, Name, Names, Shape};
 
 /// A batch is full when it holds this many bytes of tuples: large enough that handing it over
 /// costs nothing next to filling it, small enough to stay in the cache of the second core.
@@ -24,7 +24,15 @@ pub struct Batch {
     pub(super) arena: Arena,
     heads: Vec<Head>,
     /// The tables its rows belong to, so that a batch in flight keeps its own definitions.
-    pub(super) relations: Vec<Arc<Relation>>,
+    pub(super) relations: Vec<Described>,
+    pub(super) names: Names,
+}
+
+/// A table.
+pub(super) struct Described {
+    pub rel_id: u32,
+    pub name: Name,
+    pub shape: Arc<Shape>,
 }
 
 struct Head {
@@ -52,8 +60,8 @@ impl Batch {
                 self.described_type(described)
             }
             Message::Relation(described) => {
-                let relation = catalog.describe(described);
-                Body::Relation(self.adopt(relation, catalog))
+                catalog.describe(described);
+                Body::Relation(self.adopt(described.rel_id, catalog)?)
             }
             Message::Insert { rel_id, new } => {
                 let relation = self.relation(*rel_id, catalog)?;
@@ -107,11 +115,12 @@ impl Batch {
     pub fn push_relation(
         &mut self,
         envelope: Envelope,
-        relation: Arc<Relation>,
+        rel_id: u32,
         catalog: &mut Catalog,
-    ) {
-        let body = Body::Relation(self.adopt(relation, catalog));
+    ) -> Result<()> {
+        let body = Body::Relation(self.adopt(rel_id, catalog)?);
         self.heads.push(Head { envelope, body });
+        Ok(())
     }
 
     /// Adds the description of a type.
@@ -127,6 +136,7 @@ impl Batch {
             arena: Arena::with_capacity(self.arena.copied().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
             relations: Vec::with_capacity(self.relations.len()),
+            names: Names::default(),
         };
         std::mem::replace(self, room)
     }
@@ -159,11 +169,16 @@ impl Batch {
         }
     }
 
-    fn adopt(&mut self, relation: Arc<Relation>, catalog: &mut Catalog) -> u32 {
+    fn adopt(&mut self, rel_id: u32, catalog: &mut Catalog) -> Result<u32> {
+        let relation = catalog.relation(rel_id)?;
         let position = self.relations.len() as u32;
-        catalog.place(relation.rel_id, position);
-        self.relations.push(relation);
-        position
+        self.relations.push(Described {
+            rel_id,
+            name: self.names.add(relation.name()),
+            shape: Arc::clone(relation.shape),
+        });
+        catalog.place(rel_id, position);
+        Ok(position)
     }
 
     fn relation(&mut self, rel_id: u32, catalog: &mut Catalog) -> Result<u32> {
@@ -175,16 +190,15 @@ impl Batch {
         }
         let (relation, position) = catalog.placed(rel_id)?;
         match self.relations.get(position as usize) {
-            Some(there) if Arc::ptr_eq(there, relation) => Ok(position),
-            _ => {
-                let relation = Arc::clone(relation);
-                Ok(self.adopt(relation, catalog))
+            Some(there) if there.rel_id == rel_id && Arc::ptr_eq(&there.shape, relation.shape) => {
+                Ok(position)
             }
+            _ => self.adopt(rel_id, catalog),
         }
     }
 
     fn row(&mut self, relation: u32, tuple: &Tuple<'_>) -> Result<Row> {
-        let relation = &self.relations[relation as usize];
+        let relation = self.described(relation);
         if usize::from(tuple.columns()) != relation.columns.len() {
             return Err(Error::undeliverable(format!(
                 "a row of {relation} has {} columns, its relation {}",

@@ -109,8 +109,10 @@ impl Batch {
         }
     }
 
-    fn described(&self, position: u32) -> &Relation {
-        &self.relations[position as usize]
+    pub(super) fn described(&self, position: u32) -> Relation<'_> {
+        let described = &self.relations[position as usize];
+        let (shape, name) = (&described.shape, described.name);
+        Relation::new(described.rel_id, shape, name, &self.names)
     }
 
     fn tuple(&self, row: &Row) -> Tuple<'_> {

@@ -52,19 +52,19 @@ pub enum Change<'a> {
     Begin(Begin),
     Commit(Commit),
     Origin(Origin<'a>),
-    Relation(&'a Relation),
+    Relation(Relation<'a>),
     Type(Type<'a>),
     Insert {
-        relation: &'a Relation,
+        relation: Relation<'a>,
         new: Tuple<'a>,
     },
     Update {
-        relation: &'a Relation,
+        relation: Relation<'a>,
         old: Option<OldTuple<'a>>,
         new: Tuple<'a>,
     },
     Delete {
-        relation: &'a Relation,
+        relation: Relation<'a>,
         old: OldTuple<'a>,
     },
     Truncate {

@@ -124,12 +124,12 @@ impl<W: Write> Writer<'_, W> {
         }
     }
 
-    fn relation(&mut self, relation: &Relation) {
+    fn relation(&mut self, relation: &Relation<'_>) {
         self.row(b"\"relation\"", relation);
         self.raw(b",\"namespace\":");
         self.string(&relation.namespace);
         self.raw(b",\"name\":");
-        self.string(&relation.name);
+        self.string(relation.name());
         self.raw(b",\"replica_identity\":");
         self.raw(match relation.replica_identity {
             ReplicaIdentity::Default => b"\"Default\"",
@@ -152,13 +152,13 @@ impl<W: Write> Writer<'_, W> {
         });
     }
 
-    fn row(&mut self, tag: &[u8], relation: &Relation) {
+    fn row(&mut self, tag: &[u8], relation: &Relation<'_>) {
         self.raw(tag);
         self.raw(b",\"rel_id\":");
         self.integer(relation.rel_id);
     }
 
-    fn old(&mut self, relation: &Relation, old: Option<&OldTuple<'_>>) {
+    fn old(&mut self, relation: &Relation<'_>, old: Option<&OldTuple<'_>>) {
         self.raw(b",\"old_tuple\":");
         match old {
             Some(OldTuple::Full(tuple)) => self.tuple(relation, tuple),
@@ -171,7 +171,7 @@ impl<W: Write> Writer<'_, W> {
         }
     }
 
-    fn tuple(&mut self, relation: &Relation, tuple: &Tuple<'_>) {
+    fn tuple(&mut self, relation: &Relation<'_>, tuple: &Tuple<'_>) {
         self.array(
             relation.columns.iter().zip(tuple.values()),
             |w, (column, value)| match value {

@@ -119,7 +119,7 @@ pub struct Relation<'a> {
 
 /// What an UPDATE or DELETE carries of the old row
 /// ([`pg_class.relreplident`](https://www.postgresql.org/docs/current/catalog-pg-class.html)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReplicaIdentity {
     /// `d`: the primary key.
     Default,

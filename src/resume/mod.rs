@@ -15,7 +15,6 @@ pub use tail::{NoTail, Tail, WalkBack};
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use bytesize::ByteSize;
 
@@ -24,7 +23,7 @@ use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
 use crate::pg::pgoutput::{Logical, Message, Type};
 use crate::record::Unit;
-use crate::relation::{Catalog, Relation};
+use crate::relation::Catalog;
 
 /// What happens with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,14 +310,13 @@ impl Held {
         let Some(envelope) = self.relations.remove(&rel_id) else {
             return Ok(());
         };
-        let relation: Arc<Relation> = Arc::clone(catalog.relation(rel_id)?);
+        let relation = catalog.relation(rel_id)?;
         for column in relation.columns.iter() {
             if let Some((envelope, described)) = self.types.remove(&column.type_id) {
                 batch.push_type(envelope, &described);
             }
         }
-        batch.push_relation(envelope, relation, catalog);
-        Ok(())
+        batch.push_relation(envelope, rel_id, catalog)
     }
 }
 

@@ -166,7 +166,7 @@ fn check(event: &Event<'_>, raw_text: RawText) {
                 message["columns"].as_array().map(Vec::len),
                 Some(relation.columns.len())
             );
-            assert_eq!(message["name"], *relation.name);
+            assert_eq!(message["name"], relation.name());
         }
         Change::Truncate { rel_ids, .. } => {
             assert_eq!(message["rel_ids"], Value::from_iter(rel_ids.iter()));
@@ -204,12 +204,12 @@ fn place(change: &Change<'_>) -> Record {
 }
 
 /// A row has a value for each column of its table.
-fn tuple(json: &Value, relation: &Relation, tuple: &Tuple<'_>) {
+fn tuple(json: &Value, relation: &Relation<'_>, tuple: &Tuple<'_>) {
     assert_eq!(usize::from(tuple.columns()), relation.columns.len());
     assert_eq!(json.as_array().map(Vec::len), Some(relation.columns.len()));
 }
 
-fn old_tuple(message: &Value, relation: &Relation, old: Option<&OldTuple<'_>>) {
+fn old_tuple(message: &Value, relation: &Relation<'_>, old: Option<&OldTuple<'_>>) {
     for (key, old) in [
         (
             "key_tuple",
