@@ -285,16 +285,7 @@ impl<'a> Reader<'a> {
     /// a stop does not wait for ever.
     fn may_end(&mut self, signals: &Signals) -> Option<Ending> {
         let ending = self.wanted(signals)?;
-        if !std::mem::replace(&mut self.announced, true) {
-            match ending {
-                Ending::Reload => self.summary.notify().reloading(),
-                Ending::Stopped => {
-                    log::info!("stopping; a second signal ends at once");
-                    self.summary.notify().stopping("stopping");
-                }
-                _ => self.summary.notify().stopping("stopping"),
-            }
-        }
+        self.announce(ending);
         let Some(xid) = self.position.open_transaction() else {
             return Some(ending);
         };
@@ -305,11 +296,26 @@ impl<'a> Reader<'a> {
         grace.is_zero().then_some(ending)
     }
 
+    fn announce(&mut self, ending: Ending) {
+        if std::mem::replace(&mut self.announced, true) {
+            return;
+        }
+        match ending {
+            Ending::Reload => self.summary.notify().reloading(),
+            Ending::Stopped => {
+                log::info!("stopping; a second signal ends at once");
+                self.summary.notify().stopping("stopping");
+            }
+            _ => self.summary.notify().stopping("stopping"),
+        }
+    }
+
     /// Once a stop is asked for: how long it may still wait.
     fn stop_grace(&mut self, signals: &Signals) -> Option<Duration> {
         if !signals.stop_requested() {
             return None;
         }
+        self.announce(Ending::Stopped);
         let since = self.stopping_since.get_or_insert_with(Instant::now);
         Some(STOP_GRACE.saturating_sub(since.elapsed()))
     }
@@ -362,6 +368,9 @@ impl<'a> Reader<'a> {
         let mut stopping_since = None;
         while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
             self.tell();
+            if signals.stop_requested() {
+                self.announce(Ending::Stopped);
+            }
             if read.is_ok()
                 && let Err(error) = self.report_if_due()
             {

@@ -1,5 +1,6 @@
 //! Records on standard output: the same as in the topic, confirmed when they are written.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
@@ -36,7 +37,8 @@ fn standard_output_gets_what_the_topic_gets() {
         lines.iter().any(|line| line.contains(&last))
     });
 
-    // Each walsender stamps its messages with the time at which it sends them.
+    // Each walsender stamps its messages with the time at which it sends them, and describes a table
+    // again whenever it has forgotten it.
     let without_time = |records: Vec<Record>| -> Vec<Value> {
         let remove = |record: Record| {
             let mut value = record.0;
@@ -44,7 +46,17 @@ fn standard_output_gets_what_the_topic_gets() {
             envelope.shift_remove("timestamp").expect("a time");
             value
         };
-        records.into_iter().map(remove).collect()
+        let mut described = HashMap::new();
+        let mut is_new = |value: &Value| {
+            let message = &value["message"];
+            message["type"] != "relation"
+                || described
+                    .insert(message["rel_id"].to_string(), message.clone())
+                    .as_ref()
+                    != Some(message)
+        };
+        let all = records.into_iter().map(remove);
+        all.filter(|value| is_new(value)).collect()
     };
     let lines: Vec<Vec<u8>> = on_stdout.into_iter().map(String::into_bytes).collect();
     let on_stdout = without_empty(Record::parse_all(&lines));
