@@ -71,6 +71,16 @@ pub struct Names(String);
 pub struct Name(u32);
 
 impl Names {
+    /// None, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Names {
+        Names(String::with_capacity(bytes))
+    }
+
+    /// How many bytes all take.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// Adds a name.
     pub fn add(&mut self, name: &str) -> Name {
         let begin = Name(self.0.len() as u32);
@@ -155,7 +165,8 @@ pub struct Catalog {
     names: Names,
     /// The bytes of names that no table has any more.
     given_up: usize,
-    shapes: HashSet<Arc<Shape>>,
+    /// How many tables have each. Batches in flight may keep one that none has any more.
+    shapes: HashMap<Arc<Shape>, u32>,
     citext_ids: HashSet<u32>,
 }
 
@@ -166,6 +177,9 @@ struct Table {
     position: u32,
 }
 
+/// The position of a table that no batch has as it is now.
+const NOWHERE: u32 = u32::MAX;
+
 /// Room for so many tables, which is address space alone until they come. What grows from little leaves
 /// holes in the heap.
 const ROOM: usize = 14_000;
@@ -175,9 +189,9 @@ impl Default for Catalog {
         Catalog {
             indexes: HashMap::with_capacity(ROOM),
             tables: Vec::with_capacity(ROOM),
-            names: Names(String::with_capacity(ROOM * 16)),
+            names: Names::with_capacity(ROOM * 16),
             given_up: 0,
-            shapes: HashSet::new(),
+            shapes: HashMap::new(),
             citext_ids: HashSet::new(),
         }
     }
@@ -209,7 +223,7 @@ impl Catalog {
                 self.tables.push(Table {
                     shape,
                     name: self.names.add(name),
-                    position: 0,
+                    position: NOWHERE,
                 });
             }
         }
@@ -218,37 +232,42 @@ impl Catalog {
     fn describe_anew(&mut self, index: usize, shape: Arc<Shape>, name: &str) {
         let table = &mut self.tables[index];
         let before = std::mem::replace(&mut table.shape, shape);
-        table.position = 0;
+        table.position = NOWHERE;
         let old_name = self.names.at(table.name);
         if old_name != name {
             self.given_up += old_name.len() + 1;
             table.name = self.names.add(name);
         }
-        // What only this table had.
-        if Arc::strong_count(&before) <= 2 {
-            self.shapes.remove(&before);
-        }
-        if self.given_up > self.names.0.len() / 2 {
+        self.give_up(&before);
+        if self.given_up > self.names.bytes() / 2 {
             self.gather_names();
         }
     }
 
     fn gather_names(&mut self) {
-        let mut names = Names::default();
+        let mut names = Names::with_capacity(self.names.bytes() - self.given_up);
         for table in &mut self.tables {
             table.name = names.add(self.names.at(table.name));
         }
         (self.names, self.given_up) = (names, 0);
     }
 
-    /// The one that is equal, or this one from now on.
+    /// The one that is equal, or this one from now on, which one table more has.
     fn kept(&mut self, shape: Shape) -> Arc<Shape> {
-        if let Some(kept) = self.shapes.get(&shape) {
-            return Arc::clone(kept);
+        let entry = self.shapes.entry(Arc::new(shape));
+        let kept = Arc::clone(entry.key());
+        *entry.or_default() += 1;
+        kept
+    }
+
+    /// One table less has it.
+    fn give_up(&mut self, shape: &Arc<Shape>) {
+        if let Some(tables) = self.shapes.get_mut(shape) {
+            *tables -= 1;
+            if *tables == 0 {
+                self.shapes.remove(shape);
+            }
         }
-        let shape = Arc::new(shape);
-        self.shapes.insert(Arc::clone(&shape));
-        shape
     }
 
     fn column(&self, column: pgoutput::Column<'_>) -> Column {
@@ -340,11 +359,10 @@ mod tests {
         let one = describe(&mut catalog, &table(1, b't', b'c'));
         let two = describe(&mut catalog, &table(2, b'u', b'c'));
         assert!(Arc::ptr_eq(&one, &two));
-        drop((one, two));
-        for column in b"abcdefgh" {
-            describe(&mut catalog, &table(1, b't', *column));
-        }
+        // As a batch that waits for its sink has them.
+        let in_flight = b"abcdefgh".map(|column| describe(&mut catalog, &table(1, b't', column)));
         assert_eq!((catalog.shapes.len(), catalog.tables.len()), (2, 2));
+        drop(in_flight);
     }
 
     #[test]
@@ -355,7 +373,7 @@ mod tests {
             for name in b"abc" {
                 describe(&mut catalog, &table(2, *name, b'c'));
                 assert_eq!(catalog.relation(1).unwrap().name(), "x");
-                assert!(catalog.names.0.len() <= 8, "{:?}", catalog.names);
+                assert!(catalog.names.bytes() <= 8, "{:?}", catalog.names);
             }
         }
         assert_eq!(catalog.relation(2).unwrap().to_string(), "public.c");

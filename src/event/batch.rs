@@ -136,7 +136,7 @@ impl Batch {
             arena: Arena::with_capacity(self.arena.copied().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
             relations: Vec::with_capacity(self.relations.len()),
-            names: Names::default(),
+            names: Names::with_capacity(self.names.bytes()),
         };
         std::mem::replace(self, room)
     }
@@ -264,6 +264,32 @@ mod tests {
             })
             .collect();
         assert_eq!(names, [("a".into(), 1), ("b".into(), 1)]);
+    }
+
+    #[test]
+    fn rows_after_a_rename_that_is_not_in_the_batch_have_the_new_name() {
+        let (mut batch, mut catalog) = (Batch::default(), Catalog::default());
+        let column = b"d\0\x01\x01a\0\0\0\0\x17\xFF\xFF\xFF\xFF";
+        let table = |id: u8, name: &[u8]| {
+            [b"R\0\0\0", &[id][..], b"public\0", name, b"\0", column].concat()
+        };
+        push(&mut batch, &mut catalog, &table(1, b"old")).unwrap();
+        push(&mut batch, &mut catalog, &table(2, b"other")).unwrap();
+        match Message::decode(&table(1, b"new")).unwrap() {
+            Message::Relation(renamed) => catalog.describe(&renamed),
+            other => panic!("{other:?}"),
+        }
+        push(&mut batch, &mut catalog, b"I\0\0\0\x01N\0\x01n").unwrap();
+        let names: Vec<_> = batch
+            .events()
+            .filter_map(|event| match event.change {
+                Change::Relation(relation) | Change::Insert { relation, .. } => {
+                    Some(relation.to_string())
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, ["public.old", "public.other", "public.new"]);
     }
 
     #[test]
