@@ -1,12 +1,13 @@
 //! The cluster that records go to: the tests' server in a process of its own, or a real one.
 
+use std::cell::RefCell;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::support::connector::leash::Leash;
 use crate::support::connector::lines::Lines;
 use crate::support::fluvio::{Cluster, delete_topic, end_offset};
+use crate::{Result, progress};
 
 /// The server is up at once, or never.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -23,6 +24,9 @@ pub struct Fluvio {
     pub sc_addr: String,
     /// None for a real cluster.
     server: Option<Server>,
+    /// Topics of a real cluster that are deleted at the end: one that has just deleted a topic may
+    /// need longer than the program waits to make the next.
+    done: RefCell<Vec<String>>,
 }
 
 /// The server, in a process of its own so that its work is not taken for that of this one. It ends
@@ -38,8 +42,11 @@ impl Fluvio {
         if let Ok(sc_addr) = std::env::var("FLUVIO_TEST_SC")
             && !sc_addr.is_empty()
         {
-            let server = None;
-            return Ok(Fluvio { sc_addr, server });
+            return Ok(Fluvio {
+                sc_addr,
+                server: None,
+                done: RefCell::default(),
+            });
         }
         // Cargo puts the examples into one directory.
         let program = std::env::current_exe()
@@ -67,6 +74,7 @@ impl Fluvio {
         Ok(Fluvio {
             sc_addr,
             server: Some(server),
+            done: RefCell::default(),
         })
     }
 
@@ -88,8 +96,23 @@ impl Fluvio {
         Ok(end.unwrap_or_default().unsigned_abs())
     }
 
+    /// Its records are not needed any more.
     pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        if self.server.is_none() {
+            self.done.borrow_mut().push(topic.to_owned());
+            return Ok(());
+        }
         delete_topic(&self.sc_addr, topic).map_err(|e| format!("{topic}: {e}"))
+    }
+}
+
+impl Drop for Fluvio {
+    fn drop(&mut self) {
+        for topic in self.done.borrow().iter() {
+            if let Err(error) = delete_topic(&self.sc_addr, topic) {
+                progress(&format!("{topic} is left in the cluster: {error}"));
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contenders::{Contender, Destination, Output, PUBLICATION, Source};
 use crate::fluvio::Fluvio;
 use crate::measure::{Sample, SlotWatch, drain};
-use crate::support::postgres::{Database, Postgres};
+use crate::support::postgres::{Database, Postgres, unique};
 use crate::table::{Report, Table};
 use crate::workloads::{Workload, Written};
 use crate::{Arguments, Result, progress};
@@ -182,9 +182,8 @@ fn one_run(
     watch: &mut SlotWatch,
 ) -> Result<Sample> {
     let fluvio = fluvio.filter(|_| contender == Contender::Topic);
-    // A real cluster may have topics of a run before.
-    let topic = format!("bench-{}-{}", std::process::id(), source.slot);
-    let topic = topic.replace('_', "-");
+    // A real cluster has those of the runs before.
+    let topic = format!("{}_{}", unique("bench"), std::process::id()).replace('_', "-");
     let destination = Destination {
         stdout: Output::Null,
         fluvio,
