@@ -1,8 +1,10 @@
 //! A service manager's side of NOTIFY_SOCKET: what the program says to it, in order.
 #![allow(dead_code)]
 
+use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +18,12 @@ use super::{lock, wait_until};
 /// The message that ends the thread.
 const END: &[u8] = b"the test ends";
 
+/// The message that asks the thread whether it has come that far.
+const ASK: &[u8] = b"the test asks";
+
+/// The thread has only to read what is there.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
 /// What came, and when.
 type Received = Arc<Mutex<Vec<(Instant, String)>>>;
 
@@ -24,6 +32,7 @@ pub struct Manager {
     pub socket: String,
     address: SocketAddr,
     received: Received,
+    answers: Mutex<Receiver<()>>,
     _dir: TempDir,
 }
 
@@ -48,28 +57,41 @@ impl Manager {
         let socket = UnixDatagram::bind_addr(&address).expect("nobody else has it");
         let received = Received::default();
         let for_thread = Arc::clone(&received);
+        let (answer, answers) = channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length) = socket.recv(&mut buffer) {
-                if &buffer[..length] == END {
-                    return;
+                match &buffer[..length] {
+                    END => return,
+                    // It fails when nobody waits any more.
+                    ASK => drop(answer.send(())),
+                    message => {
+                        let text = String::from_utf8(message.to_vec()).expect("UTF-8");
+                        lock(&for_thread).push((Instant::now(), text));
+                    }
                 }
-                let text = String::from_utf8(buffer[..length].to_vec()).expect("UTF-8");
-                lock(&for_thread).push((Instant::now(), text));
             }
         });
         Manager {
             socket: name,
             address,
             received,
+            answers: Mutex::new(answers),
             _dir: dir,
         }
     }
 
-    /// The messages so far.
+    /// The messages so far: all that were sent before this was called.
     pub fn messages(&self) -> Vec<String> {
+        self.send(ASK).expect("the thread listens");
+        let answered = lock(&self.answers).recv_timeout(ANSWER_DEADLINE);
+        answered.expect("the thread reads on");
         let received = lock(&self.received);
         received.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    fn send(&self, message: &[u8]) -> io::Result<usize> {
+        UnixDatagram::unbound()?.send_to_addr(message, &self.address)
     }
 
     /// How many messages have a line that begins like this.
@@ -101,9 +123,7 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        if let Ok(socket) = UnixDatagram::unbound() {
-            let _ = socket.send_to_addr(END, &self.address);
-        }
+        let _ = self.send(END);
     }
 }
 
