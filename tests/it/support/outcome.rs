@@ -24,7 +24,9 @@ pub fn assert_end(outcome: (i32, String, Vec<String>), code: i32, says: &[&str])
             "{part:?} is not in the last line of\n{log}"
         );
     }
-    assert!(!log.contains("panic at"), "{log}");
+    for words in ["panicked", "panic at"] {
+        assert!(!log.contains(words), "{log}");
+    }
     for secret in [PASSWORD, "hunter2"] {
         assert!(!log.contains(secret), "{log}");
         assert!(!stdout.iter().any(|line| line.contains(secret)));
