@@ -2,9 +2,9 @@
 //! program or in the program of the server.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use super::{ROOT, readme};
+use super::readme;
+use crate::layers::{files, source};
 use crate::support::postgres::Postgres;
 
 /// Stands for what differs each time.
@@ -15,7 +15,7 @@ const ANY: &str = "\u{1}";
 fn each_message_that_is_explained_can_be_shown() {
     let cells = cells(&readme());
     assert!(cells.len() > 15, "{cells:?}");
-    let ours = source(&Path::new(ROOT).join("src"));
+    let ours = our_source();
     let server = fs::read(Postgres::bin_dir().join("postgres")).expect("the server's program");
     let server = without_parameters(&String::from_utf8_lossy(&server), '%', length_in_c);
     let is_shown = |message: &String| ours.contains(message) || server.contains(message);
@@ -26,7 +26,7 @@ fn each_message_that_is_explained_can_be_shown() {
     assert!(unknown.is_empty(), "nobody says {unknown:#?}");
 }
 
-/// The messages of each row of the table, as [`source`] has them. A row without one is about an exit
+/// The messages of each row of the table, as [`our_source`] has them. A row without one is about an exit
 /// code.
 fn cells(readme: &str) -> Vec<Vec<String>> {
     let (_, section) = readme
@@ -57,25 +57,13 @@ fn pattern(message: &str) -> String {
 }
 
 /// All of it, with each parameter of a message replaced.
-fn source(path: &Path) -> String {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).expect("it is there");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("one").path()).collect();
-        paths.sort();
-        return paths.iter().map(|path| source(path)).collect();
-    }
-    let text = fs::read_to_string(path)
-        .expect("UTF-8")
-        .replace("\\\"", "\"");
-    let lines: Vec<&str> = text.split("\\\n").collect();
-    let text = lines
-        .iter()
-        .enumerate()
-        .map(|(number, line)| match number {
-            0 => line,
-            _ => line.trim_start(),
-        })
-        .collect::<String>();
+fn our_source() -> String {
+    let texts = files(&source()).into_iter().map(|file| {
+        let text = fs::read_to_string(file).expect("UTF-8");
+        // A text goes on behind a backslash, at the first word of the next line.
+        text.split("\\\n").map(str::trim_start).collect::<String>()
+    });
+    let text = texts.collect::<String>().replace("\\\"", "\"");
     without_parameters(&text, '{', length_in_rust)
 }
 
