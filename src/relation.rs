@@ -291,22 +291,29 @@ impl Catalog {
 
     /// The same, and where it was [placed](Catalog::place) last.
     pub fn placed(&self, rel_id: u32) -> Result<(Relation<'_>, u32)> {
+        let table = &self.tables[self.index(rel_id)?];
+        Ok((self.view(rel_id, table), table.position))
+    }
+
+    /// The same, from now on at this place in the batch that is being filled: to look for it there
+    /// would need a map for each batch.
+    pub fn place(&mut self, rel_id: u32, position: u32) -> Result<Relation<'_>> {
+        let index = self.index(rel_id)?;
+        self.tables[index].position = position;
+        Ok(self.view(rel_id, &self.tables[index]))
+    }
+
+    fn index(&self, rel_id: u32) -> Result<usize> {
         let index = self.indexes.get(&rel_id).ok_or_else(|| {
             Error::undeliverable(format!(
                 "relation {rel_id} was not described before its first row"
             ))
         })?;
-        let table = &self.tables[*index as usize];
-        let relation = Relation::new(rel_id, &table.shape, table.name, &self.names);
-        Ok((relation, table.position))
+        Ok(*index as usize)
     }
 
-    /// Remembers where a table is in the batch that is being filled: to look for it there would need
-    /// a map for each batch.
-    pub fn place(&mut self, rel_id: u32, position: u32) {
-        if let Some(index) = self.indexes.get(&rel_id) {
-            self.tables[*index as usize].position = position;
-        }
+    fn view<'a>(&'a self, rel_id: u32, table: &'a Table) -> Relation<'a> {
+        Relation::new(rel_id, &table.shape, table.name, &self.names)
     }
 }
 

@@ -170,14 +170,13 @@ impl Batch {
     }
 
     fn adopt(&mut self, rel_id: u32, catalog: &mut Catalog) -> Result<u32> {
-        let relation = catalog.relation(rel_id)?;
         let position = self.relations.len() as u32;
+        let relation = catalog.place(rel_id, position)?;
         self.relations.push(Described {
             rel_id,
             name: self.names.add(relation.name()),
             shape: Arc::clone(relation.shape),
         });
-        catalog.place(rel_id, position);
         Ok(position)
     }
 
