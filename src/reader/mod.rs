@@ -300,14 +300,13 @@ impl<'a> Reader<'a> {
         if std::mem::replace(&mut self.announced, true) {
             return;
         }
-        match ending {
-            Ending::Reload => self.summary.notify().reloading(),
-            Ending::Stopped => {
-                log::info!("stopping; a second signal ends at once");
-                self.summary.notify().stopping("stopping");
-            }
-            _ => self.summary.notify().stopping("stopping"),
+        if ending == Ending::Reload {
+            return self.summary.notify().reloading();
         }
+        if ending == Ending::Stopped {
+            log::info!("stopping; a second signal ends at once");
+        }
+        self.summary.notify().stopping("stopping");
     }
 
     /// Once a stop is asked for: how long it may still wait.
@@ -362,23 +361,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Waits for the producer to store what it has, reporting as long as the stream is there. After
-    /// a stop it waits no longer than the grace allows: what is not stored then is not confirmed,
-    /// and comes again.
+    /// a stop it waits no longer than a grace of its own allows: what is not stored then is not
+    /// confirmed, and comes again.
     fn drain(&mut self, signals: &Signals, read: &mut Result<Ending>) -> Drained {
-        let mut stopping_since = None;
+        self.stopping_since = None;
         while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
             self.tell();
-            if signals.stop_requested() {
-                self.announce(Ending::Stopped);
-            }
             if read.is_ok()
                 && let Err(error) = self.report_if_due()
             {
                 *read = Err(error);
             }
-            if signals.stop_requested()
-                && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_GRACE
-            {
+            if self.stop_grace(signals).is_some_and(|left| left.is_zero()) {
                 log::warn!(
                     "stopping although the sink has not stored everything: the rest will be sent again"
                 );
