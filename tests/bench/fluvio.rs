@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::connector::leash::Leash;
 use crate::support::connector::lines::Lines;
 use crate::support::fluvio::{Cluster, delete_topic, end_offset};
+use crate::support::postgres::unique;
 use crate::{Result, progress};
 
 /// The server is up at once, or never.
@@ -42,11 +43,7 @@ impl Fluvio {
         if let Ok(sc_addr) = std::env::var("FLUVIO_TEST_SC")
             && !sc_addr.is_empty()
         {
-            return Ok(Fluvio {
-                sc_addr,
-                server: None,
-                done: RefCell::default(),
-            });
+            return Ok(Fluvio::new(sc_addr, None));
         }
         // Cargo puts the examples into one directory.
         let program = std::env::current_exe()
@@ -71,11 +68,16 @@ impl Fluvio {
                 Some(rest.split_once(AFTER_ADDRESS)?.0.to_owned())
             })
             .ok_or("the Fluvio for development did not start")?;
-        Ok(Fluvio {
+        Ok(Fluvio::new(sc_addr, Some(server)))
+    }
+
+    fn new(sc_addr: String, server: Option<Server>) -> Fluvio {
+        let done = RefCell::default();
+        Fluvio {
             sc_addr,
-            server: Some(server),
-            done: RefCell::default(),
-        })
+            server,
+            done,
+        }
     }
 
     /// What it is, for the report.
@@ -96,14 +98,23 @@ impl Fluvio {
         Ok(end.unwrap_or_default().unsigned_abs())
     }
 
-    /// Its records are not needed any more.
-    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+    /// A topic's records are not needed any more.
+    pub fn done_with(&self, topic: &str) -> Result<()> {
         if self.server.is_none() {
             self.done.borrow_mut().push(topic.to_owned());
             return Ok(());
         }
         delete_topic(&self.sc_addr, topic).map_err(|e| format!("{topic}: {e}"))
     }
+}
+
+/// A name that no other topic has: a real cluster has those of the runs before.
+pub fn new_topic() -> String {
+    format!(
+        "{}-{}",
+        unique("bench").replace('_', "-"),
+        std::process::id()
+    )
 }
 
 impl Drop for Fluvio {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::contenders::{Contender, Destination, Output, PUBLICATION, Source};
-use crate::fluvio::Fluvio;
+use crate::fluvio::{Fluvio, new_topic};
 use crate::measure::{SlotWatch, cpu_of_threads, stop, threads};
 use crate::support::connector::leash::temp_dir;
 use crate::support::postgres::Postgres;
@@ -87,8 +87,7 @@ fn watch(
         slot: SLOT,
         end: None,
     };
-    let has_state = settings.len();
-    let topic = format!("bench-{}-idle-{has_state}", std::process::id());
+    let topic = new_topic();
     let fluvio = fluvio.filter(|_| contender == Contender::Topic);
     let destination = Destination {
         stdout: Output::Null,
@@ -108,7 +107,7 @@ fn watch(
     let after = Usage::of(pid)?;
     stop(contender, &mut running)?;
     if let Some(fluvio) = fluvio {
-        fluvio.delete_topic(&topic)?;
+        fluvio.done_with(&topic)?;
     }
     Ok(after.since(&before))
 }

@@ -14,7 +14,7 @@ use ::fluvio::{Fluvio as Client, FluvioClusterConfig, Offset};
 use futures_util::StreamExt;
 
 use crate::contenders::{Contender, Destination, Output, PUBLICATION, Source};
-use crate::fluvio::Fluvio;
+use crate::fluvio::{Fluvio, new_topic};
 use crate::measure::{SlotWatch, stop};
 use crate::support::postgres::{Database, Postgres};
 use crate::support::wait_until;
@@ -96,7 +96,7 @@ fn time(
     ));
     let slot = "latency";
     database.create_slot(slot);
-    let topic = format!("bench-{}-latency", std::process::id());
+    let topic = new_topic();
     let fluvio = fluvio.filter(|_| contender == Contender::Topic);
     let source = Source {
         database: &database,
@@ -131,7 +131,7 @@ fn time(
         .map_err(|error| format!("{error}: {}", running.log()));
     stop(contender, &mut running)?;
     if let Some(fluvio) = fluvio {
-        fluvio.delete_topic(&topic)?;
+        fluvio.done_with(&topic)?;
     }
     delays
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::contenders::{Contender, Destination, Output, PUBLICATION, Source};
-use crate::fluvio::Fluvio;
+use crate::fluvio::{Fluvio, new_topic};
 use crate::measure::{Sample, SlotWatch, drain};
-use crate::support::postgres::{Database, Postgres, unique};
+use crate::support::postgres::{Database, Postgres};
 use crate::table::{Report, Table};
 use crate::workloads::{Workload, Written};
 use crate::{Arguments, Result, progress};
@@ -182,8 +182,7 @@ fn one_run(
     watch: &mut SlotWatch,
 ) -> Result<Sample> {
     let fluvio = fluvio.filter(|_| contender == Contender::Topic);
-    // A real cluster has those of the runs before.
-    let topic = format!("{}_{}", unique("bench"), std::process::id()).replace('_', "-");
+    let topic = new_topic();
     let destination = Destination {
         stdout: Output::Null,
         fluvio,
@@ -195,7 +194,7 @@ fn one_run(
         // Each transaction has a begin and a commit, and the table was described once.
         let expected = written.rows + 2 * written.transactions + 1;
         let found = fluvio.records(&topic)?;
-        fluvio.delete_topic(&topic)?;
+        fluvio.done_with(&topic)?;
         if found != expected {
             return Err(format!(
                 "the topic had {found} records, expected {expected}"
