@@ -68,7 +68,7 @@ impl Producer<'_> {
             self.metrics.written_bytes.add(bytes);
             self.metrics.batches_in_flight.subtract(1);
         }
-        self.flush(commits)
+        self.wait_for(|sink| sink.flush(), commits)
     }
 
     /// The next batch; `None` when there will be none.
@@ -78,20 +78,28 @@ impl Producer<'_> {
             Err(TryRecvError::Disconnected) => return Ok(None),
             Err(TryRecvError::Empty) => {}
         }
-        if let Some(since) = commits.unstored_since {
+        if let Some(since) = commits.unstored_since
+            && self.linger > Duration::ZERO
+        {
+            self.wait_for(|sink| sink.pause(), commits)?;
             match batches.recv_deadline(since + self.linger) {
                 Ok(batch) => return Ok(Some(batch)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        self.flush(commits)?;
+        self.wait_for(|sink| sink.flush(), commits)?;
         Ok(batches.recv().ok())
     }
 
-    fn flush(&mut self, commits: &mut Commits) -> Result<()> {
+    /// Lets the sink do something that takes its time, and publishes what is stored then.
+    fn wait_for(
+        &mut self,
+        step: impl FnOnce(&mut dyn Sink) -> Result<()>,
+        commits: &mut Commits,
+    ) -> Result<()> {
         self.metrics.waits.begin(Side::Sink);
-        self.sink.flush()?;
+        step(&mut *self.sink)?;
         self.metrics.waits.answered(Side::Sink);
         commits.publish(self.sink.stored(), self.progress, self.metrics);
         Ok(())

@@ -36,6 +36,11 @@ pub trait Sink: Send {
     /// The same for a record that is too large to be held whole without need; returns its length.
     fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize>;
 
+    /// No record comes for a while: what is on its way already must not wait for one.
+    fn pause(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Stores everything that was taken, and returns when it is stored.
     fn flush(&mut self) -> Result<()>;
 

@@ -3,7 +3,7 @@
 //! A read or write that ends for want of time is taken up again by the next: nothing is lost, on
 //! neither side.
 
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,10 +146,14 @@ impl Read for TlsStream {
 }
 
 impl Write for TlsStream {
-    /// What was taken is sent with the next write or [`Write::flush`] if time is over before.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    /// What was taken is sent with the next write or [`Write::flush`] if time is over before.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.push()?;
-        let taken = self.tls.writer().write(buf)?;
+        let taken = self.tls.writer().write_vectored(parts)?;
         match self.push() {
             Err(e) if !is_timeout(&e) => Err(e),
             _ => Ok(taken),

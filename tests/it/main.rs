@@ -20,6 +20,7 @@
 //! - `fluvio_tls`: TLS to Fluvio, as the profile has it
 //! - `golden`: the event sequence of the specification, byte for byte
 //! - `drained`: everything there is, and then the end, as a timer wants it
+//! - `in_flight`: the batch that is under way, and the one behind it
 //! - `layers`: the layers of the source, which import in one direction
 //! - `logging`: log lines as text, as JSON and for the journal
 //! - `long_work`: what is said of a transaction that takes long, and when
@@ -97,6 +98,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod identity;
+mod in_flight;
 mod large;
 mod layers;
 mod logging;

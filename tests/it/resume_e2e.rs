@@ -8,6 +8,7 @@ use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE, run_command
 use crate::support::fluvio::{Close, Fault, When};
 use crate::support::load::assert_same_rows;
 use crate::support::pipeline::{DEADLINE, Pipeline};
+use crate::support::ports::{has_unread, port};
 use crate::support::postgres::unique;
 use crate::support::record::{Record, inserted};
 use crate::support::wait_until;
@@ -325,18 +326,6 @@ fn a_batch_that_lands_while_the_end_is_asked_for() {
     assert_same_rows(&inserted(&pipeline.records()), &[1]);
 }
 
-/// Whether something that was sent to this port of ours waits to be read.
-fn has_unread(port: u16) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
-    table.lines().skip(1).any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_ours = fields[1].ends_with(&format!(":{port:04X}"));
-        // Of a listening socket the same field counts connections.
-        let is_established = fields[3] == "01" || fields[3] == "08";
-        is_ours && is_established && !fields[4].ends_with(":00000000")
-    })
-}
-
 /// A frozen server has a batch in its socket when the program is killed, and stores it when it
 /// thaws, while the next process is already looking.
 #[test]
@@ -345,12 +334,8 @@ fn a_batch_that_lands_late() {
     pipeline
         .database
         .execute("CREATE TABLE t (id int8 PRIMARY KEY, filler text)");
-    let port = |address: String| -> u16 {
-        let (_, port) = address.rsplit_once(':').expect("a port");
-        port.parse().expect("a number")
-    };
     let server = pipeline.server();
-    let (spu, sc) = (port(server.spu_addr()), port(server.sc_addr()));
+    let (spu, sc) = (port(&server.spu_addr()), port(&server.sc_addr()));
     let mut connector = pipeline.start();
     for round in 0..3 {
         server.freeze();

@@ -15,7 +15,7 @@ use fluvio_spu_schema::fetch::FetchRequest;
 use fluvio_spu_schema::produce::ProduceRequest;
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
-use super::batch::WireBatch;
+use super::batch::BatchHead;
 use super::unpack::RecordSet;
 
 /// The error of a SmartModule that failed, the only one that carries a record. None was asked for.
@@ -43,7 +43,7 @@ impl Ask for FetchOffsetsRequest {
     type Answer = OfTopics<Offsets>;
 }
 
-impl Ask for ProduceRequest<WireBatch> {
+impl Ask for ProduceRequest<BatchHead> {
     type Answer = OfTopics<Produced>;
 }
 

@@ -101,14 +101,9 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// The batch, and its records as they were pushed, to be compared with what the topic holds
-    /// when the outcome is not known. This builder is empty afterwards and goes on with the memory
-    /// of `spare`.
-    pub fn finish(
-        &mut self,
-        compression: Compression,
-        spare: Vec<u8>,
-    ) -> Result<(WireBatch, SentRecords)> {
+    /// The batch, and its records as they were pushed. This builder is empty afterwards and goes on
+    /// with the memory of `spare`.
+    pub fn finish(&mut self, compression: Compression, spare: Vec<u8>) -> Result<FinishedBatch> {
         check_unpacked_len(self.records.len())?;
         self.records[..size_of::<i32>()].copy_from_slice(&self.count.to_be_bytes());
         let compressed = match compression {
@@ -119,16 +114,17 @@ impl BatchBuilder {
         let len = BATCH_FILE_HEADER_SIZE + len;
         check_len(len)?;
         let plain = Bytes::from(std::mem::take(&mut self.records));
-        let batch = WireBatch {
-            header: header(self.count, compression),
-            records: compressed.unwrap_or_else(|| plain.clone()),
-        };
-        let sent = SentRecords {
-            records: plain,
-            count: self.count(),
+        let records = compressed.unwrap_or_else(|| plain.clone());
+        let finished = FinishedBatch {
+            head: BatchHead::of(&records, self.count, compression),
+            records,
+            sent: SentRecords {
+                records: plain,
+                count: self.count(),
+            },
         };
         *self = BatchBuilder::reusing(spare);
-        Ok((batch, sent))
+        Ok(finished)
     }
 
     fn reusing(mut memory: Vec<u8>) -> Self {
@@ -176,66 +172,73 @@ fn compress(compression: Compression, records: &[u8]) -> Result<Bytes> {
     })
 }
 
-fn header(count: i32, compression: Compression) -> BatchHeader {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as i64);
-    let mut header = BatchHeader {
-        last_offset_delta: count - 1,
-        first_timestamp: now,
-        max_time_stamp: now,
-        ..BatchHeader::default()
-    };
-    header.set_compression(compression);
-    header
+/// A batch that is ready to be sent.
+#[derive(Debug)]
+pub struct FinishedBatch {
+    /// What stands before the records.
+    pub head: BatchHead,
+    /// The records, compressed if that is wanted.
+    pub records: Bytes,
+    /// As they were pushed, to be compared with what the topic holds when the outcome is not known.
+    pub sent: SentRecords,
 }
 
-/// A batch as it is sent, in the place of the record set of a request.
+#[cfg(test)]
+impl FinishedBatch {
+    /// All of it, as it is sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        [&self.head.0[..], &self.records].concat()
+    }
+}
+
+/// A batch but for its records, in the place of the record set of a request: they are not copied into
+/// that but sent from where they are.
 #[derive(Debug, Default)]
-pub struct WireBatch {
-    header: BatchHeader,
-    records: Bytes,
-}
+pub struct BatchHead(Vec<u8>);
 
-impl WireBatch {
-    /// What the checksum covers before the records.
-    fn checked_header(&self) -> io::Result<Vec<u8>> {
-        let (header, mut out) = (&self.header, Vec::with_capacity(BATCH_FILE_HEADER_SIZE));
-        header.attributes.encode(&mut out, 0)?;
-        header.last_offset_delta.encode(&mut out, 0)?;
-        header.first_timestamp.encode(&mut out, 0)?;
-        header.max_time_stamp.encode(&mut out, 0)?;
-        header.producer_id.encode(&mut out, 0)?;
-        header.producer_epoch.encode(&mut out, 0)?;
-        header.first_sequence.encode(&mut out, 0)?;
-        Ok(out)
-    }
-}
-
-impl Encoder for WireBatch {
-    fn write_size(&self, _: Version) -> usize {
-        size_of::<i32>() + BATCH_FILE_HEADER_SIZE + self.records.len()
-    }
-
-    fn encode<T: BufMut>(&self, out: &mut T, version: Version) -> io::Result<()> {
-        let checked = self.checked_header()?;
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&checked), &self.records);
+impl BatchHead {
+    fn of(records: &[u8], count: i32, compression: Compression) -> Self {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as i64);
+        let mut header = BatchHeader::default();
+        header.set_compression(compression);
+        let mut checked = Vec::with_capacity(BATCH_FILE_HEADER_SIZE);
+        checked.put_i16(header.attributes);
+        checked.put_i32(count - 1);
+        checked.put_i64(now);
+        checked.put_i64(now);
+        checked.put_i64(header.producer_id);
+        checked.put_i16(header.producer_epoch);
+        checked.put_i32(header.first_sequence);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&checked), records);
         // Nothing over 32 MiB is made.
-        let len = (BATCH_FILE_HEADER_SIZE + self.records.len()) as i32;
-        len.encode(out, version)?;
-        0i64.encode(out, version)?;
-        (len - BATCH_PREAMBLE_SIZE as i32).encode(out, version)?;
-        self.header.partition_leader_epoch.encode(out, version)?;
-        self.header.magic.encode(out, version)?;
-        crc.encode(out, version)?;
-        out.put_slice(&checked);
-        out.put_slice(&self.records);
+        let len = (BATCH_FILE_HEADER_SIZE + records.len()) as i32;
+        let mut head = Vec::with_capacity(size_of::<i32>() + BATCH_FILE_HEADER_SIZE);
+        head.put_i32(len);
+        head.put_i64(0);
+        head.put_i32(len - BATCH_PREAMBLE_SIZE as i32);
+        head.put_i32(header.partition_leader_epoch);
+        head.put_i8(header.magic);
+        head.put_u32(crc);
+        head.put_slice(&checked);
+        BatchHead(head)
+    }
+}
+
+impl Encoder for BatchHead {
+    fn write_size(&self, _: Version) -> usize {
+        self.0.len()
+    }
+
+    fn encode<T: BufMut>(&self, out: &mut T, _: Version) -> io::Result<()> {
+        out.put_slice(&self.0);
         Ok(())
     }
 }
 
 /// A request has to be decodable; nobody decodes this one here.
-impl Decoder for WireBatch {
+impl Decoder for BatchHead {
     fn decode<T: Buf>(&mut self, _: &mut T, _: Version) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -303,13 +306,7 @@ mod tests {
             assert!(builder.len() <= bound);
         }
         assert_eq!(builder.count(), 300);
-        let mut bytes = Vec::new();
-        builder
-            .finish(compression, Vec::new())
-            .unwrap()
-            .0
-            .encode(&mut bytes, 0)
-            .unwrap();
+        let bytes = builder.finish(compression, Vec::new()).unwrap().bytes();
         assert!(builder.is_empty());
 
         let mut set = RecordSet::<RawRecords>::default();
@@ -361,7 +358,7 @@ mod tests {
         for value in ["one", "two", "three"] {
             builder.push(value.as_bytes());
         }
-        let (_, sent) = builder.finish(Compression::None, vec![7; 100]).unwrap();
+        let FinishedBatch { sent, .. } = builder.finish(Compression::None, vec![7; 100]).unwrap();
         assert_eq!(sent.count(), 3);
         let found = |values: &[&'static str]| {
             sent.start_with(values.iter().map(|value| str::as_bytes(value)))

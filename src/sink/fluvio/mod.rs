@@ -2,8 +2,8 @@
 //!
 //! A small blocking client over the official protocol types. The ordinary client retries, queues
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
-//! one batch is under way at a time, its acknowledgement is awaited, and closing the socket is
-//! giving up. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
+//! the server never has more than one batch, its acknowledgement is awaited, and closing the socket
+//! is giving up. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
 //! partition, [`batch`] encodes, [`answer`], [`unpack`] and [`uncompress`] decode, [`reader`] reads
 //! and [`writer`] writes.
 

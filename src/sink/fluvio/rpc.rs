@@ -43,6 +43,20 @@ pub struct Pending<R> {
     request: PhantomData<R>,
 }
 
+/// A part of a request that is not encoded with it but sent from where it is.
+pub struct Payload<'a> {
+    /// The part.
+    pub bytes: &'a [u8],
+    /// How many bytes of the request follow it, at least one.
+    pub followed_by: usize,
+}
+
+/// A request whose last byte has not been sent.
+pub struct Begun<R> {
+    pending: Pending<R>,
+    last: u8,
+}
+
 impl Rpc {
     /// Connects and agrees on versions. `timeout` holds for this and for each request.
     pub fn connect(server: &Server, timeout: Duration) -> Result<Rpc> {
@@ -115,28 +129,82 @@ impl Rpc {
     }
 
     fn send_at<R: Request>(&mut self, request: &R, version: i16) -> Result<Pending<R>> {
-        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let pending = self.encode(request, version, 0)?;
         let deadline = Instant::now() + self.timeout;
+        let written = self.stream.write_all([&self.out], deadline);
+        written.map_err(|e| self.error(e))?;
+        Ok(pending)
+    }
+
+    /// Sends a request and, in its place, the payload.
+    pub fn send_around<R: Request>(
+        &mut self,
+        request: &R,
+        payload: &Payload<'_>,
+    ) -> Result<Pending<R>> {
+        let version = self.version::<R>()?;
+        let pending = self.encode(request, version, payload.bytes.len())?;
+        self.write_around(payload, 0)?;
+        Ok(pending)
+    }
+
+    /// The same but for its last byte. The server cannot begin with it before [`Rpc::complete`], and
+    /// never does if the connection ends before that.
+    pub fn begin_around<R: Request>(
+        &mut self,
+        request: &R,
+        payload: &Payload<'_>,
+    ) -> Result<Begun<R>> {
+        let version = self.version::<R>()?;
+        let pending = self.encode(request, version, payload.bytes.len())?;
+        self.write_around(payload, 1)?;
+        let last = self.out.last().copied().unwrap_or_default();
+        Ok(Begun { pending, last })
+    }
+
+    /// Sends the last byte of a request.
+    pub fn complete<R: Request>(&mut self, begun: Begun<R>) -> Result<Pending<R>> {
+        let deadline = Instant::now() + self.timeout;
+        let written = self.stream.write_all([&[begun.last]], deadline);
+        written.map_err(|e| self.error(e))?;
+        Ok(begun.pending)
+    }
+
+    /// Sends what is in `out`, but for the last `held` bytes, around the payload.
+    fn write_around(&mut self, payload: &Payload<'_>, held: usize) -> Result<()> {
+        let deadline = Instant::now() + self.timeout;
+        let (head, tail) = self.out.split_at(self.out.len() - payload.followed_by);
+        let parts = [head, payload.bytes, &tail[..tail.len() - held]];
+        let written = self.stream.write_all(parts, deadline);
+        written.map_err(|e| self.error(e))
+    }
+
+    /// Puts a request into `out`, except for `missing` bytes of it.
+    fn encode<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        missing: usize,
+    ) -> Result<Pending<R>> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
         let mut header = RequestHeader::new_with_client(R::API_KEY, "postgres-source");
         header
             .set_api_version(version)
             .set_correlation_id(self.correlation_id);
-        let mut out = std::mem::take(&mut self.out);
+        let out = &mut self.out;
         out.clear();
         out.reserve(4 + header.write_size(0) + request.write_size(version));
         out.extend_from_slice(&[0; 4]);
         let encoded = header
-            .encode(&mut out, 0)
-            .and_then(|()| request.encode(&mut out, version));
+            .encode(out, 0)
+            .and_then(|()| request.encode(out, version));
+        let len = out.len() - 4 + missing;
         encoded.map_err(|e| {
             self.error(Error::new(Kind::Bug, "cannot encode a request").with_source(e))
         })?;
-        let len = i32::try_from(out.len() - 4)
+        let len = i32::try_from(len)
             .map_err(|_| self.error(Error::undeliverable("a request of more than 2 GiB")))?;
-        out[..4].copy_from_slice(&len.to_be_bytes());
-        let written = self.stream.write_all(&out, deadline);
-        self.out = out;
-        written.map_err(|e| self.error(e))?;
+        self.out[..4].copy_from_slice(&len.to_be_bytes());
         Ok(Pending {
             correlation_id: self.correlation_id,
             version,
@@ -144,10 +212,10 @@ impl Rpc {
         })
     }
 
-    /// Gives back what memory it has for requests beyond `bytes`.
-    pub fn shrink_to(&mut self, bytes: usize) {
-        self.out.clear();
-        self.out.shrink_to(bytes);
+    /// Whether a response has come, or the end of the connection: [`Rpc::receive`] does not wait
+    /// then, or not for long.
+    pub fn has_response(&self) -> Result<bool> {
+        self.stream.is_readable().map_err(|e| self.error(e))
     }
 
     /// Waits for the response to a request. The time counts from now: it may have come long ago,

@@ -1,8 +1,11 @@
 //! The bytes to and from a Fluvio server, over TCP or TLS, each step before a deadline.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::server::Server;
 use crate::error::{Error, Result};
@@ -32,19 +35,27 @@ impl Stream {
         Ok(Stream::Tls(Box::new(tls)))
     }
 
-    /// Sends all of it.
-    pub fn write_all(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<()> {
-        while !bytes.is_empty() {
+    /// Sends the parts, one after the other as if they were one.
+    pub fn write_all<const N: usize>(
+        &mut self,
+        parts: [&[u8]; N],
+        deadline: Instant,
+    ) -> Result<()> {
+        let mut parts = parts.map(IoSlice::new);
+        let mut parts = &mut parts[..];
+        // Those that are empty go first.
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
             self.socket()
                 .set_write_timeout(Some(left(deadline)?))
                 .map_err(lost)?;
             let written = match self {
-                Stream::Tcp(tcp) => tcp.write(bytes),
-                Stream::Tls(tls) => tls.write(bytes),
+                Stream::Tcp(tcp) => tcp.write_vectored(parts),
+                Stream::Tls(tls) => tls.write_vectored(parts),
             };
             match written {
                 Ok(0) => return Err(lost(ErrorKind::WriteZero.into())),
-                Ok(written) => bytes = &bytes[written..],
+                Ok(written) => IoSlice::advance_slices(&mut parts, written),
                 Err(e) if is_timeout(&e) => {}
                 Err(e) => return Err(lost(e)),
             }
@@ -86,6 +97,17 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is something to read, or the end of what there is. What TLS keeps for itself
+    /// counts, and a part of what it has decrypted already does not.
+    pub fn is_readable(&self) -> Result<bool> {
+        let mut polled = [PollFd::new(self.socket(), PollFlags::IN)];
+        match poll(&mut polled, Some(&Timespec::default())) {
+            Ok(ready) => Ok(ready > 0),
+            Err(e) if e == Errno::INTR => Ok(false),
+            Err(e) => Err(lost(e.into())),
+        }
     }
 
     /// Ends both directions.

@@ -259,9 +259,7 @@ mod tests {
     fn encoded(values: &[&[u8]], base_offset: i64, compression: Compression) -> Vec<u8> {
         let mut builder = BatchBuilder::default();
         values.iter().for_each(|value| builder.push(value));
-        let (batch, _) = builder.finish(compression, Vec::new()).unwrap();
-        let mut bytes = Vec::new();
-        batch.encode(&mut bytes, 0).unwrap();
+        let mut bytes = builder.finish(compression, Vec::new()).unwrap().bytes();
         // The length of the set does not belong to the batch, and the server says where it is.
         let mut bytes = bytes.split_off(size_of::<i32>());
         bytes[..size_of::<i64>()].copy_from_slice(&base_offset.to_be_bytes());

@@ -1,4 +1,9 @@
-//! Writing a partition: one batch under way, and its acknowledgement awaited.
+//! Writing a partition: one batch under way, and the next behind it.
+//!
+//! Were two batches with the server, a failure of the first alone would leave the second in the topic
+//! before it. So of the second all is sent but its last byte: it crosses the network and waits in the
+//! server's socket while the first is stored, and becomes a request when that is acknowledged. If it is
+//! not, the connection ends, and what came of the second is of no meaning to any server.
 
 use std::time::Duration;
 
@@ -6,12 +11,15 @@ use fluvio::{Compression, Isolation};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_spu_schema::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-use super::batch::{BatchBuilder, SentRecords, WireBatch, check_len};
-use super::rpc::{Pending, Rpc};
+use super::batch::{BatchBuilder, BatchHead, SentRecords, check_len};
+use super::rpc::{Begun, Payload, Pending, Rpc};
 use super::{Options, refused};
 use crate::error::{Context, Error, Kind, Result};
 use crate::json::LargeRecord;
 use crate::sink::{InDoubt, Sink};
+
+/// While a batch is under way its acknowledgement is looked for after so many bytes.
+const LOOK_BYTES: usize = 64 * 1024;
 
 /// A partition's only writer. After an error it is of no use: what is in the partition is read
 /// before anything is written again.
@@ -22,11 +30,15 @@ pub struct PartitionWriter {
     batch: BatchBuilder,
     /// The batch that was sent and is not acknowledged.
     sent: Option<SentRecords>,
-    pending: Option<Pending<ProduceRequest<WireBatch>>>,
+    pending: Option<Pending<ProduceRequest<BatchHead>>>,
+    /// The batch after that, of which the last byte is not sent.
+    begun: Option<(SentRecords, Begun<ProduceRequest<BatchHead>>)>,
+    /// The length of `batch` at which an acknowledgement is looked for.
+    look_at: usize,
     /// Whether the server said that it did not take the batch.
     refused: bool,
-    /// Memory of the last acknowledged batch.
-    spare: Vec<u8>,
+    /// Memory of acknowledged batches.
+    spare: Vec<Vec<u8>>,
     next_offset: i64,
     stored: u64,
 }
@@ -45,6 +57,8 @@ impl PartitionWriter {
             batch: BatchBuilder::default(),
             sent: None,
             pending: None,
+            begun: None,
+            look_at: LOOK_BYTES,
             refused: false,
             spare: Vec::new(),
             next_offset,
@@ -52,15 +66,40 @@ impl PartitionWriter {
         }
     }
 
-    /// Sends the batch. One is under way at a time: were a second sent before the first is
-    /// acknowledged, a failure of the first alone would leave the second in the topic before it.
+    /// Sends the batch: whole if none is under way, else all but its last byte.
     fn send_batch(&mut self) -> Result<()> {
-        self.await_acknowledgement()?;
-        let spare = std::mem::take(&mut self.spare);
-        let (batch, sent) = self.batch.finish(self.compression, spare)?;
-        self.sent = Some(sent);
-        self.pending = Some(self.spu.send(&self.produce_request(batch))?);
+        self.look()?;
+        // One that is larger than the others is not to be in memory beside them.
+        let is_large = self.batch.len() > self.options.batch_bytes;
+        while self.begun.is_some() || is_large && self.sent.is_some() {
+            self.await_acknowledgement()?;
+        }
+        let spare = self.spare.pop().unwrap_or_default();
+        let batch = self.batch.finish(self.compression, spare)?;
+        self.look_at = LOOK_BYTES;
+        let request = self.produce_request(batch.head);
+        let payload = Payload {
+            bytes: &batch.records,
+            // The number of SmartModules, which is zero.
+            followed_by: size_of::<i32>(),
+        };
+        if self.sent.is_some() {
+            let begun = self.spu.begin_around(&request, &payload)?;
+            self.begun = Some((batch.sent, begun));
+        } else {
+            self.sent = Some(batch.sent);
+            self.pending = Some(self.spu.send_around(&request, &payload)?);
+        }
         Ok(())
+    }
+
+    /// Takes an acknowledgement that has come.
+    fn look(&mut self) -> Result<()> {
+        self.look_at = self.batch.len() + LOOK_BYTES;
+        match self.sent.is_some() && self.spu.has_response()? {
+            true => self.await_acknowledgement(),
+            false => Ok(()),
+        }
     }
 
     /// Sends what is there if a record of `len` bytes would not fit beside it.
@@ -71,7 +110,7 @@ impl PartitionWriter {
         }
     }
 
-    fn produce_request(&self, records: WireBatch) -> ProduceRequest<WireBatch> {
+    fn produce_request(&self, records: BatchHead) -> ProduceRequest<BatchHead> {
         let partition_index = self.options.partition;
         let topic = TopicProduceData {
             name: self.options.topic.clone(),
@@ -114,8 +153,11 @@ impl PartitionWriter {
             self.stored += sent.count();
             // What a large record needed is given back.
             let memory = 2 * self.options.batch_bytes;
-            self.spare = sent.into_memory(memory);
-            self.spu.shrink_to(memory);
+            self.spare.push(sent.into_memory(memory));
+        }
+        if let Some((records, begun)) = self.begun.take() {
+            self.sent = Some(records);
+            self.pending = Some(self.spu.complete(begun)?);
         }
         Ok(())
     }
@@ -144,10 +186,11 @@ impl Sink for PartitionWriter {
             check_len(record.len())?;
         }
         self.batch.push(record);
-        if self.batch.len() >= self.options.batch_bytes {
-            self.send_batch()?;
+        match self.batch.len() {
+            len if len >= self.options.batch_bytes => self.send_batch(),
+            len if len >= self.look_at => self.look(),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether it fits is known before it is rendered, unless it is compressed; and it is rendered
@@ -168,11 +211,21 @@ impl Sink for PartitionWriter {
         Ok(len)
     }
 
+    fn pause(&mut self) -> Result<()> {
+        while self.begun.is_some() {
+            self.await_acknowledgement()?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<()> {
         if !self.batch.is_empty() {
             self.send_batch()?;
         }
-        self.await_acknowledgement()
+        while self.sent.is_some() {
+            self.await_acknowledgement()?;
+        }
+        Ok(())
     }
 
     fn stored(&self) -> u64 {

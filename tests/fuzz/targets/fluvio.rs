@@ -11,7 +11,7 @@ use fluvio_spu_schema::fetch::FetchRequest;
 use fluvio_spu_schema::produce::ProduceRequest;
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 use postgres_source::sink::fluvio::answer::Ask;
-use postgres_source::sink::fluvio::batch::WireBatch;
+use postgres_source::sink::fluvio::batch::BatchHead;
 use postgres_source::sink::fluvio::rpc::{decode, guarded};
 use postgres_source::sink::fluvio::unpack::{RecordSet, unpack_within};
 
@@ -23,7 +23,7 @@ pub fn fluvio(data: &[u8]) {
     match kind % 7 {
         0 => answer::<ApiVersionsRequest>(response, version),
         1 => answer::<FetchOffsetsRequest>(response, version),
-        2 => answer::<ProduceRequest<WireBatch>>(response, version),
+        2 => answer::<ProduceRequest<BatchHead>>(response, version),
         3 => answer::<ObjectApiCreateRequest>(response, version),
         4 => list(response, version),
         5 => fetch(response, version),

@@ -1,4 +1,4 @@
-//! Ports that stay ours while a server of a test is down.
+//! Ports that stay ours while a server of a test is down, and what waits at one.
 #![allow(dead_code)]
 
 use std::collections::hash_map::RandomState;
@@ -30,4 +30,22 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("no port of 127.0.0.1 is free from {FIRST} on");
+}
+
+/// The port of an address.
+pub fn port(address: &str) -> u16 {
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    port.parse().expect("a number")
+}
+
+/// Whether something that was sent to this port of ours waits to be read.
+pub fn has_unread(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = fields[1].ends_with(&format!(":{port:04X}"));
+        // Of a listening socket the same field counts connections.
+        let is_established = fields[3] == "01" || fields[3] == "08";
+        is_ours && is_established && !fields[4].ends_with(":00000000")
+    })
 }
