@@ -80,8 +80,9 @@ pub fn measure(arguments: &Arguments, postgres: &Postgres, report: &mut Report) 
     }
     report.table(&table);
     report.note(
-        "CPU is that of the program to standard output, the median run, without that of its start, \
-         which was measured before each load with one row to read in the same database; a * marks \
+        "CPU is that of the program to standard output, the cheapest run, since whatever else the \
+         machine does only adds to it, without that of its start, which was measured in the same way \
+         before each load with one row to read in the same database; a * marks \
          what is less than that, noise for the most part and no part of the ratios. Peak RSS is \
          the highest of the runs.",
     );
@@ -276,7 +277,7 @@ fn point(x: u64, load: Load, runs: usize, postgres: &Postgres) -> Result<Point> 
     })
 }
 
-/// Writes a load and drains it again and again: the median CPU and the highest memory.
+/// Writes a load and drains it again and again: the lowest CPU and the highest memory.
 fn drain_runs(load: Load, name: &str, runs: usize, database: &Database) -> Result<(Duration, f64)> {
     let slots: Vec<String> = (0..runs).map(|run| format!("{name}_{run}")).collect();
     for slot in &slots {
@@ -284,14 +285,13 @@ fn drain_runs(load: Load, name: &str, runs: usize, database: &Database) -> Resul
     }
     let end = load.write(database)?;
     let mut watch = SlotWatch::new(database.client())?;
-    let (mut cpu, mut peak_rss_kb) = (Vec::new(), 0);
+    let (mut cpu, mut peak_rss_kb) = (Duration::MAX, 0);
     for slot in &slots {
         let sample = drain_to_null(database, slot, end, &mut watch)?;
-        cpu.push(sample.reader_cpu);
+        cpu = cpu.min(sample.reader_cpu);
         peak_rss_kb = peak_rss_kb.max(sample.peak_rss_kb);
     }
-    cpu.sort();
-    Ok((cpu[runs / 2], peak_rss_kb as f64 / 1024.0))
+    Ok((cpu, peak_rss_kb as f64 / 1024.0))
 }
 
 fn list(columns: u64, each: impl Fn(u64) -> String) -> String {
