@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use crate::chart::{Curve, Panel, chart};
 use crate::contenders::PUBLICATION;
+use crate::load::{COLUMNS, Load};
 use crate::measure::{SlotWatch, drain_to_null};
 use crate::support::postgres::{Database, Postgres};
 use crate::table::{Report, Table};
-use crate::workloads::{NARROW, NARROW_ROW, flushed, write};
 use crate::{Arguments, Result, progress};
 
 /// As many columns as a table can have.
 const MAX_COLUMNS: u64 = 1600;
 /// Rows of a transaction where it is not they that grow.
 const ROWS_PER_TRANSACTION: u64 = 100;
-/// Tables of a transaction that makes them: the server has room for the locks of so many.
-const TABLES_PER_TRANSACTION: u64 = 200;
 
 /// What grows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,24 +25,32 @@ enum Axis {
     Columns,
 }
 
-/// One load.
-#[derive(Clone, Copy)]
-struct Load {
-    rows: u64,
-    rows_per_transaction: u64,
-    tables: u64,
-    /// None for the six of the throughput's workloads.
-    columns: Option<u64>,
-}
-
 /// What draining it took.
 struct Point {
     x: u64,
     load: Load,
-    /// Without that of the start.
+    /// Without that of the start, of the cheapest run.
     cpu: Duration,
     start: Duration,
+    /// CPU a row in those of the reference, which was drained before each run.
+    relative: f64,
     peak_rss_mb: f64,
+}
+
+/// A load that is drained over and over, so that a machine that becomes slower or faster meanwhile is
+/// not taken for something that grows.
+struct Reference {
+    database: Database,
+    load: Load,
+    end: u64,
+}
+
+/// One run of a load.
+struct Run {
+    cpu: Duration,
+    /// That of the reference, just before.
+    reference: Duration,
+    peak_rss_kb: u64,
 }
 
 /// Reports a row for each load, and the curves.
@@ -57,19 +63,23 @@ pub fn measure(arguments: &Arguments, postgres: &Postgres, report: &mut Report) 
         "tables",
         "CPU µs/row",
         "CPU µs/value",
+        "CPU a row, reference = 1",
         "start CPU ms",
         "peak RSS MB",
     ]);
+    let most = 10_u64.pow(arguments.most);
+    let reference = Reference::write(most, postgres)?;
     let mut panels = Vec::new();
     for axis in Axis::ALL {
         let mut points = Vec::new();
-        for (x, load) in axis.loads(10_u64.pow(arguments.most)) {
-            let point = point(x, load, arguments.runs, postgres)?;
+        for (x, load) in axis.loads(most) {
+            let point = point(x, load, arguments.runs, &reference, postgres)?;
             progress(&format!(
-                "{} {x}: CPU {:.3} {}, {:.1} MB",
+                "{} {x}: CPU {:.3} µs/row, {} {:.3}, {:.1} MB",
                 axis.title(),
-                axis.cost(&point),
+                point.us_per_row(),
                 axis.unit(),
+                axis.cost(&point),
                 point.peak_rss_mb
             ));
             table.row(cells(axis, &point));
@@ -79,13 +89,16 @@ pub fn measure(arguments: &Arguments, postgres: &Postgres, report: &mut Report) 
         panels.push(panel(axis, &points));
     }
     report.table(&table);
-    report.note(
+    report.note(&format!(
         "CPU is that of the program to standard output, the cheapest run, since whatever else the \
          machine does only adds to it, without that of its start, which was measured in the same way \
-         before each load with one row to read in the same database; a * marks \
-         what is less than that, noise for the most part and no part of the ratios. Peak RSS is \
-         the highest of the runs.",
-    );
+         before each load with one row to read in the same database; a * marks what is less than \
+         that, noise for the most part and no part of the ratios. The reference is {} rows of 6 \
+         columns in one table, {ROWS_PER_TRANSACTION} a transaction, drained before each run, and \
+         the median of the runs counts. Peak RSS is the highest of the runs. A transaction brings two \
+         records besides its rows.",
+        reference.load.rows
+    ));
     report.picture(chart(&panels));
     Ok(())
 }
@@ -109,16 +122,16 @@ impl Axis {
 
     fn unit(self) -> &'static str {
         match self {
-            Axis::Columns => "µs/value",
-            _ => "µs/row",
+            Axis::Columns => "a value, reference = 1",
+            _ => "a row, reference = 1",
         }
     }
 
     /// CPU in its unit.
     fn cost(self, point: &Point) -> f64 {
         match self {
-            Axis::Columns => point.us_per_value(),
-            _ => point.us_per_row(),
+            Axis::Columns => point.relative * COLUMNS as f64 / point.load.columns() as f64,
+            _ => point.relative,
         }
     }
 
@@ -177,62 +190,6 @@ impl Axis {
     }
 }
 
-impl Load {
-    fn columns(&self) -> u64 {
-        self.columns.unwrap_or(6)
-    }
-
-    /// The definitions of the columns, and a row of them.
-    fn definition(&self) -> (String, String) {
-        match self.columns {
-            // No key: an index would only take time to write.
-            None => (NARROW.replace(" PRIMARY KEY", ""), NARROW_ROW.to_owned()),
-            Some(columns) => (
-                list(columns, |column| format!("c{column} int4")),
-                list(columns, |column| format!("((i + {column}) % 100000)::int4")),
-            ),
-        }
-    }
-
-    /// Makes the tables.
-    fn prepare(&self, database: &Database) -> Result<()> {
-        let (columns, _) = self.definition();
-        let tables = self.tables;
-        write(
-            database,
-            &format!(
-                "DO $do$ BEGIN FOR t IN 0..{tables} - 1 LOOP \
-                 EXECUTE 'CREATE TABLE load_' || t || ' ({columns})'; \
-                 IF t % {TABLES_PER_TRANSACTION} = 0 THEN COMMIT; END IF; END LOOP; END $do$"
-            ),
-        )
-    }
-
-    /// Writes the rows, to one table after the other.
-    fn write(&self, database: &Database) -> Result<u64> {
-        let (_, row) = self.definition();
-        let n = self.rows_per_transaction;
-        let transactions = self.rows / n;
-        let range = format!("t * {n}::int8 + 1, (t + 1) * {n}::int8");
-        // A statement that is planned anew each time takes longer than a row.
-        let statement = match self.tables {
-            1 => format!("INSERT INTO load_0 SELECT {row} FROM generate_series({range}) i"),
-            tables => format!(
-                "EXECUTE 'INSERT INTO load_' || t % {tables} || \
-                 $row$ SELECT {row} FROM generate_series($1, $2) i $row$ USING {range}"
-            ),
-        };
-        write(
-            database,
-            &format!(
-                "DO $do$ BEGIN FOR t IN 0..{transactions} - 1 LOOP \
-                 {statement}; COMMIT; END LOOP; END $do$"
-            ),
-        )?;
-        flushed(database)
-    }
-}
-
 impl Point {
     fn us_per_row(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.load.rows as f64
@@ -255,10 +212,58 @@ impl Point {
     }
 }
 
-/// Drains one load as often as there are runs.
-fn point(x: u64, load: Load, runs: usize, postgres: &Postgres) -> Result<Point> {
+impl Reference {
+    const SLOT: &str = "reference";
+
+    /// Not more rows than the others at their most, and few enough to be drained often.
+    fn write(most: u64, postgres: &Postgres) -> Result<Reference> {
+        let load = Load {
+            rows: most.min(300_000),
+            rows_per_transaction: ROWS_PER_TRANSACTION,
+            tables: 1,
+            columns: None,
+        };
+        let database = database(postgres);
+        load.prepare(&database)?;
+        database.create_slot(Reference::SLOT);
+        let end = load.write(&database)?;
+        Ok(Reference {
+            database,
+            load,
+            end,
+        })
+    }
+
+    /// The CPU of draining it once.
+    fn drain(&self) -> Result<Duration> {
+        let (database, slot) = (&self.database, "reference_copy");
+        database.execute(&format!(
+            "SELECT pg_copy_logical_replication_slot('{}', '{slot}')",
+            Reference::SLOT
+        ));
+        let mut watch = SlotWatch::new(database.client())?;
+        let sample = drain_to_null(database, slot, self.end, &mut watch)?;
+        database.wait_slot_inactive(slot);
+        database.execute(&format!("SELECT pg_drop_replication_slot('{slot}')"));
+        Ok(sample.reader_cpu)
+    }
+}
+
+fn database(postgres: &Postgres) -> Database {
     let database = postgres.database("growth");
     database.execute(&format!("CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES"));
+    database
+}
+
+/// Drains one load as often as there are runs.
+fn point(
+    x: u64,
+    load: Load,
+    runs: usize,
+    reference: &Reference,
+    postgres: &Postgres,
+) -> Result<Point> {
+    let database = database(postgres);
     load.prepare(&database)?;
     let one_row = Load {
         rows: 1,
@@ -266,36 +271,56 @@ fn point(x: u64, load: Load, runs: usize, postgres: &Postgres) -> Result<Point> 
         tables: 1,
         ..load
     };
-    let (start, _) = drain_runs(one_row, "start", runs, &database)?;
-    let (cpu, peak_rss_mb) = drain_runs(load, "growth", runs, &database)?;
+    let starts = drain_runs(one_row, "start", runs, &database, || Ok(Duration::ZERO))?;
+    let drained = drain_runs(load, "growth", runs, &database, || reference.drain())?;
+    let start = lowest(&starts);
+    let us_per_row = |cpu: Duration, load: &Load| {
+        cpu.saturating_sub(start).as_secs_f64() * 1e6 / load.rows as f64
+    };
+    let mut relative: Vec<f64> = drained
+        .iter()
+        .map(|run| us_per_row(run.cpu, &load) / us_per_row(run.reference, &reference.load))
+        .collect();
+    relative.sort_by(f64::total_cmp);
+    let peak_rss_kb = drained.iter().map(|run| run.peak_rss_kb).max();
     Ok(Point {
         x,
         load,
-        cpu: cpu.saturating_sub(start),
+        cpu: lowest(&drained).saturating_sub(start),
         start,
-        peak_rss_mb,
+        relative: relative[runs / 2],
+        peak_rss_mb: peak_rss_kb.unwrap_or_default() as f64 / 1024.0,
     })
 }
 
-/// Writes a load and drains it again and again: the lowest CPU and the highest memory.
-fn drain_runs(load: Load, name: &str, runs: usize, database: &Database) -> Result<(Duration, f64)> {
+/// Writes a load and drains it again and again, each time after something else.
+fn drain_runs(
+    load: Load,
+    name: &str,
+    runs: usize,
+    database: &Database,
+    before: impl Fn() -> Result<Duration>,
+) -> Result<Vec<Run>> {
     let slots: Vec<String> = (0..runs).map(|run| format!("{name}_{run}")).collect();
     for slot in &slots {
         database.create_slot(slot);
     }
     let end = load.write(database)?;
     let mut watch = SlotWatch::new(database.client())?;
-    let (mut cpu, mut peak_rss_kb) = (Duration::MAX, 0);
-    for slot in &slots {
+    let run = |slot: &String| {
+        let reference = before()?;
         let sample = drain_to_null(database, slot, end, &mut watch)?;
-        cpu = cpu.min(sample.reader_cpu);
-        peak_rss_kb = peak_rss_kb.max(sample.peak_rss_kb);
-    }
-    Ok((cpu, peak_rss_kb as f64 / 1024.0))
+        Ok(Run {
+            cpu: sample.reader_cpu,
+            reference,
+            peak_rss_kb: sample.peak_rss_kb,
+        })
+    };
+    slots.iter().map(run).collect()
 }
 
-fn list(columns: u64, each: impl Fn(u64) -> String) -> String {
-    (1..=columns).map(each).collect::<Vec<_>>().join(", ")
+fn lowest(runs: &[Run]) -> Duration {
+    runs.iter().map(|run| run.cpu).min().unwrap_or_default()
 }
 
 fn cells(axis: Axis, point: &Point) -> Vec<String> {
@@ -307,6 +332,7 @@ fn cells(axis: Axis, point: &Point) -> Vec<String> {
         point.load.tables.to_string(),
         format!("{:.3}{}", point.us_per_row(), point.mark()),
         format!("{:.4}{}", point.us_per_value(), point.mark()),
+        format!("{:.2}{}", point.relative, point.mark()),
         format!("{:.1}", point.start.as_secs_f64() * 1000.0),
         format!("{:.1}", point.peak_rss_mb),
     ]

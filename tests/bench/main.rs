@@ -9,7 +9,7 @@
 //! - `fluvio`: the cluster that records go to
 //! - `measure`: one contender drains one slot
 //! - `throughput`, `latency`: how much, how soon
-//! - `growth`, `idle`, `memory`: what this program alone costs, for much and for nothing
+//! - `growth` (of a `load`), `idle`, `memory`: what this program alone costs, for much and for nothing
 //! - `table`, `chart`: the answers, with the machine that gave them, and a picture
 #![allow(missing_docs)]
 
@@ -19,6 +19,7 @@ mod fluvio;
 mod growth;
 mod idle;
 mod latency;
+mod load;
 mod measure;
 mod memory;
 #[path = "../it/support/mod.rs"]
