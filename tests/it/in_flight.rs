@@ -40,7 +40,9 @@ fn insert(pipeline: &Pipeline, rows: std::ops::RangeInclusive<i64>) {
 fn the_next_batch_is_on_its_way_before_one_is_acknowledged() {
     const DELAY: Duration = Duration::from_secs(20);
     let pipeline = pipeline("on_its_way");
-    let _connector = pipeline.start_with(&pipeline.config().producer("batch-size", "16KB"));
+    // A batch that is sent because nothing more has come yet is waited for.
+    let config = pipeline.config().producer("batch-size", "16KB");
+    let _connector = pipeline.start_with(&config.producer("linger", "5s"));
     let server = pipeline.server();
     server.inject(Fault::AckDelay(DELAY), When::Nth(3));
     insert(&pipeline, 1..=ROWS);
