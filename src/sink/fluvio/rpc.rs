@@ -44,10 +44,11 @@ pub struct Pending<R> {
 }
 
 /// A part of a request that is not encoded with it but sent from where it is.
+#[derive(Default)]
 pub struct Payload<'a> {
     /// The part.
     pub bytes: &'a [u8],
-    /// How many bytes of the request follow it, at least one.
+    /// How many bytes of the request follow it; at least one if that is to be held back.
     pub followed_by: usize,
 }
 
@@ -129,11 +130,7 @@ impl Rpc {
     }
 
     fn send_at<R: Request>(&mut self, request: &R, version: i16) -> Result<Pending<R>> {
-        let pending = self.encode(request, version, 0)?;
-        let deadline = Instant::now() + self.timeout;
-        let written = self.stream.write_all([&self.out], deadline);
-        written.map_err(|e| self.error(e))?;
-        Ok(pending)
+        self.write_around(request, version, &Payload::default(), 0)
     }
 
     /// Sends a request and, in its place, the payload.
@@ -142,10 +139,7 @@ impl Rpc {
         request: &R,
         payload: &Payload<'_>,
     ) -> Result<Pending<R>> {
-        let version = self.version::<R>()?;
-        let pending = self.encode(request, version, payload.bytes.len())?;
-        self.write_around(payload, 0)?;
-        Ok(pending)
+        self.write_around(request, self.version::<R>()?, payload, 0)
     }
 
     /// The same but for its last byte. The server cannot begin with it before [`Rpc::complete`], and
@@ -155,9 +149,7 @@ impl Rpc {
         request: &R,
         payload: &Payload<'_>,
     ) -> Result<Begun<R>> {
-        let version = self.version::<R>()?;
-        let pending = self.encode(request, version, payload.bytes.len())?;
-        self.write_around(payload, 1)?;
+        let pending = self.write_around(request, self.version::<R>()?, payload, 1)?;
         let last = self.out.last().copied().unwrap_or_default();
         Ok(Begun { pending, last })
     }
@@ -170,13 +162,21 @@ impl Rpc {
         Ok(begun.pending)
     }
 
-    /// Sends what is in `out`, but for the last `held` bytes, around the payload.
-    fn write_around(&mut self, payload: &Payload<'_>, held: usize) -> Result<()> {
+    /// Sends a request around the payload, but for its last `held` bytes.
+    fn write_around<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        payload: &Payload<'_>,
+        held: usize,
+    ) -> Result<Pending<R>> {
+        let pending = self.encode(request, version, payload.bytes.len())?;
         let deadline = Instant::now() + self.timeout;
         let (head, tail) = self.out.split_at(self.out.len() - payload.followed_by);
         let parts = [head, payload.bytes, &tail[..tail.len() - held]];
         let written = self.stream.write_all(parts, deadline);
-        written.map_err(|e| self.error(e))
+        written.map_err(|e| self.error(e))?;
+        Ok(pending)
     }
 
     /// Puts a request into `out`, except for `missing` bytes of it.
