@@ -93,7 +93,7 @@ pub fn measure(arguments: &Arguments, postgres: &Postgres, report: &mut Report) 
         "CPU is that of the program to standard output, the cheapest run, since whatever else the \
          machine does only adds to it, without that of its start, which was measured in the same way \
          before each load with one row to read in the same database; a * marks what is less than \
-         that, noise for the most part and no part of the ratios. The reference is {} rows of 6 \
+         that, noise for the most part and no part of the ratios. The reference is {} rows of {COLUMNS} \
          columns in one table, {ROWS_PER_TRANSACTION} a transaction, drained before each run, and \
          the median of the runs counts. Peak RSS is the highest of the runs. A transaction brings two \
          records besides its rows.",

@@ -76,7 +76,8 @@ pub fn measure(
         )
     });
     report.note(&format!(
-        "Slots and topics are made before. Nothing is subtracted for the start and for seeing the end. With one row to read: {}.",
+        "Slots and topics are made before. Nothing is subtracted for the start and for seeing the end. \
+         With one row to read: {}.",
         starts.collect::<Vec<_>>().join("; ")
     ));
     for contender in &arguments.contenders.0 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fluvio_protocol::link::ErrorCode;
 
-use crate::support::connector::Connector;
+use crate::support::connector::ConfigFile;
 use crate::support::fluvio::{Close, Fault, When};
 use crate::support::load::assert_same_rows;
 use crate::support::pipeline::{DEADLINE, Pipeline};
@@ -23,9 +23,15 @@ fn pipeline(name: &str) -> Pipeline {
     pipeline
 }
 
-fn start(pipeline: &Pipeline) -> Connector {
-    let config = pipeline.config().producer("batch-size", "16KB");
-    pipeline.start_with(&config.fluvio("timeout", "1s"))
+fn config(pipeline: &Pipeline) -> ConfigFile {
+    pipeline.config().producer("batch-size", "16KB")
+}
+
+/// The topic has the rows up to this one, each once and in order.
+#[track_caller]
+fn assert_rows(pipeline: &Pipeline, last: i64) {
+    let expected: Vec<i64> = (1..=last).collect();
+    assert_same_rows(&inserted(&pipeline.records()), &expected);
 }
 
 /// One transaction.
@@ -41,8 +47,7 @@ fn the_next_batch_is_on_its_way_before_one_is_acknowledged() {
     const DELAY: Duration = Duration::from_secs(20);
     let pipeline = pipeline("on_its_way");
     // A batch that is sent because nothing more has come yet is waited for.
-    let config = pipeline.config().producer("batch-size", "16KB");
-    let _connector = pipeline.start_with(&config.producer("linger", "5s"));
+    let _connector = pipeline.start_with(&config(&pipeline).producer("linger", "5s"));
     let server = pipeline.server();
     server.inject(Fault::AckDelay(DELAY), When::Nth(3));
     insert(&pipeline, 1..=ROWS);
@@ -54,18 +59,14 @@ fn the_next_batch_is_on_its_way_before_one_is_acknowledged() {
     assert_eq!(server.batches(&pipeline.topic, 0).len(), 3);
     server.drop_connections(Close::Reset);
     pipeline.wait_caught_up();
-    assert_same_rows(
-        &inserted(&pipeline.records()),
-        &(1..=ROWS).collect::<Vec<_>>(),
-    );
+    assert_rows(&pipeline, ROWS);
 }
 
 /// A full batch does not wait for company, only the rest behind it.
 #[test]
 fn with_linger_only_what_is_not_full_waits() {
     let pipeline = pipeline("linger");
-    let config = pipeline.config().producer("batch-size", "16KB");
-    let mut connector = pipeline.start_with(&config.producer("linger", "10min"));
+    let mut connector = pipeline.start_with(&config(&pipeline).producer("linger", "10min"));
     let server = pipeline.server();
     // Longer than it takes to read the rest.
     server.inject(Fault::AckDelay(Duration::from_secs(1)), When::Next);
@@ -77,17 +78,14 @@ fn with_linger_only_what_is_not_full_waits() {
     assert!((20..30).contains(&stored.len()), "{stored:?}");
     connector.sigterm();
     assert_eq!(connector.wait_exit(DEADLINE), 0);
-    assert_same_rows(
-        &inserted(&pipeline.records()),
-        &(1..=30).collect::<Vec<_>>(),
-    );
+    assert_rows(&pipeline, 30);
 }
 
 /// Whatever becomes of a batch, none that was sent after it is in the topic before it.
 #[test]
 fn a_batch_that_fails_takes_the_next_one_with_it() {
     let pipeline = pipeline("takes_with_it");
-    let connector = start(&pipeline);
+    let connector = pipeline.start_with(&config(&pipeline).fluvio("timeout", "1s"));
     let faults = [
         Fault::Error(ErrorCode::NotLeaderForPartition),
         Fault::Error(ErrorCode::StorageError),
@@ -111,8 +109,5 @@ fn a_batch_that_fails_takes_the_next_one_with_it() {
         pipeline.wait_caught_up();
         assert_eq!(pipeline.server().armed_faults(), 0);
     }
-    assert_same_rows(
-        &inserted(&pipeline.records()),
-        &(1..=rows).collect::<Vec<_>>(),
-    );
+    assert_rows(&pipeline, rows);
 }

@@ -171,8 +171,9 @@ fn killed_inside(configure: fn(ConfigFile) -> ConfigFile) {
     assert!(range.contains(&dropped), "{log}: {} stored", stored.len());
 }
 
-/// Streams one transaction, then takes its commit away, as if it had been broken off there.
-fn cut_before_the_commit(pipeline: &Pipeline, config: ConfigFile, rows: &str) {
+/// Streams one transaction, then takes its commit away, as if it had been broken off there. How many
+/// records there were with it.
+fn cut_before_the_commit(pipeline: &Pipeline, config: ConfigFile, rows: &str) -> i64 {
     // What is in the topic stays unconfirmed.
     let config = config.set("confirm_delay", "1h");
     let connector = pipeline.start_with(&config);
@@ -186,13 +187,16 @@ fn cut_before_the_commit(pipeline: &Pipeline, config: ConfigFile, rows: &str) {
     });
     connector.kill();
     pipeline.database.wait_slot_inactive(&pipeline.slot);
-    server.truncate(topic, 0, pipeline.end_offset() - 1);
+    let end = pipeline.end_offset();
+    server.truncate(topic, 0, end - 1);
+    end
 }
 
-/// Begin, so many rows and the commit, each once.
+/// Begin, so many rows and the commit, each once, and as many records as there were.
 #[track_caller]
-fn assert_whole(pipeline: &Pipeline, rows: i64) {
+fn assert_whole(pipeline: &Pipeline, rows: i64, end: i64) {
     pipeline.wait_caught_up();
+    assert_eq!(pipeline.end_offset(), end);
     let records = pipeline.cluster().records(&pipeline.topic);
     let (mut next, mut others) = (1, Vec::new());
     for record in &records {
@@ -220,9 +224,9 @@ fn a_huge_open_transaction_is_walked_back() {
         pipeline.database.execute("CREATE TABLE t (id int8)");
         let config = || pipeline.config().producer("batch-size", batch_size);
         let insert = format!("INSERT INTO t SELECT generate_series(1, {rows})");
-        cut_before_the_commit(&pipeline, config(), &insert);
+        let end = cut_before_the_commit(&pipeline, config(), &insert);
         let connector = pipeline.start_with(&config());
-        assert_whole(&pipeline, rows);
+        assert_whole(&pipeline, rows, end);
         let log = connector.log();
         let (_, says) = log.split_once("resumed: ").expect("it says so");
         let (messages, says) = says.split_once(' ').expect("a number and words");
@@ -244,11 +248,11 @@ fn large_records_are_walked_back_in_little_memory() {
         .execute("CREATE TABLE t (id int8, filler text)");
     let rows = "INSERT INTO t VALUES (1, 'small'), (2, repeat('x', 6000000));
          INSERT INTO t SELECT id, repeat('y', 500000) FROM generate_series(3, 180) id";
-    cut_before_the_commit(&pipeline, pipeline.config(), rows);
+    let end = cut_before_the_commit(&pipeline, pipeline.config(), rows);
     let connector = pipeline.start();
     let walked = connector.peak_rss_kb();
     assert!(walked < LIMIT_KB, "the program took {walked} KiB");
-    assert_whole(&pipeline, 180);
+    assert_whole(&pipeline, 180, end);
 }
 
 /// What the program says became of a batch: sent, found in the topic, sent again.
