@@ -4,7 +4,7 @@
 //! two meet only if both are what they were. Each check that fails ends the program with one
 //! message: what happened, what is at stake, and the ways out.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::lsn::Lsn;
 use crate::pg::system::{Slot, System};
 use crate::resume::Tail;
@@ -29,6 +29,18 @@ pub fn with_ways_out(error: Error) -> Error {
     }
 }
 
+/// What would be a gap anywhere else, on a server in recovery: it may still come, or not be expected
+/// here at all.
+pub fn on_standby(message: impl Into<String>, hint: &str) -> Error {
+    Error::unreachable(message)
+        .with_hint(format!("{hint}; if it is lost for good: {WAYS_OUT}"))
+        .with_reason(Reason::Standby)
+}
+
+/// The hint for a standby that is found where a primary is meant.
+pub const NAME_THE_PRIMARY: &str = "this server is a standby: if its primary is meant, name that in \
+    FLUVIO_PG_DATABASE_URL, or add target_session_attrs=read-write, which finds it among several hosts";
+
 /// A slot that no acceptance makes this program's own.
 fn foreign(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message)
@@ -49,6 +61,8 @@ pub struct Source {
     /// Where the cluster left the timeline that is known, if it is on a later one; at zero when it
     /// never was on it.
     pub left_timeline_at: Option<Lsn>,
+    /// How far it can be decoded now: to the end of the WAL, on a standby to what is replayed of it.
+    pub decodable: Lsn,
 }
 
 /// What is found in the topic.
@@ -115,30 +129,40 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
         )));
     }
     if system.timeline < known.timeline {
-        return Err(gap(format!(
+        let message = format!(
             "the cluster is on timeline {}, it was on {}: it is a copy from before a failover",
             system.timeline, known.timeline
-        )));
+        );
+        return Err(match source.is_standby {
+            true => on_standby(
+                message,
+                "a standby goes over to the timeline of its new primary by itself",
+            ),
+            false => gap(message),
+        });
     }
-    if system.wal_flush < known.confirmed {
-        return Err(restored(system.wal_flush, known.confirmed));
-    }
-    // A stream from a standby goes on when that is promoted; and the slot is where it was left.
-    let was_promoted = known.is_standby && confirmed == known.confirmed;
-    if let Some(left) = source.left_timeline_at
-        && left < known.confirmed
-        && !was_promoted
-    {
-        let parted = if left == Lsn::ZERO {
-            format!("the cluster never was on timeline {}", known.timeline)
-        } else {
-            format!("the cluster left timeline {} at {left}", known.timeline)
-        };
-        return Err(gap(format!(
-            "{parted}, of which {} was confirmed: what the topic has of it from there on never \
-             happened here",
-            known.confirmed
-        )));
+    match source.left_timeline_at {
+        Some(Lsn::ZERO) => {
+            return Err(gap(format!(
+                "the cluster never was on timeline {}, of which {} was confirmed: what the topic has of \
+                 it never happened here",
+                known.timeline, known.confirmed
+            )));
+        }
+        // A standby's stream goes on through its promotion: there the slot may have been confirmed since.
+        Some(left) if left < confirmed && !known.is_standby => {
+            return Err(gap(format!(
+                "the cluster left timeline {} at {left}, of which the slot was confirmed at {confirmed}: \
+                 what the topic has of it from there on never happened here, and what did is not sent",
+                known.timeline
+            )));
+        }
+        // The slot begins before that. What the topic has of the time after it is compared with that.
+        Some(_) => {}
+        None if system.wal_flush < known.confirmed => {
+            return Err(behind(source, known.confirmed));
+        }
+        None => {}
     }
     if source.publication_oid != known.publication_oid {
         return Err(gap(
@@ -197,16 +221,62 @@ pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) ->
     }
     let reach = topic.tail.reach();
     if reach > source.system.wal_flush {
-        return Err(restored(source.system.wal_flush, reach));
+        return Err(behind(source, reach));
+    }
+    // After a promotion within a session the topic is on the new timeline already: all that was not
+    // confirmed comes again then, and is compared.
+    if let (Some(known), Some(left)) = (known, source.left_timeline_at)
+        && !known.is_standby
+        && confirmed <= left
+        && left < reach
+    {
+        return Err(gap(format!(
+            "the cluster left timeline {} at {left}, the topic has changes up to {reach} of it: what is \
+             behind {left} never happened here",
+            known.timeline
+        )));
     }
     Ok(())
 }
 
-fn restored(wal_flush: Lsn, reach: Lsn) -> Error {
-    gap(format!(
-        "the server's WAL ends at {wal_flush}, changes up to {reach} have been read: the database was \
-         restored to an earlier point, or this is another one"
-    ))
+/// How the topic ends for resuming: one whose records were all removed by retention says nothing of
+/// that itself, but what is known of it may.
+pub fn tail(known: Option<&Known>, topic: &Topic<'_>) -> Result<Tail> {
+    let (Bounds { start, end, .. }, Tail::Empty) = (topic.bounds, topic.tail) else {
+        return Ok(topic.tail);
+    };
+    let is_removed = start == end && end > 0;
+    match known {
+        Some(known) if is_removed && end > known.first_offset => match end == known.offset {
+            true => Ok(Tail::Removed {
+                stored: known.confirmed,
+            }),
+            false => Err(gap(format!(
+                "its records up to offset {end} were removed by its retention; {} was confirmed when it \
+                 had {}, and it cannot be told what came after that",
+                known.confirmed, known.offset
+            ))),
+        },
+        _ => Ok(Tail::Empty),
+    }
+}
+
+/// The server's WAL does not reach as far as what was read.
+fn behind(source: &Source, reach: Lsn) -> Error {
+    let wal_flush = source.system.wal_flush;
+    match source.is_standby {
+        true => on_standby(
+            format!(
+                "this standby has WAL up to {wal_flush}, changes up to {reach} have been read: it has \
+                 not replayed them again, or is not as far as the server that they were read from"
+            ),
+            "it goes on by itself once the standby is there",
+        ),
+        false => gap(format!(
+            "the server's WAL ends at {wal_flush}, changes up to {reach} have been read: the database \
+             was restored to an earlier point, or this is another one"
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +284,7 @@ mod tests {
     use super::*;
     use crate::progress::Stored;
     use crate::record::Unit;
+    use crate::resume::Mark;
     use crate::state::{Identity, Memory};
 
     fn known() -> Known {
@@ -254,6 +325,25 @@ mod tests {
             is_standby: false,
             publication_oid: 3,
             left_timeline_at: None,
+            decodable: Lsn(200),
+        }
+    }
+
+    fn complete(commit: u64, end: u64) -> Tail {
+        Tail::Complete {
+            last: Unit::transaction(Lsn(commit)),
+            end_lsn: Lsn(end),
+            mark: Mark::default(),
+        }
+    }
+
+    fn open(final_lsn: u64, rows: u64) -> Tail {
+        Tail::Open {
+            final_lsn: Lsn(final_lsn),
+            mark: Mark::default(),
+            rows,
+            last_row: None,
+            last_message: Lsn::ZERO,
         }
     }
 
@@ -275,35 +365,95 @@ mod tests {
         let (known, source) = (known(), source("0/64"));
         check_slot(&source.slot, "d").unwrap();
         check_source(Some(&known), &source).unwrap();
-        let tail = Tail::Complete {
-            last: Unit::transaction(Lsn(90)),
-            end_lsn: Lsn(100),
-        };
-        check_topic(Some(&known), &source, &topic(10, tail)).unwrap();
-        let open = Tail::Open {
-            final_lsn: Lsn(150),
-            rows: 3,
-            last_message: Lsn::ZERO,
-        };
-        check_topic(Some(&known), &source, &topic(14, open)).unwrap();
+        check_topic(Some(&known), &source, &topic(10, complete(90, 100))).unwrap();
+        check_topic(Some(&known), &source, &topic(14, open(150, 3))).unwrap();
         check_topic(None, &source, &topic(0, Tail::Empty)).unwrap();
+    }
+
+    /// At (left, confirmed) of a cluster that is a timeline further than what is known, which was
+    /// confirmed at 100, and a topic that ends at `reach`.
+    fn further(is_standby: bool, left: u64, confirmed: &str, reach: u64) -> Result<()> {
+        let mut known = known();
+        known.is_standby = is_standby;
+        let source = Source {
+            left_timeline_at: Some(Lsn(left)),
+            ..source(confirmed)
+        };
+        check_source(Some(&known), &source)?;
+        check_topic(
+            Some(&known),
+            &source,
+            &topic(10, complete(reach - 1, reach)),
+        )
     }
 
     #[test]
     fn a_standby_that_was_promoted_is_the_same_history() {
-        let mut known = known();
-        known.is_standby = true;
-        let promoted = Source {
-            left_timeline_at: Some(Lsn(99)),
-            ..source("0/64")
+        further(true, 99, "0/64", 100).unwrap();
+        // Its slot came back a little behind after a crash: what the topic has more is compared.
+        further(true, 99, "0/63", 100).unwrap();
+        further(true, 90, "0/62", 100).unwrap();
+    }
+
+    #[test]
+    fn what_a_primary_that_is_gone_had_more_never_happened_here() {
+        let error = |left, confirmed, reach| {
+            let error = further(false, left, confirmed, reach).unwrap_err();
+            assert_eq!(error.kind(), Kind::Gap);
+            error.to_string()
         };
-        check_source(Some(&known), &promoted).unwrap();
-        // It is not the one that was read.
-        let another = Source {
-            left_timeline_at: Some(Lsn(99)),
-            ..source("0/63")
+        assert!(error(99, "0/64", 90).contains("the slot was confirmed at 0/64"));
+        assert!(error(90, "0/5A", 100).contains("the topic has changes up to 0/64"));
+        // Only positions that had nothing for the topic were confirmed of that.
+        further(false, 90, "0/5A", 90).unwrap();
+    }
+
+    #[test]
+    fn on_a_standby_what_is_behind_may_still_come() {
+        let known = known();
+        let behind = Source {
+            is_standby: true,
+            ..source("0/60")
         };
-        assert!(check_source(Some(&known), &another).is_err());
+        let mut early = behind.clone();
+        early.system.wal_flush = Lsn(99);
+        let mut before_failover = behind.clone();
+        before_failover.system.timeline = 1;
+        for source in [early, before_failover] {
+            let error = check_source(Some(&known), &source).unwrap_err();
+            assert_eq!(error.reason(), Some(Reason::Standby), "{error}");
+            assert!(error.kind().is_transient());
+        }
+        let ahead = topic(10, complete(199, 201));
+        let error = check_topic(None, &behind, &ahead).unwrap_err();
+        assert!(error.kind().is_transient(), "{error}");
+    }
+
+    #[test]
+    fn what_retention_removed_is_known_up_to_what_was_confirmed() {
+        let known = known();
+        let removed = |end| Topic {
+            bounds: Bounds {
+                start: end,
+                end,
+                stable: end,
+            },
+            ..topic(end, Tail::Empty)
+        };
+        let stored = Lsn(100);
+        assert_eq!(
+            tail(Some(&known), &removed(10)).unwrap(),
+            Tail::Removed { stored }
+        );
+        let error = tail(Some(&known), &removed(11)).unwrap_err().to_string();
+        assert!(error.contains("removed by its retention"), "{error}");
+        for (known, topic) in [
+            (None, removed(10)),
+            (Some(&known), topic(0, Tail::Empty)),
+            (Some(&known), topic(10, complete(90, 91))),
+        ] {
+            assert_eq!(tail(known, &topic).unwrap(), topic.tail);
+        }
     }
 
     #[test]
@@ -357,17 +507,10 @@ mod tests {
         };
         assert!(error(Some(&known), topic(9, Tail::Empty)).contains("its end is gone"));
         assert!(error(Some(&known), topic(0, Tail::Empty)).contains("deleted or emptied"));
-        let open = Tail::Open {
-            final_lsn: Lsn(99),
-            rows: 0,
-            last_message: Lsn::ZERO,
-        };
-        assert!(error(None, topic(10, open)).contains("ends inside the transaction"));
-        let ahead = Tail::Complete {
-            last: Unit::transaction(Lsn(199)),
-            end_lsn: Lsn(201),
-        };
-        assert!(error(None, topic(10, ahead)).contains("restored to an earlier point"));
+        assert!(error(None, topic(10, open(99, 0))).contains("ends inside the transaction"));
+        assert!(
+            error(None, topic(10, complete(199, 201))).contains("restored to an earlier point")
+        );
         let moved = Topic {
             name: "u",
             ..topic(10, Tail::Empty)

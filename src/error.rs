@@ -80,6 +80,13 @@ impl Kind {
     }
 }
 
+/// What is behind an error, where something else than its kind depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The server is a standby: what it has not got may still come, or it is not the one that is meant.
+    Standby,
+}
+
 /// An error with the path that led to it.
 ///
 /// Displayed on one line, whatever a server said: contexts from the outermost in, the message, the
@@ -88,6 +95,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
+    reason: Option<Reason>,
     message: String,
     /// Innermost first.
     context: Vec<String>,
@@ -103,6 +111,7 @@ impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Error(Box::new(Inner {
             kind,
+            reason: None,
             message: message.into(),
             context: Vec::new(),
             hint: None,
@@ -135,6 +144,17 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// What is behind it.
+    pub fn with_reason(mut self, reason: Reason) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
+    /// What is behind it, if something may depend on that.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.reason
     }
 
     /// What is displayed, without the hint.

@@ -32,6 +32,7 @@
 //! | [`logging`] | log lines as text, as JSON or for the journal |
 //! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
+//! | [`lease`] | whether the slot is still ours, so that we may write |
 //! | [`relation`], [`event`] | tables as the server described them; batches of events |
 //! | [`json`], [`record`] | the record of an event, and its place in the stream read back |
 //! | [`sink`] | where records go: a topic, or standard output |
@@ -57,6 +58,7 @@ pub mod continuity;
 pub mod error;
 pub mod event;
 pub mod json;
+pub mod lease;
 pub mod logging;
 pub mod long_work;
 pub mod lsn;

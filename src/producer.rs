@@ -14,6 +14,9 @@ use crate::peer::Side;
 use crate::progress::{Progress, Stored};
 use crate::sink::{InDoubt, Sink, write_event};
 
+/// How often a topic whose end is not on all replicas is asked whether it is by now.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The buffer of a record is given back after one that was longer than this.
 const KEEP_RECORD_BYTES: usize = 1024 * 1024;
 
@@ -27,6 +30,8 @@ pub struct Producer<'a> {
     pub linger: Duration,
     /// Where the stored position is published.
     pub progress: &'a Progress,
+    /// What the topic ends with, while not all of its replicas have that.
+    pub unsettled: Option<Stored>,
     /// Where it is counted.
     pub metrics: &'a Metrics,
 }
@@ -89,6 +94,19 @@ impl Producer<'_> {
             }
         }
         self.wait_for(|sink| sink.flush(), commits)?;
+        while let Some(unsettled) = self.unsettled {
+            // What was written since could be acknowledged only with what was there before.
+            if commits.stored > 0 || self.sink.is_settled()? {
+                self.progress.advance(unsettled);
+                self.unsettled = None;
+                break;
+            }
+            match batches.recv_timeout(SETTLE_INTERVAL) {
+                Ok(batch) => return Ok(Some(batch)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
         Ok(batches.recv().ok())
     }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::lsn::Lsn;
 
@@ -16,6 +16,66 @@ pub struct Placed {
     pub record: Record,
 }
 
+/// A checksum of bytes, whatever form they are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checksum(u32);
+
+impl Checksum {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Checksum {
+        Checksum(crc32c::crc32c(bytes))
+    }
+}
+
+/// Reads `{"RawText":[...]}` or `{"String":"..."}`, and holds no more of it than it must.
+impl<'de> Deserialize<'de> for Checksum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Checksum, D::Error> {
+        #[derive(Deserialize)]
+        enum Content {
+            RawText(Bytes),
+            String(String),
+        }
+        Content::deserialize(deserializer).map(|content| match content {
+            Content::RawText(Bytes(checksum)) => checksum,
+            Content::String(text) => Checksum::of(text.as_bytes()),
+        })
+    }
+}
+
+/// The checksum of a list of bytes as numbers.
+struct Bytes(Checksum);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        deserializer.deserialize_seq(Numbers)
+    }
+}
+
+struct Numbers;
+
+impl<'de> Visitor<'de> for Numbers {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes as numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Bytes, A::Error> {
+        let (mut checksum, mut part) = (0, Vec::with_capacity(PART_BYTES));
+        while let Some(byte) = numbers.next_element::<u8>()? {
+            part.push(byte);
+            if part.len() == PART_BYTES {
+                checksum = crc32c::crc32c_append(checksum, &part);
+                part.clear();
+            }
+        }
+        Ok(Bytes(Checksum(crc32c::crc32c_append(checksum, &part))))
+    }
+}
+
+/// So many bytes are summed up at a time.
+const PART_BYTES: usize = 4096;
+
 /// What a record of this program says of its place in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record {
@@ -23,6 +83,8 @@ pub enum Record {
     Begin {
         /// Where its commit record is: what identifies it.
         final_lsn: Lsn,
+        /// When it was committed, in the server's microseconds.
+        timestamp: i64,
         /// Its id.
         xid: u32,
     },
@@ -32,6 +94,8 @@ pub enum Record {
         commit_lsn: Lsn,
         /// Where the commit record ends.
         end_lsn: Lsn,
+        /// When it was committed, in the server's microseconds.
+        timestamp: i64,
     },
     /// An insert, update or delete of a row of this table.
     Row {
@@ -56,6 +120,8 @@ pub enum Record {
         lsn: Lsn,
         /// Whether it belongs to a transaction.
         transactional: bool,
+        /// What its bytes are.
+        content: Checksum,
     },
 }
 
@@ -184,7 +250,7 @@ struct Message {
     end_lsn: Option<u64>,
     lsn: Option<u64>,
     flags: Option<i8>,
-    content: Option<IgnoredAny>,
+    content: Option<Checksum>,
     rel_id: Option<u32>,
     id: Option<u32>,
     tuple: Option<IgnoredAny>,
@@ -195,8 +261,7 @@ struct Message {
     _old_tuple: Option<IgnoredAny>,
     #[serde(rename = "key_tuple")]
     _key_tuple: Option<IgnoredAny>,
-    #[serde(rename = "timestamp")]
-    _timestamp: Option<i64>,
+    timestamp: Option<i64>,
     #[serde(rename = "options")]
     _options: Option<i8>,
     #[serde(rename = "namespace")]
@@ -214,11 +279,13 @@ impl Message {
         Some(match self.kind {
             Kind::Begin => Record::Begin {
                 final_lsn: Lsn(self.final_lsn?),
+                timestamp: self.timestamp?,
                 xid: self.xid?,
             },
             Kind::Commit => Record::Commit {
                 commit_lsn: Lsn(self.commit_lsn?),
                 end_lsn: Lsn(self.end_lsn?),
+                timestamp: self.timestamp?,
             },
             Kind::Insert => self.tuple.and(self.row())?,
             Kind::Update => self.new_tuple.and(self.row())?,
@@ -230,7 +297,7 @@ impl Message {
                 .map(|rel_id| Record::Relation { rel_id })?,
             Kind::Type => self.id.map(|_| Record::Type)?,
             Kind::Origin => self.commit_lsn.map(|_| Record::Origin)?,
-            Kind::Message => self.content.and(self.message())?,
+            Kind::Message => self.message()?,
         })
     }
 
@@ -238,6 +305,7 @@ impl Message {
         Some(Record::Message {
             lsn: Lsn(self.lsn?),
             transactional: self.flags? & 1 != 0,
+            content: self.content?,
         })
     }
 
@@ -261,6 +329,7 @@ mod tests {
             parse(r#"{"type":"begin","final_lsn":7,"timestamp":1,"xid":9}"#),
             Some(Record::Begin {
                 final_lsn: Lsn(7),
+                timestamp: 1,
                 xid: 9
             })
         );
@@ -268,7 +337,8 @@ mod tests {
             parse(r#"{"type":"commit","flags":0,"commit_lsn":7,"end_lsn":8,"timestamp":1}"#),
             Some(Record::Commit {
                 commit_lsn: Lsn(7),
-                end_lsn: Lsn(8)
+                end_lsn: Lsn(8),
+                timestamp: 1
             })
         );
         let insert = r#"{"type":"insert","rel_id":4294967295,"tuple":[{"String":"x"},"Null"]}"#;
@@ -284,9 +354,30 @@ mod tests {
             parse(message),
             Some(Record::Message {
                 lsn: Lsn(7),
-                transactional: true
+                transactional: true,
+                content: Checksum::of(b"")
             })
         );
+    }
+
+    #[test]
+    fn a_checksum_is_of_the_bytes_and_not_of_their_form() {
+        let of = |content: &str| {
+            let message = r#"{"type":"message","flags":0,"lsn":7,"prefix":"p","content":"#;
+            match parse(&format!("{message}{content}}}")) {
+                Some(Record::Message { content, .. }) => content,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(of(r#"{"RawText":[120,10]}"#), Checksum::of(b"x\n"));
+        assert_eq!(of(r#"{"String":"x\n"}"#), Checksum::of(b"x\n"));
+        let long = vec![7; 3 * PART_BYTES + 1];
+        let numbers = serde_json::to_string(&long).unwrap();
+        assert_eq!(
+            of(&format!(r#"{{"RawText":{numbers}}}"#)),
+            Checksum::of(&long)
+        );
+        assert_ne!(Checksum::of(b"a"), Checksum::of(b"b"));
     }
 
     #[test]

@@ -44,12 +44,25 @@ pub struct Known {
     pub confirmed: Lsn,
     /// The topic's end when everything up to there was stored.
     pub offset: i64,
+    /// Records that were sent and not acknowledged when the last session ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<Sent>,
     /// A gap that was found while streaming: it stays until it is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<String>,
     /// Gaps that an operator accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
+}
+
+/// Records that were sent and may be stored or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// The offset of the first, if they are stored.
+    pub offset: i64,
+    /// How many there are.
+    pub records: u64,
 }
 
 /// A gap that an operator accepted.
@@ -128,14 +141,17 @@ impl Memory {
         self.known.as_ref().map_or(0, |known| known.first_offset)
     }
 
-    /// A session begins. What was confirmed before stays so; without any, it begins at `stored`.
+    /// A session begins. What was confirmed before stays so; without any, it begins at `stored`. On
+    /// another timeline a position of the former one may be no position at all, and the slot's holds.
     pub fn begin(&mut self, identity: Identity, stored: Stored) -> Result<()> {
         self.known = Some(match self.known.take() {
             Some(known) => {
-                let before = Stored {
-                    lsn: known.confirmed,
-                    offset: known.offset,
+                let lsn = match known.timeline == identity.timeline {
+                    true => known.confirmed,
+                    false => stored.lsn,
                 };
+                let offset = known.offset;
+                let before = Stored { lsn, offset };
                 Known::new(identity, before, known.first_offset, known.accepted)
             }
             None => Known::new(identity, stored, 0, Vec::new()),
@@ -162,6 +178,15 @@ impl Memory {
     pub fn note_gap(&mut self, gap: &str) -> Result<()> {
         if let Some(known) = &mut self.known {
             known.gap = Some(gap.to_owned());
+        }
+        self.save()
+    }
+
+    /// The session has ended with something in doubt. Whoever goes on has to wait until that has arrived
+    /// or cannot arrive any more.
+    pub fn note_in_doubt(&mut self, sent: Sent) -> Result<()> {
+        if let Some(known) = &mut self.known {
+            known.in_doubt = Some(sent);
         }
         self.save()
     }
@@ -204,6 +229,7 @@ impl Known {
             first_offset,
             confirmed: stored.lsn,
             offset: stored.offset,
+            in_doubt: None,
             gap: None,
             accepted,
         }

@@ -167,6 +167,7 @@ impl Last {
             Record::Message {
                 lsn,
                 transactional: false,
+                ..
             } => lsn,
             _ => Lsn(0),
         }
@@ -180,6 +181,7 @@ impl fmt::Display for Last {
             Record::Message {
                 lsn,
                 transactional: false,
+                ..
             } => write!(f, "message at {lsn}"),
             _ => write!(
                 f,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::continuity;
 use crate::error::{Error, Result};
 use crate::long_work::{Left, LongWork};
-use crate::record::Record;
+use crate::record::Placed;
 use crate::resume::{NoTail, Tail, WalkBack};
 use crate::sink::InDoubt;
 use crate::sink::fluvio::reader::{Bounds, PartitionReader};
@@ -55,25 +55,29 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
     }
 
     /// Compares what was in doubt with what is there now; returns how many of its records are not.
+    /// Those that were removed since by the topic's retention had been stored before.
     pub fn compare(&mut self, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
+        let sent = in_doubt.records.count();
+        let removed = (bounds.start - in_doubt.offset).max(0).unsigned_abs();
+        if removed >= sent {
+            return Ok(0);
+        }
         let mut found = Vec::new();
-        let mut offset = in_doubt.offset.max(bounds.start);
-        while offset < bounds.end && found.len() as u64 <= in_doubt.records.count() {
+        let mut offset = in_doubt.offset + removed as i64;
+        while offset < bounds.end && found.len() as u64 <= sent - removed {
             let records = self.reader.fetch(offset)?;
             (self.meanwhile)()?;
             offset += records.len() as i64;
             found.extend(records.into_iter().map(|record| record.value));
         }
-        if !in_doubt
-            .records
-            .start_with(found.iter().map(|value| &value[..]))
-        {
+        let values = found.iter().map(|value| &value[..]);
+        if !in_doubt.records.match_after(removed, values) {
             let at = in_doubt.offset;
             return Err(self.gap(&format!(
                 "the records from offset {at} on are not those that were sent"
             )));
         }
-        Ok(in_doubt.records.count() - found.len() as u64)
+        Ok(sent - removed - found.len() as u64)
     }
 
     /// Reads how the partition ends: one record, if that is a commit, else back to the begin of its
@@ -111,9 +115,12 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
             }
             (high, step) = (low, STEP.max(bounds.end - low));
         }
-        Err(self.gap(&format!(
-            "the begin of the transaction at its end is not there; it starts at offset {first}"
-        )))
+        walk.without_begin().ok_or_else(|| {
+            self.gap(&format!(
+                "the begin of the transaction at its end is not there, nor enough of its rows; it starts \
+                 at offset {first}"
+            ))
+        })
     }
 
     /// Takes the records from `low` up to and not including `high`. None of them is kept.
@@ -128,7 +135,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         while offset < high {
             for record in self.reader.fetch(offset)? {
                 if record.offset < high {
-                    walk.take(Record::parse(&record.value));
+                    walk.take(Placed::parse(&record.value));
                     offset = record.offset + 1;
                 }
             }

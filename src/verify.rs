@@ -178,7 +178,9 @@ impl Verifier {
             Record::Type => self.inside(offset, "a type"),
             Record::Origin => self.inside(offset, "an origin"),
             Record::Truncate => self.row(offset, wal_start),
-            Record::Message { lsn, transactional } => self.message(offset, lsn, transactional),
+            Record::Message {
+                lsn, transactional, ..
+            } => self.message(offset, lsn, transactional),
             Record::Row { rel_id } => {
                 if self.from_the_beginning && !self.described.contains(&rel_id) {
                     self.violation(

@@ -141,6 +141,7 @@ impl Parts<'_> {
             _ => None,
         };
         let source = Source {
+            decodable: system.wal_flush,
             system,
             is_standby: connection.is_standby()?,
             slot: slot.slot,
@@ -158,6 +159,7 @@ impl Parts<'_> {
             tail,
         };
         continuity::check_topic(self.known, &source, &topic)?;
+        continuity::tail(self.known, &topic)?;
         Ok("nothing speaks against it")
     }
 }

@@ -168,12 +168,16 @@ fn read_tail(partition: &Partition, first_offset: i64) -> Result<Tail> {
 
 fn tail_text(tail: Tail) -> String {
     match tail {
-        Tail::Empty => "no records".to_owned(),
+        Tail::Empty | Tail::Removed { .. } => "no records".to_owned(),
         Tail::Complete { last, .. } => format!("ends with the {last}"),
         Tail::Open {
             final_lsn, rows, ..
         } => {
             format!("ends inside the transaction at {final_lsn}, after {rows} rows of it")
         }
+        Tail::Headless { last_row, .. } => format!(
+            "ends inside a transaction whose begin is removed, with a row at {}",
+            last_row.wal_start
+        ),
     }
 }

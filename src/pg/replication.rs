@@ -2,12 +2,13 @@
 //!
 //! [Streaming replication protocol](https://www.postgresql.org/docs/current/protocol-replication.html)
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use postgres_protocol::message::frontend;
 
-use super::connection::{Connection, quote_identifier, quote_literal, unexpected};
+use super::connection::{Connection, lost, quote_identifier, unexpected};
 use super::frames::Frame;
 use super::server_error::{ServerError, pooler};
 use super::system::{Slot, System};
@@ -154,6 +155,14 @@ impl ReplicationConnection {
         Ok(answer.as_deref() == Some("t"))
     }
 
+    /// How much of its WAL a standby has replayed.
+    pub fn replayed(&mut self) -> Result<Lsn> {
+        let answer = self
+            .connection
+            .value("SELECT pg_catalog.pg_last_wal_replay_lsn()")?;
+        Ok(answer.and_then(|lsn| lsn.parse().ok()).unwrap_or_default())
+    }
+
     /// How long the server waits for a sign of life; `None` when it waits for ever.
     pub fn wal_sender_timeout(&mut self) -> Result<Option<Duration>> {
         let setting =
@@ -166,6 +175,15 @@ impl ReplicationConnection {
         Ok(ms.map(Duration::from_millis))
     }
 
+    /// The id of the server's process, which has the slot once we stream from it.
+    pub fn walsender(&mut self) -> Result<i64> {
+        let pid = self
+            .connection
+            .value("SELECT pg_catalog.pg_backend_pid()")?;
+        pid.and_then(|pid| pid.parse().ok())
+            .ok_or_else(|| Error::undeliverable("the server does not name its process"))
+    }
+
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
         self.connection.slot(name)
@@ -173,11 +191,7 @@ impl ReplicationConnection {
 
     /// The OID of the publication, if there is one of this name.
     pub fn publication(&mut self, name: &str) -> Result<Option<u32>> {
-        let oid = self.connection.value(&format!(
-            "SELECT oid FROM pg_catalog.pg_publication WHERE pubname = {}",
-            quote_literal(name)
-        ))?;
-        Ok(oid.and_then(|oid| oid.parse().ok()))
+        self.connection.publication(name)
     }
 
     /// Where the cluster left `timeline` on its way to its own, `current`; `None` when it never was
@@ -276,17 +290,37 @@ impl ReplicationStream {
     /// not stored yet must not count as written either, or a synchronous commit on the server would
     /// mean nothing.
     pub fn send_status(&mut self, confirmed: Lsn) -> Result<()> {
+        self.write_status(confirmed, 0)
+    }
+
+    /// The same, and the server answers it with a keepalive.
+    pub fn send_status_and_ask(&mut self, confirmed: Lsn) -> Result<()> {
+        self.write_status(confirmed, 1)
+    }
+
+    fn write_status(&mut self, confirmed: Lsn, reply: u8) -> Result<()> {
         let mut status = Vec::with_capacity(34);
         status.put_u8(b'r');
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
         status.put_i64(now());
-        status.put_u8(0);
+        status.put_u8(reply);
         frontend::CopyData::new(&status[..])
             .map_err(|e| Error::new(Kind::Bug, "a status of 34 bytes").with_source(e))?
             .write(self.connection.out());
         self.connection.send()
+    }
+
+    /// The socket, to look at from elsewhere.
+    pub fn socket(&self) -> Result<OwnedFd> {
+        self.connection.stream.duplicate().map_err(|e| lost(&e))
+    }
+
+    /// Fails once the server has not taken what was sent for `timeout`, or earlier if that was agreed.
+    pub fn give_up_after(&self, timeout: Duration) -> Result<()> {
+        let given_up = self.connection.stream.give_up_after(timeout);
+        given_up.map_err(|e| lost(&e))
     }
 
     /// Ends the session in the midst of whatever the server sends, and with it what was made for the

@@ -43,4 +43,13 @@ impl Connection {
             quote_literal(name)
         ))
     }
+
+    /// The OID of the publication, if there is one of this name.
+    pub fn publication(&mut self, name: &str) -> Result<Option<u32>> {
+        let oid = self.value(&format!(
+            "SELECT oid FROM pg_catalog.pg_publication WHERE pubname = {}",
+            quote_literal(name)
+        ))?;
+        Ok(oid.and_then(|oid| oid.parse().ok()))
+    }
 }

@@ -71,15 +71,42 @@ impl Stream {
         }
     }
 
+    /// How long the server may not take what was sent before the connection counts as broken, unless
+    /// it counts as that earlier already. A unix socket has no such limit: nothing is ever under way.
+    pub fn give_up_after(&self, timeout: Duration) -> io::Result<()> {
+        let Some(tcp) = self.tcp() else {
+            return Ok(());
+        };
+        let socket = SockRef::from(tcp);
+        let agreed = socket
+            .tcp_user_timeout()?
+            .filter(|agreed| !agreed.is_zero());
+        socket.set_tcp_user_timeout(Some(agreed.unwrap_or(timeout).min(timeout)))
+    }
+
+    /// The same socket once more, to look at from elsewhere.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Stream::Tcp(tcp) => tcp.try_clone().map(OwnedFd::from),
+            Stream::Unix(unix) => unix.try_clone().map(OwnedFd::from),
+            Stream::Tls(tls) => tls.socket().try_clone().map(OwnedFd::from),
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(tcp) => Some(tcp),
+            Stream::Unix(_) => None,
+            Stream::Tls(tls) => Some(tls.socket()),
+        }
+    }
+
     /// Whether the server is on this machine.
     pub fn is_local(&self) -> bool {
-        let tcp = match self {
-            Stream::Unix(_) => return true,
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.socket(),
-        };
-        tcp.peer_addr()
-            .is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+        self.tcp().is_none_or(|tcp| {
+            tcp.peer_addr()
+                .is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+        })
     }
 
     /// Ends both directions. That the peer was faster is no error.

@@ -18,6 +18,8 @@ pub struct Slot {
     /// Whether somebody streams from it.
     #[serde(default)]
     pub active: bool,
+    /// The server's process that streams from it.
+    pub active_pid: Option<i64>,
     /// The position up to which everything was confirmed.
     confirmed_flush_lsn: Option<String>,
     /// `lost` when WAL that it needs was removed (13+).

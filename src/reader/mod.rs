@@ -7,6 +7,7 @@
 //! connection.
 
 mod intake;
+mod silence;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +16,10 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
 
 use self::intake::Intake;
+use self::silence::Silence;
 use crate::error::{Context, Result};
 use crate::event::{Batch, LARGE_BYTES};
+use crate::lease::Lease;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -33,6 +36,9 @@ use crate::summary::{Summary, View};
 /// after that for the producer. With the end of the stream itself it stays well under 10 s, where
 /// service managers lose patience.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a producer may take that is to give up what it waits for; it looks ten times a second.
+const GIVE_UP_GRACE: Duration = Duration::from_millis(500);
 
 /// Why reading ended without an error of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +58,15 @@ pub enum Ending {
 pub enum Drained {
     /// The producer has ended: everything is stored, or it knows why not.
     Whole,
-    /// It is still waiting for its sink; only a stop leaves it at that.
+    /// It hangs; only a stop leaves it at that.
     InPart,
 }
 
 /// One session's reading side.
 pub struct Reader<'a> {
     stream: ReplicationStream,
+    lease: Lease,
+    silence: Silence,
     batches: Option<Sender<Batch>>,
     /// Yields nothing; disconnected once the producer has ended.
     producer: Receiver<()>,
@@ -87,6 +95,8 @@ pub struct Reader<'a> {
 pub struct Parts<'a> {
     /// The stream.
     pub stream: ReplicationStream,
+    /// The right to write, which the producer has too.
+    pub lease: Lease,
     /// Where batches go.
     pub batches: Sender<Batch>,
     /// Yields nothing; disconnected once the producer has ended.
@@ -118,6 +128,8 @@ impl<'a> Reader<'a> {
     pub fn new(parts: Parts<'a>) -> Self {
         Reader {
             stream: parts.stream,
+            silence: Silence::on(parts.lease.clone()),
+            lease: parts.lease,
             batches: Some(parts.batches),
             producer: parts.producer,
             progress: parts.progress,
@@ -144,8 +156,13 @@ impl<'a> Reader<'a> {
     /// ends the stream, which gives the slot back at once.
     pub fn run(mut self, signals: &Signals) -> (Result<Ending>, Drained) {
         let mut read = self.read(signals);
+        if read.is_err() {
+            self.lease.end();
+        }
         self.batches = None;
         let drained = self.drain(signals, &mut read);
+        // From here on the slot may be somebody else's.
+        self.lease.end();
         let ended = read.and_then(|ending| {
             self.report()?;
             self.stream.end()?;
@@ -186,7 +203,10 @@ impl<'a> Reader<'a> {
         self.pace.has_read(bytes, begun.elapsed());
         self.metrics.received_bytes.add(bytes as u64);
         self.metrics.come_round(begun);
-        Ok(())
+        match self.silence.follow(bytes, self.metrics)? {
+            true => self.report(),
+            false => Ok(()),
+        }
     }
 
     /// Works through what has been read, and hands it over.
@@ -225,6 +245,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Message::Keepalive { wal_end, reply } => {
+                    self.silence.keepalive();
                     self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {
@@ -254,6 +275,7 @@ impl<'a> Reader<'a> {
                 Err(SendTimeoutError::Disconnected(_)) => return Ok(Some(Ending::ProducerEnded)),
                 Err(SendTimeoutError::Timeout(back)) => batch = back,
             }
+            self.silence.pause();
             if self.stop_grace(signals).is_some_and(|left| left.is_zero()) {
                 log::warn!("stopping with changes that wait for the sink: they will be sent again");
                 return Ok(Some(Ending::Stopped));
@@ -345,7 +367,10 @@ impl<'a> Reader<'a> {
             self.position.confirm(confirmed.lsn);
         }
         let confirmed = self.position.confirmed();
-        self.stream.send_status(confirmed)?;
+        match self.silence.asks() {
+            true => self.stream.send_status_and_ask(confirmed)?,
+            false => self.stream.send_status(confirmed)?,
+        }
         self.metrics.confirmed.set(confirmed.0);
         self.status_sent = Instant::now();
         Ok(())
@@ -361,25 +386,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Waits for the producer to store what it has, reporting as long as the stream is there. After
-    /// a stop it waits no longer than a grace of its own allows: what is not stored then is not
-    /// confirmed, and comes again.
+    /// a stop it waits no longer than a grace of its own allows: what is not stored then is given up,
+    /// not confirmed, and comes again.
     fn drain(&mut self, signals: &Signals, read: &mut Result<Ending>) -> Drained {
         self.stopping_since = None;
-        while self.producer.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+        while !self.producer_ends_within(POLL) {
             self.tell();
             if read.is_ok()
                 && let Err(error) = self.report_if_due()
             {
+                self.lease.end();
                 *read = Err(error);
             }
             if self.stop_grace(signals).is_some_and(|left| left.is_zero()) {
                 log::warn!(
                     "stopping although the sink has not stored everything: the rest will be sent again"
                 );
-                return Drained::InPart;
+                self.lease.end();
+                return match self.producer_ends_within(GIVE_UP_GRACE) {
+                    true => Drained::Whole,
+                    false => Drained::InPart,
+                };
             }
         }
         Drained::Whole
+    }
+
+    fn producer_ends_within(&self, time: Duration) -> bool {
+        self.producer.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

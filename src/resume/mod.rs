@@ -8,10 +8,33 @@
 //! A message of `pg_logical_emit_message` has an LSN that no other message has, and is not numbered:
 //! the config decides which of them are written, and may have changed since. One that is not
 //! transactional stands between transactions, and resuming treats it as one of its own.
+//!
+//! The same place in the WAL may hold something else: a database that was restored from a copy writes
+//! another history on the same positions. So what the topic ends with is compared with what comes in
+//! its place: a transaction by its commit time and id, a message by its content, and a part of a
+//! transaction by the table and position of its last row. Everything before it is of the same WAL.
+//!
+//! # How long is long enough
+//!
+//! Before the end of a topic counts, everything that a former session sent must have arrived or be
+//! unable to. A socket that is closed is not empty: its kernel would go on sending what it was given.
+//! Ours are told to forget it, when they are closed, when the process dies, and after a time in any
+//! case (see `sink::fluvio::stream`). What is left is what was on its way already, and what a server
+//! has received and not read. For that the partition has to be still:
+//!
+//! | after | for | which is enough for |
+//! |---|---|---|
+//! | a start, or a session that failed | 1 s | packets on their way (they live for less than a second in any queue that still works), and a server that reads what it has |
+//! | the same, with a slow server | 10 times what it took to answer us | a server that was just as slow to read what was sent before |
+//! | a write whose outcome is not known, in this process or, with a `state_dir`, in one before it | `fluvio.timeout`, or until all that was sent is there | a server that took it and hangs on its disk: longer than that, and no write counts as stored at all |
+//! | a reload | 100 ms | nothing is under way: everything was acknowledged |
+//!
+//! No time is enough for a machine between us and the server that keeps what it was given and delivers
+//! it later (a proxy that buffers); the next acknowledgement tells that it did.
 
 mod tail;
 
-pub use tail::{NoTail, Tail, WalkBack};
+pub use tail::{Mark, NoTail, RowPlace, Tail, WalkBack};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +45,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
 use crate::pg::pgoutput::{Logical, Message, Type};
-use crate::record::Unit;
+use crate::record::{Checksum, Unit};
 use crate::relation::Catalog;
 
 /// What happens with a message.
@@ -69,6 +92,8 @@ pub struct Resume {
     awaited: Option<Unit>,
     /// Where the last transaction that came, or message between two, is in the WAL.
     arrived: Lsn,
+    /// The transaction that the topic ends inside of, and whose begin it has not, was committed before.
+    committed_before: Lsn,
     mode: Mode,
     dropped: Dropped,
     held: Held,
@@ -85,16 +110,24 @@ enum Mode {
     Part {
         /// How many more of these rows are to come.
         rows: u64,
+        /// The last of them.
+        last_row: Option<RowPlace>,
         last_message: Lsn,
+    },
+    /// In a transaction that the topic has, if only the last rows of it.
+    Search {
+        /// How many rows of the position that is looked for came.
+        found: u64,
     },
 }
 
 impl Resume {
-    /// After a topic that ends with `tail`, on a slot that was confirmed at `confirmed`: what is not
-    /// confirmed comes again, or topic and slot are not of the same history.
-    pub fn after(tail: Tail, confirmed: Lsn) -> Self {
+    /// After a topic that ends with `tail`, on a slot that was confirmed at `confirmed` and a server
+    /// whose WAL reached `wal_end` later than that: what is not confirmed comes again, or topic and slot
+    /// are not of the same history.
+    pub fn after(tail: Tail, confirmed: Lsn, wal_end: Lsn) -> Self {
         let awaited = match tail {
-            Tail::Empty => None,
+            Tail::Empty | Tail::Removed { .. } | Tail::Headless { .. } => None,
             Tail::Complete { last, .. } => last.is_sent_from(confirmed).then_some(last),
             Tail::Open { final_lsn, .. } => Some(Unit::transaction(final_lsn)),
         };
@@ -102,6 +135,7 @@ impl Resume {
             tail,
             awaited,
             arrived: confirmed,
+            committed_before: wal_end,
             ..Resume::default()
         }
     }
@@ -109,7 +143,7 @@ impl Resume {
     /// Whether the stream has yet to show that it is the one that the topic has. Until then nothing
     /// may be confirmed.
     pub fn is_awaiting(&self) -> bool {
-        self.awaited.is_some()
+        self.awaited.is_some() || matches!(self.tail, Tail::Headless { .. })
     }
 
     /// Whether the last of what the topic has is still to come.
@@ -123,14 +157,19 @@ impl Resume {
             Mode::Part { rows: 0, .. } => None,
             Mode::Part { rows, .. } => Some(Left::Rows(rows)),
             Mode::New if !self.is_awaiting() => None,
-            Mode::New | Mode::Whole => Some(Left::Wal(self.tail.reach().bytes_since(self.arrived))),
+            Mode::New | Mode::Whole | Mode::Search { .. } => {
+                Some(Left::Wal(self.tail.reach().bytes_since(self.arrived)))
+            }
         }
     }
 
     /// Everything before `wal_end` was sent.
     pub fn sent_up_to(&self, wal_end: Lsn) -> Result<()> {
-        match self.awaited {
-            Some(last) if wal_end > last.lsn() => Err(another_history(last)),
+        match (self.awaited, self.tail) {
+            (Some(last), _) if wal_end > last.lsn() => Err(another_history(last)),
+            (_, Tail::Headless { last_row, .. }) if wal_end >= self.committed_before => {
+                Err(not_found(last_row))
+            }
             _ => Ok(()),
         }
     }
@@ -142,7 +181,7 @@ impl Resume {
         message: &Message<'_>,
         catalog: &mut Catalog,
     ) -> Result<Verdict> {
-        let verdict = self.verdict(message)?;
+        let verdict = self.verdict(envelope, message)?;
         if verdict == Verdict::Drop {
             self.dropped.messages += 1;
             match message {
@@ -160,9 +199,16 @@ impl Resume {
         Ok(verdict)
     }
 
-    fn verdict(&mut self, message: &Message<'_>) -> Result<Verdict> {
+    fn verdict(&mut self, envelope: Envelope, message: &Message<'_>) -> Result<Verdict> {
         match (message, self.mode) {
-            (Message::Begin(begin), _) => self.arrive(Unit::transaction(begin.final_lsn)),
+            (Message::Begin(begin), _) => {
+                let mark = Mark {
+                    committed_us: Some(begin.timestamp),
+                    xid: Some(begin.xid),
+                    content: None,
+                };
+                self.arrive(Unit::transaction(begin.final_lsn), mark)
+            }
             (Message::Logical(logical), mode) => self.logical(logical, mode),
             (Message::Commit(_), Mode::Whole) => {
                 self.mode = Mode::New;
@@ -170,6 +216,7 @@ impl Resume {
                 Ok(Verdict::Drop)
             }
             (_, Mode::Whole) => Ok(Verdict::Drop),
+            (message, Mode::Search { found }) => self.search(envelope, message, found),
             (
                 Message::Commit(commit),
                 Mode::Part {
@@ -196,32 +243,79 @@ impl Resume {
                 _,
                 Mode::Part {
                     rows: there @ 1..,
+                    last_row,
                     last_message,
                 },
             ) => {
                 let rows = there - 1;
-                self.mode = Mode::Part { rows, last_message };
+                if let (0, Some(last_row)) = (rows, last_row) {
+                    is_there(last_row, envelope, message)?;
+                }
+                self.mode = Mode::Part {
+                    rows,
+                    last_row,
+                    last_message,
+                };
                 Ok(Verdict::Drop)
             }
             (_, Mode::Part { .. } | Mode::New) => Ok(Verdict::Write),
         }
     }
 
+    /// In a transaction that may be the one that the topic has the last rows of: its next message.
+    fn search(&mut self, envelope: Envelope, message: &Message<'_>, found: u64) -> Result<Verdict> {
+        let Tail::Headless {
+            last_row,
+            same_place,
+            last_message,
+        } = self.tail
+        else {
+            return Ok(Verdict::Drop);
+        };
+        match message {
+            Message::Commit(_) if found > 0 => return Err(not_found(last_row)),
+            Message::Commit(_) => {
+                self.mode = Mode::New;
+                self.dropped.transactions += 1;
+            }
+            Message::Origin(_) | Message::Type(_) | Message::Relation(_) => {}
+            _ if envelope.wal_start == last_row.wal_start => {
+                let found = found + 1;
+                self.mode = Mode::Search { found };
+                if found == same_place {
+                    is_there(last_row, envelope, message)?;
+                    self.tail = Tail::Empty;
+                    self.mode = Mode::Part {
+                        rows: 0,
+                        last_row: None,
+                        last_message,
+                    };
+                }
+            }
+            _ => {}
+        }
+        Ok(Verdict::Drop)
+    }
+
     /// The topic has each message of the transaction up to its last one, and none of those that
     /// were not asked for when rows after them were written: these stay out.
     fn logical(&mut self, logical: &Logical<'_>, mode: Mode) -> Result<Verdict> {
         if !logical.is_transactional() {
-            return self.arrive(Unit::message(logical.lsn));
+            let mark = Mark {
+                content: Some(Checksum::of(logical.content)),
+                ..Mark::default()
+            };
+            return self.arrive(Unit::message(logical.lsn), mark);
         }
         Ok(match mode {
-            Mode::Whole | Mode::Part { rows: 1.., .. } => Verdict::Drop,
+            Mode::Whole | Mode::Search { .. } | Mode::Part { rows: 1.., .. } => Verdict::Drop,
             Mode::Part { last_message, .. } if logical.lsn <= last_message => Verdict::Drop,
             Mode::Part { .. } | Mode::New => Verdict::Write,
         })
     }
 
     /// A transaction begins, or a message stands between two.
-    fn arrive(&mut self, unit: Unit) -> Result<Verdict> {
+    fn arrive(&mut self, unit: Unit, mark: Mark) -> Result<Verdict> {
         self.arrived = unit.lsn();
         match self.awaited {
             Some(awaited) if unit == awaited => self.awaited = None,
@@ -229,27 +323,50 @@ impl Resume {
             _ => {}
         }
         match self.tail {
+            Tail::Complete { mark: known, .. } | Tail::Open { mark: known, .. }
+                if Some(unit) == self.tail.last() && !known.fits(mark) =>
+            {
+                Err(rewritten(unit))
+            }
             Tail::Open {
-                rows, last_message, ..
+                rows,
+                last_row,
+                last_message,
+                ..
             } if Some(unit) == self.tail.last() => {
                 self.tail = Tail::Empty;
-                self.mode = Mode::Part { rows, last_message };
-                Ok(Verdict::Drop)
-            }
-            Tail::Complete { .. } | Tail::Open { .. } if Some(unit) <= self.tail.last() => {
-                self.mode = if unit.is_transaction() {
-                    Mode::Whole
-                } else {
-                    Mode::New
+                self.mode = Mode::Part {
+                    rows,
+                    last_row,
+                    last_message,
                 };
                 Ok(Verdict::Drop)
             }
+            Tail::Complete { .. } | Tail::Open { .. } if Some(unit) <= self.tail.last() => {
+                Ok(self.drop_whole(unit, Mode::Whole))
+            }
+            Tail::Removed { stored } if !unit.is_sent_from(stored) => {
+                Ok(self.drop_whole(unit, Mode::Whole))
+            }
+            Tail::Headless { last_row, .. } if unit.lsn() >= self.committed_before => {
+                Err(not_found(last_row))
+            }
+            Tail::Headless { .. } => Ok(self.drop_whole(unit, Mode::Search { found: 0 })),
             _ => {
                 self.mode = Mode::New;
                 self.tail = Tail::Empty;
                 Ok(Verdict::Write)
             }
         }
+    }
+
+    fn drop_whole(&mut self, unit: Unit, inside: Mode) -> Verdict {
+        self.mode = if unit.is_transaction() {
+            inside
+        } else {
+            Mode::New
+        };
+        Verdict::Drop
     }
 
     /// Whether everything that comes from here on is new.
@@ -325,6 +442,40 @@ fn another_history(last: Unit) -> Error {
         "the topic ends with the {last}, which the slot has not confirmed and does not send: the \
          database was restored to an earlier point, or is another one, or \"messages\" or \"origin\" \
          were changed since and exclude it"
+    ))
+}
+
+/// The last row that the topic has must be what comes in its place.
+fn is_there(last_row: RowPlace, envelope: Envelope, message: &Message<'_>) -> Result<()> {
+    let rel_id = match message {
+        Message::Insert { rel_id, .. }
+        | Message::Update { rel_id, .. }
+        | Message::Delete { rel_id, .. } => Some(*rel_id),
+        _ => None,
+    };
+    if envelope.wal_start == last_row.wal_start && rel_id == last_row.rel_id {
+        return Ok(());
+    }
+    Err(gap(format!(
+        "the last row that the topic has is at {}, and another change comes in its place, at {}: the \
+         database was restored to an earlier point, or what it publishes is not what it was",
+        last_row.wal_start, envelope.wal_start
+    )))
+}
+
+fn rewritten(last: Unit) -> Error {
+    gap(format!(
+        "the topic ends with the {last}, and another one is in its place now: the database was restored \
+         to an earlier point and has been written to since; what the topic has of the time after that \
+         point never happened here, and what was written since is not in it"
+    ))
+}
+
+fn not_found(last_row: RowPlace) -> Error {
+    gap(format!(
+        "the topic ends inside a transaction whose begin its retention has removed, with a row at {}, \
+         which the slot does not send again",
+        last_row.wal_start
     ))
 }
 

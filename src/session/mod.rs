@@ -1,8 +1,9 @@
-//! One session: both sides opened (`opening`) and found to meet, and the two threads between
-//! them; and whom it may have to wait for (`peers`).
+//! One session: the slot taken (`taking`), both sides opened (`opening`) and found to meet, and the two
+//! threads between them; and whom it may have to wait for (`peers`).
 
 mod opening;
 mod peers;
+mod taking;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::continuity::{self, Source};
 use crate::error::{Error, Kind, Result};
 use crate::event::Batch;
+use crate::lease::Lease;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
@@ -26,7 +28,7 @@ use crate::reader::{Drained, Ending, Parts, Reader};
 use crate::resume::Resume;
 use crate::signals::Signals;
 use crate::sink::{InDoubt, Sink};
-use crate::state::{Accepted, Identity, Memory};
+use crate::state::{Accepted, Identity, Memory, Sent};
 use crate::summary::Summary;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
@@ -72,14 +74,17 @@ pub struct Program<'a> {
 pub struct Opened {
     sink: Box<dyn Sink>,
     stream: ReplicationStream,
+    lease: Lease,
     resume: Resume,
     /// What the slot was confirmed at.
     confirmed: Lsn,
     /// What is stored already.
     stored: Stored,
+    /// What will be, once all replicas have it.
+    unsettled: Option<Stored>,
     status_interval: Duration,
-    /// Where the server's WAL ended before the slot was taken.
-    wal_end: Lsn,
+    /// What could be decoded before the slot was taken.
+    goal: Lsn,
     /// Who stores the records.
     peer: Peer,
 }
@@ -110,6 +115,14 @@ impl<'a> Program<'a> {
 
     /// One session; and whether it proved to work: it stored something, or lived for long.
     pub fn session(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
+        let (ended, proved) = self.open_and_stream(goal, signals);
+        if ended.is_err() {
+            self.least_settle = opening::FIRST_SETTLE;
+        }
+        (ended, proved)
+    }
+
+    fn open_and_stream(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
         let opened = match self.open_as_reloaded() {
             Ok(opened) => opened,
             Err(error) => return (Err(error), false),
@@ -236,10 +249,22 @@ impl<'a> Program<'a> {
     ) -> Result<Ending> {
         let (batches, inbox) = bounded(CHANNEL_BATCHES);
         let (running, ended) = bounded(0);
-        let producer = self.spawn_producer(opened.sink, Arc::clone(progress), inbox, running)?;
+        let work = Work {
+            sink: opened.sink,
+            unsettled: opened.unsettled,
+            progress: Arc::clone(progress),
+            inbox,
+        };
+        let producer = self.spawn_producer(work, running)?;
         let metrics = Arc::clone(&self.metrics);
         let reader = Reader::new(Parts {
+            summary: Summary::new(
+                self.notify.clone(),
+                opened.peer,
+                format!("PostgreSQL at {}", opened.stream.endpoint()),
+            ),
             stream: opened.stream,
+            lease: opened.lease,
             batches,
             producer: ended,
             progress,
@@ -253,8 +278,7 @@ impl<'a> Program<'a> {
             },
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
-            goal: (goal == Goal::Drained).then_some(opened.wal_end),
-            summary: Summary::new(self.notify.clone(), opened.peer),
+            goal: (goal == Goal::Drained).then_some(opened.goal),
         });
         let (read, drained) = reader.run(signals);
         let read = read.map_err(|error| {
@@ -288,25 +312,20 @@ impl<'a> Program<'a> {
         result
     }
 
-    fn spawn_producer(
-        &self,
-        sink: Box<dyn Sink>,
-        progress: Arc<Progress>,
-        inbox: Receiver<Batch>,
-        running: Sender<()>,
-    ) -> Result<ProducerThread> {
+    fn spawn_producer(&self, work: Work, running: Sender<()>) -> Result<ProducerThread> {
         let (raw_text, linger) = (self.config.raw_text, self.config.linger);
         let metrics = Arc::clone(&self.metrics);
         let producer = move || {
             let _running = running;
             Producer {
-                sink,
+                sink: work.sink,
                 raw_text,
                 linger,
-                progress: &progress,
+                progress: &work.progress,
+                unsettled: work.unsettled,
                 metrics: &metrics,
             }
-            .run(&inbox)
+            .run(&work.inbox)
         };
         let thread = thread::Builder::new().name("producer".to_owned());
         thread
@@ -318,12 +337,26 @@ impl<'a> Program<'a> {
         match producer.join() {
             Ok(Ok(())) => Ok(()),
             Ok(Err((error, in_doubt))) => {
+                if let Some(in_doubt) = &in_doubt {
+                    self.memory.note_in_doubt(Sent {
+                        offset: in_doubt.offset,
+                        records: in_doubt.records.count(),
+                    })?;
+                }
                 self.in_doubt = in_doubt;
                 Err(error)
             }
             Err(_) => Err(Error::new(Kind::Bug, "the producer panicked")),
         }
     }
+}
+
+/// What the producer works with.
+struct Work {
+    sink: Box<dyn Sink>,
+    unsettled: Option<Stored>,
+    progress: Arc<Progress>,
+    inbox: Receiver<Batch>,
 }
 
 /// Of two errors, the one that trying again does not mend is the one that counts.

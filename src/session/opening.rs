@@ -1,24 +1,25 @@
 //! Opening both sides, and finding that they meet.
 //!
 //! Fluvio is opened first, so that a dead one does not hold the slot. Then START_REPLICATION takes
-//! the slot: from that moment nobody else can stream from it, and only then the topic's end is read.
+//! the slot (`taking`): from that moment nobody else can stream from it, and only then the topic's end
+//! is read.
 
 use std::time::{Duration, Instant};
 
+use super::taking::{Taken, give_back};
 use super::{Opened, Output, Program};
-use crate::config::Config;
-use crate::continuity::{self, Source, Topic, gap};
-use crate::error::{Context, Error, Result};
+use crate::continuity::{self, Topic};
+use crate::error::{Context, Result};
 use crate::long_work::LongWork;
 use crate::lsn::Lsn;
 use crate::peer::{Peer, Side};
 use crate::pg::pgoutput;
-use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream, Wanted};
+use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream};
 use crate::progress::Stored;
 use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
-use crate::setup;
 use crate::sink::fluvio::Partition;
+use crate::sink::fluvio::writer::PartitionWriter;
 use crate::sink::stdout::Lines;
 use crate::tail::TailReader;
 
@@ -26,8 +27,8 @@ use crate::tail::TailReader;
 /// sent something that its server has not taken yet.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The same when the process has just started: one before it may have been killed a moment ago, with
-/// more on its way.
+/// The same when the process has just started, or a session failed: one before it may have been killed
+/// or cut off a moment ago, here or on another machine, with more on its way.
 pub(super) const FIRST_SETTLE: Duration = Duration::from_secs(1);
 
 /// A server that was so slow to answer may be just as slow to store what it was sent before.
@@ -74,11 +75,14 @@ impl<'a> Program<'a> {
     fn open_stdout(&mut self) -> Result<Opened> {
         let sink = Box::new(Lines::on_stdout()?);
         self.metrics.waits.answered(Side::Sink);
-        let (connection, source) = self.connect(false)?;
-        let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
-        let (stream, status_interval) = self.start(connection)?;
-        self.metrics.waits.answered(Side::Postgres);
+        let Taken {
+            stream,
+            lease,
+            status_interval,
+            source,
+        } = self.take_slot(false)?;
         self.metrics.wal_end.set(source.system.wal_flush.0);
+        let confirmed = source.slot.confirmed();
         let stored = Stored {
             lsn: confirmed,
             offset: 0,
@@ -87,11 +91,13 @@ impl<'a> Program<'a> {
         Ok(Opened {
             sink,
             stream,
+            lease,
             resume: Resume::default(),
             confirmed,
             stored,
+            unsettled: None,
             status_interval,
-            wal_end,
+            goal: source.decodable,
             // Whoever reads it may take all the time in the world.
             peer: Peer {
                 side: Side::Sink,
@@ -106,148 +112,90 @@ impl<'a> Program<'a> {
         let partition = Partition::open(self.config.fluvio.clone())?;
         self.metrics.waits.answered(Side::Sink);
         let has_history = partition.bounds().end > self.memory.first_offset();
-        let (connection, mut source) = self.connect(has_history)?;
-        let (confirmed, wal_end) = (source.slot.confirmed(), source.system.wal_flush);
-        let (mut stream, status_interval) = self.start(connection)?;
-        self.metrics.waits.answered(Side::Postgres);
-        let peer = self.leader(&partition);
-        self.wait_for(&peer);
-        let topic = self.reconcile(&partition, &mut stream, confirmed)?;
+        let mut taken = self.take_slot(has_history)?;
+        match self.meet(&partition, &mut taken) {
+            Ok(met) => Ok(Opened {
+                sink: Box::new(met.writer),
+                stream: taken.stream,
+                lease: taken.lease,
+                resume: met.resume,
+                confirmed: taken.source.slot.confirmed(),
+                stored: met.stored,
+                unsettled: met.unsettled,
+                status_interval: taken.status_interval,
+                goal: taken.source.decodable,
+                peer: self.leader(&partition),
+            }),
+            Err(error) => {
+                give_back(&mut taken.stream);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the topic's end, now that the slot is ours, and finds that it and the slot meet.
+    fn meet(&mut self, partition: &Partition, taken: &mut Taken) -> Result<Met> {
+        let Taken {
+            stream,
+            lease,
+            source,
+            ..
+        } = taken;
+        let confirmed = source.slot.confirmed();
+        self.wait_for(&self.leader(partition));
+        let mut topic = self.reconcile(partition, stream, confirmed)?;
         self.metrics.waits.answered(Side::Sink);
-        if topic.tail.reach() > source.system.wal_flush {
+        topic.tail =
+            continuity::tail(self.memory.known(), &topic).at(|| format!("topic {}", topic.name))?;
+        let is_headless = matches!(topic.tail, Tail::Headless { .. });
+        if is_headless || topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
             self.wait_for(&self.server());
             source.system = ReplicationConnection::connect(&self.target)?.identify_system()?;
             self.metrics.waits.answered(Side::Postgres);
         }
         self.metrics.wal_end.set(source.system.wal_flush.0);
-        continuity::check_topic(self.memory.known(), &source, &topic)
+        continuity::check_topic(self.memory.known(), source, &topic)
             .at(|| format!("topic {}", topic.name))?;
-        // What not all replicas have may go missing still: a later acknowledgement will cover it.
-        let is_stable = topic.bounds.stable >= topic.bounds.end;
-        let stored = topic.tail.stored().filter(|_| is_stable);
-        let lsn = stored.unwrap_or_default().max(confirmed);
-        let stored = Stored {
-            lsn,
-            offset: topic.bounds.end,
+        let end = topic.bounds.end;
+        let at = |lsn: Lsn| Stored {
+            lsn: lsn.max(confirmed),
+            offset: end,
+        };
+        // What not all replicas have may go missing still.
+        let stored = topic.tail.stored().map_or(at(confirmed), at);
+        let (stored, unsettled) = match topic.bounds.stable >= end {
+            true => (stored, None),
+            false => (at(confirmed), Some(stored)),
         };
         self.memory.begin(
-            self.identity(&source),
-            confirmed_in(confirmed, topic.tail, topic.bounds.end),
+            self.identity(source),
+            confirmed_in(confirmed, topic.tail, end),
         )?;
-        let sink = Box::new(partition.writer(topic.bounds.end)?);
-        let resume = Resume::after(topic.tail, confirmed);
-        Ok(Opened {
-            sink,
-            stream,
-            resume,
-            confirmed,
+        Ok(Met {
+            writer: partition.writer(end, lease.clone())?,
+            resume: Resume::after(topic.tail, confirmed, source.system.wal_flush),
             stored,
-            status_interval,
-            wal_end,
-            peer,
+            unsettled,
         })
     }
 
-    /// Connects in replication mode and finds the slot, which is made if that is right: when there
-    /// is none, nothing has been read before, and the config allows it.
-    fn connect(&mut self, has_history: bool) -> Result<(ReplicationConnection, Source)> {
-        let Config {
-            publication, slot, ..
-        } = self.config;
-        let place = || format!("replication slot {slot}");
-        self.wait_for(&self.server());
-        // First of all, because this connection is needed in any case and its errors are exact.
-        let mut connection = self.connect_anew()?;
-        let exists = connection.slot(slot)?.is_some();
-        if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
-            return Err(gap(
-                "does not exist any more: the changes since it was confirmed last are lost to it",
-            ))
-            .at(place);
-        }
-        if !self.is_set_up {
-            self.set_up(&connection)?;
-            self.is_set_up = true;
-        }
-        let source = self.find(&mut connection)?;
-        continuity::check_slot(&source.slot, self.target.database()).at(place)?;
-        if source.slot.active {
-            return Err(self.in_use(connection));
-        }
-        continuity::check_source(self.memory.known(), &source).at(place)?;
-        log::debug!(
-            "publication {publication} has the OID {}",
-            source.publication_oid
-        );
-        Ok((connection, source))
-    }
-
-    /// Makes what is missing, as far as the config allows.
-    pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
-        setup::ensure(&self.target, connection.endpoint(), self.config)
-    }
-
-    /// What there is on the side of PostgreSQL.
-    pub fn find(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
-        let Config {
-            publication, slot, ..
-        } = self.config;
-        let missing = |what: &str| Error::config(format!("{what} does not exist"));
-        let found = connection.slot(slot)?;
-        // A process that had the slot until now has written down what it confirmed.
-        self.memory.refresh()?;
-        let system = connection.identify_system()?;
-        let is_standby = connection.is_standby()?;
-        let publication_oid = connection.publication(publication)?;
-        let left_timeline_at = match self.memory.known() {
-            Some(known) if known.timeline < system.timeline => {
-                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
-                Some(left.unwrap_or_default())
-            }
-            _ => None,
+    /// How long the partition must be still, and where it ends if all that is in doubt is there: then
+    /// nothing more can come. `resume` says what each time is long enough for.
+    fn settle(&self, partition: &Partition) -> (Duration, Option<i64>) {
+        let timeout = self.config.fluvio.timeout;
+        let sent = |offset: i64, records: u64| offset + records as i64;
+        let noted = self.memory.known().and_then(|known| known.in_doubt);
+        let (patience, all) = match (&self.in_doubt, noted) {
+            (Some(own), _) => (own.settle, Some(sent(own.offset, own.records.count()))),
+            (None, Some(noted)) => (timeout, Some(sent(noted.offset, noted.records))),
+            (None, None) if partition.bounds().end > 0 => (self.least_settle, None),
+            (None, None) => (SETTLE, None),
         };
-        Ok(Source {
-            slot: found.ok_or_else(|| missing(&format!("replication slot {slot}")))?,
-            publication_oid: publication_oid
-                .ok_or_else(|| missing(&format!("publication {publication}")))?,
-            system,
-            is_standby,
-            left_timeline_at,
-        })
-    }
-
-    /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
-    /// must not be compared with anything.
-    fn in_use(&self, connection: ReplicationConnection) -> Error {
-        match self.start(connection) {
-            Ok(_) => Error::unreachable(format!(
-                "replication slot {}: it was in use until now",
-                self.config.slot
-            )),
-            Err(error) => error,
-        }
-    }
-
-    /// Takes the slot; and how often to report: as configured, but always well before the server
-    /// would give us up.
-    fn start(
-        &self,
-        mut connection: ReplicationConnection,
-    ) -> Result<(ReplicationStream, Duration)> {
-        let slot = &self.config.slot;
-        let timeout = connection.wal_sender_timeout()?;
-        let limit = timeout.map_or(Duration::MAX, |timeout| timeout / 3);
-        let status_interval = self.config.status_interval.min(limit);
-        let wanted = Wanted {
-            messages: !self.config.messages.is_empty(),
-            origins: self.config.origin,
-            poll: status_interval,
-            ..Wanted::of(&self.config.publication)
-        };
-        let stream = connection.start(slot, wanted);
-        let stream = stream.at(|| format!("replication slot {slot}"))?;
-        Ok((stream, status_interval))
+        let settle = (partition.slowest() * SETTLE_FACTOR)
+            .max(patience)
+            .clamp(SETTLE, timeout.max(SETTLE));
+        (settle, all)
     }
 
     /// Reads the topic's end, once it is still, and compares it with what was in doubt. The server
@@ -258,18 +206,8 @@ impl<'a> Program<'a> {
         stream: &mut ReplicationStream,
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
+        let (settle, all) = self.settle(partition);
         let in_doubt = self.in_doubt.as_ref();
-        let least = if partition.bounds().end > 0 {
-            self.least_settle
-        } else {
-            SETTLE
-        };
-        let patience = in_doubt.map_or(least, |in_doubt| in_doubt.settle);
-        let longest = self.config.fluvio.timeout.max(SETTLE);
-        let settle = (partition.slowest() * SETTLE_FACTOR)
-            .max(patience)
-            .clamp(SETTLE, longest);
-        let all = in_doubt.map(|in_doubt| in_doubt.offset + in_doubt.records.count() as i64);
         let mut reported = Instant::now();
         let (notify, patience) = (&self.notify, self.leader(partition).patience);
         let meanwhile = || {
@@ -306,13 +244,21 @@ impl<'a> Program<'a> {
     }
 }
 
+/// Slot and topic, which meet.
+struct Met {
+    writer: PartitionWriter,
+    resume: Resume,
+    stored: Stored,
+    unsettled: Option<Stored>,
+}
+
 /// What the topic must keep of what is confirmed. What it has beyond that may go missing again
 /// without a loss, and where that begins is not known.
 fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> Stored {
     let offset = match tail {
-        Tail::Empty => end,
+        Tail::Empty | Tail::Removed { .. } => end,
         Tail::Complete { end_lsn, .. } if end_lsn <= confirmed => end,
-        Tail::Complete { .. } | Tail::Open { .. } => 0,
+        Tail::Complete { .. } | Tail::Open { .. } | Tail::Headless { .. } => 0,
     };
     Stored {
         lsn: confirmed,

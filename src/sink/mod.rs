@@ -47,6 +47,12 @@ pub trait Sink: Send {
     /// How many of the records taken are stored: acknowledged by the other side.
     fn stored(&self) -> u64;
 
+    /// While nothing is under way: whether what was there before the first record can not go missing any
+    /// more.
+    fn is_settled(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// After a failure: what was sent and may be stored or not.
     fn in_doubt(&mut self) -> Option<InDoubt> {
         None

@@ -22,7 +22,7 @@ use crate::resume::Resume;
 /// How often it is logged while nothing takes long.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// A sink that is waited for longer than this is worth a word.
+/// A side that is waited for longer than this is worth a word.
 const NOTICEABLE: Duration = Duration::from_secs(2);
 
 /// What went through.
@@ -30,8 +30,10 @@ const NOTICEABLE: Duration = Duration::from_secs(2);
 pub struct Summary {
     notify: Notify,
     sink: Peer,
-    /// Whether the status says that the sink is waited for.
-    waiting: bool,
+    /// The name of the server of the slot.
+    server: String,
+    /// Who is waited for, as the status says.
+    waiting: Option<Side>,
     /// What the status says of work that takes long.
     long: String,
     total: Count,
@@ -74,12 +76,13 @@ pub struct View<'a> {
 }
 
 impl Summary {
-    /// Nothing went through to `sink` yet.
-    pub fn new(notify: Notify, sink: Peer) -> Self {
+    /// Nothing went through from `server` to `sink` yet.
+    pub fn new(notify: Notify, sink: Peer, server: String) -> Self {
         Summary {
             notify,
             sink,
-            waiting: false,
+            server,
+            waiting: None,
             long: String::new(),
             total: Count::default(),
             committed: Count::default(),
@@ -101,13 +104,14 @@ impl Summary {
     }
 
     /// Gives a sign of life, unless the sink has been waited for for longer than it may take; and
-    /// says how far we are when it is time, or when the wait for the sink begins or ends.
+    /// says how far we are when it is time, or when a wait begins or ends.
     pub fn tell(&mut self, view: View<'_>) {
         let waits = view.metrics.waits.of(Side::Sink);
         if waits.is_none_or(|waits| waits < self.sink.patience) {
             self.notify.alive();
         }
-        let waiting = waits.is_some_and(|waits| waits > NOTICEABLE);
+        let longest = view.metrics.waits.longest();
+        let waiting = longest.and_then(|(side, waited)| (waited > NOTICEABLE).then_some(side));
         let due = self.due(view, Instant::now());
         if let Due::Line(line) = &due {
             let (confirmed, lag) = (view.position.confirmed(), view.position.lag_bytes());
@@ -123,8 +127,9 @@ impl Summary {
     pub fn status(&self, position: &Position) -> String {
         let (confirmed, lag) = (position.confirmed(), ByteSize(position.lag_bytes()));
         let doing = match self.waiting {
-            true => format!("waiting for {}", self.sink.name),
-            false => "streaming".to_owned(),
+            Some(Side::Sink) => format!("waiting for {}", self.sink.name),
+            Some(Side::Postgres) => format!("waiting for {}", self.server),
+            None => "streaming".to_owned(),
         };
         format!("{doing}; confirmed {confirmed}, lag {lag}{}", self.long)
     }
@@ -202,7 +207,7 @@ mod tests {
     use crate::pg::pgoutput::{Begin, Commit, Message};
     use crate::record::Unit;
     use crate::relation::Catalog;
-    use crate::resume::Tail;
+    use crate::resume::{Mark, Tail};
 
     const MIB: u64 = 1024 * 1024;
 
@@ -222,7 +227,8 @@ mod tests {
                 name: "Fluvio at h:1".to_owned(),
                 patience: Duration::MAX,
             };
-            let summary = Summary::new(Notify::default(), sink);
+            let server = "PostgreSQL at h:2".to_owned();
+            let summary = Summary::new(Notify::default(), sink, server);
             let (lsn, metrics) = (Lsn(lsn), Metrics::default());
             metrics.session_begins(lsn, lsn);
             Told {
@@ -280,10 +286,12 @@ mod tests {
         let mut told = Told::at(0x10);
         let long_ago = Instant::now() - NOTICEABLE * 2;
         told.metrics.waits = Waits::beginning_at(long_ago);
-        let mut status = |waits_since: Option<Instant>| {
-            told.metrics.waits.answered(Side::Sink);
-            if let Some(since) = waits_since {
-                told.metrics.waits.begin_at(Side::Sink, since);
+        let mut status = |waits: Option<(Side, Instant)>| {
+            for side in Side::ALL {
+                told.metrics.waits.answered(side);
+            }
+            if let Some((side, since)) = waits {
+                told.metrics.waits.begin_at(side, since);
             }
             told.summary.tell(View {
                 position: &told.position,
@@ -294,9 +302,11 @@ mod tests {
         };
         let streaming = "streaming; confirmed 0/10, lag 0 B";
         assert_eq!(status(None), streaming);
-        assert_eq!(status(Some(Instant::now())), streaming);
+        assert_eq!(status(Some((Side::Sink, Instant::now()))), streaming);
         let waiting = "waiting for Fluvio at h:1; confirmed 0/10, lag 0 B";
-        assert_eq!(status(Some(long_ago)), waiting);
+        assert_eq!(status(Some((Side::Sink, long_ago))), waiting);
+        let waiting = "waiting for PostgreSQL at h:2; confirmed 0/10, lag 0 B";
+        assert_eq!(status(Some((Side::Postgres, long_ago))), waiting);
         assert_eq!(status(None), streaming);
     }
 
@@ -357,8 +367,9 @@ mod tests {
         let tail = Tail::Complete {
             last: Unit::transaction(Lsn(11 * MIB)),
             end_lsn: Lsn(11 * MIB),
+            mark: Mark::default(),
         };
-        told.resume = Resume::after(tail, Lsn(MIB));
+        told.resume = Resume::after(tail, Lsn(MIB), Lsn(11 * MIB));
         assert_eq!(told.line(1), None);
         let envelope = Envelope {
             wal_start: Lsn::ZERO,

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["tls", "metrics", "logging"],
     &["pg"],
-    &["relation"],
+    &["lease", "relation"],
     &["event"],
     &["json", "record"],
     &["sink"],

@@ -7,11 +7,14 @@ use postgres_source::json::{RawText, render};
 use postgres_source::lsn::Lsn;
 use postgres_source::pg::pgoutput::Message;
 use postgres_source::position::Position;
-use postgres_source::record::{Record as Place, Unit};
+use postgres_source::record::{Placed, Record as Place, Unit};
 use postgres_source::relation::Catalog;
-use postgres_source::resume::{NoTail, Resume, Tail, Verdict, WalkBack};
+use postgres_source::resume::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
 
 use crate::support::record::Record;
+
+/// Behind everything that the streams here have.
+const WAL_END: Lsn = Lsn(u64::MAX);
 
 /// What a transaction does, as the server sends it.
 #[derive(Clone, Copy)]
@@ -312,7 +315,7 @@ fn deliver_with(messages: Messages, from: usize, tail: Tail) -> Vec<Vec<u8>> {
         Position::starting_at(confirmed, confirmed),
         Catalog::default(),
     );
-    let (mut resume, mut batch) = (Resume::after(tail, confirmed), Batch::default());
+    let (mut resume, mut batch) = (Resume::after(tail, confirmed, WAL_END), Batch::default());
     for (lsn, bytes) in session(from) {
         let envelope = Envelope {
             wal_start: Lsn(lsn),
@@ -344,7 +347,7 @@ fn tail(topic: &[Vec<u8>]) -> Tail {
         let mut parts = topic.rchunks(size.max(1));
         let found = parts.find_map(|part| {
             part.iter()
-                .for_each(|record| walk.take(Place::parse(record)));
+                .for_each(|record| walk.take(Placed::parse(record)));
             walk.end_part().unwrap()
         });
         found.unwrap_or_default()
@@ -492,7 +495,10 @@ fn a_resume_that_is_cut_anywhere_goes_on_too() {
 #[test]
 fn a_topic_of_another_history_is_a_gap() {
     let judge = |tail: Tail, confirmed: u64| {
-        let (mut resume, mut catalog) = (Resume::after(tail, Lsn(confirmed)), Catalog::default());
+        let (mut resume, mut catalog) = (
+            Resume::after(tail, Lsn(confirmed), WAL_END),
+            Catalog::default(),
+        );
         let envelope = Envelope {
             wal_start: Lsn(0),
             wal_end: Lsn(0),
@@ -507,16 +513,20 @@ fn a_topic_of_another_history_is_a_gap() {
     };
     let open = |lsn, rows| Tail::Open {
         final_lsn: Lsn(lsn),
+        mark: Mark::default(),
         rows,
+        last_row: None,
         last_message: Lsn::ZERO,
     };
     let complete = |lsn| Tail::Complete {
         last: Unit::transaction(Lsn(lsn)),
         end_lsn: Lsn(lsn + 10),
+        mark: Mark::default(),
     };
     let message = |lsn| Tail::Complete {
         last: Unit::message(Lsn(lsn)),
         end_lsn: Lsn(lsn),
+        mark: Mark::default(),
     };
     for (tail, confirmed, says) in [
         (message(255), 210, "the message at 0/FF, which"),
@@ -548,12 +558,15 @@ fn what_is_awaited_is_missed_when_the_server_has_gone_past_it() {
     let tail = Tail::Complete {
         last: Unit::transaction(Lsn(250)),
         end_lsn: Lsn(260),
+        mark: Mark::default(),
     };
-    let resume = Resume::after(tail, Lsn(99));
+    let resume = Resume::after(tail, Lsn(99), WAL_END);
     assert!(resume.is_awaiting());
     resume.sent_up_to(Lsn(250)).unwrap();
     assert!(resume.sent_up_to(Lsn(260)).is_err());
-    Resume::after(tail, Lsn(251)).sent_up_to(Lsn(300)).unwrap();
+    Resume::after(tail, Lsn(251), WAL_END)
+        .sent_up_to(Lsn(300))
+        .unwrap();
 }
 
 #[test]
@@ -567,7 +580,7 @@ fn a_topic_that_ends_otherwise_has_no_tail() {
         let mut walk = WalkBack::default();
         records
             .iter()
-            .for_each(|record| walk.take(Place::parse(record)));
+            .for_each(|record| walk.take(Placed::parse(record)));
         walk.end_part()
     };
     let foreign = [b"{}".to_vec()];

@@ -257,13 +257,33 @@ impl SentRecords {
         self.count
     }
 
-    /// Whether the first of them have these values, byte for byte.
-    pub fn start_with<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> bool {
-        let mut found = BatchBuilder::default();
+    /// Whether those after the first `skipped` begin with these values, byte for byte.
+    pub fn match_after<'a>(
+        &self,
+        skipped: u64,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> bool {
+        let Some(rest) = self.after(skipped) else {
+            return false;
+        };
+        let mut found = BatchBuilder {
+            count: skipped as i32,
+            ..BatchBuilder::default()
+        };
         for value in values {
             found.push(value);
         }
-        self.records[size_of::<i32>()..].starts_with(&found.records[size_of::<i32>()..])
+        rest.starts_with(&found.records[size_of::<i32>()..])
+    }
+
+    /// The bytes of those after the first `skipped`, if there are so many.
+    fn after(&self, skipped: u64) -> Option<&[u8]> {
+        let mut rest = self.records.get(size_of::<i32>()..)?;
+        for _ in 0..skipped {
+            let len = take_varint(&mut rest)?;
+            rest = rest.get(usize::try_from(len).ok()?..)?;
+        }
+        Some(rest)
     }
 
     /// Their memory, to be used again; what is beyond `bytes` is given back.
@@ -273,6 +293,20 @@ impl SentRecords {
         memory.clear();
         memory.shrink_to(bytes);
         memory
+    }
+}
+
+/// Reads what [`put_varint`] wrote.
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut zigzag, mut shift) = (0u64, 0);
+    loop {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        zigzag |= u64::from(byte & 0x7F).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(zigzag >> 1);
+        }
+        shift += 7;
     }
 }
 
@@ -361,11 +395,17 @@ mod tests {
         let FinishedBatch { sent, .. } = builder.finish(Compression::None, vec![7; 100]).unwrap();
         assert_eq!(sent.count(), 3);
         let found = |values: &[&'static str]| {
-            sent.start_with(values.iter().map(|value| str::as_bytes(value)))
+            sent.match_after(0, values.iter().map(|value| str::as_bytes(value)))
         };
         assert!(found(&[]) && found(&["one"]) && found(&["one", "two", "three"]));
         assert!(!found(&["two"]) && !found(&["one", "tw"]));
         assert!(!found(&["one", "two", "three", "four"]));
+        let after = |skipped: u64, values: &[&'static str]| {
+            sent.match_after(skipped, values.iter().map(|value| str::as_bytes(value)))
+        };
+        assert!(after(1, &["two", "three"]) && after(2, &["three"]) && after(3, &[]));
+        assert!(!after(1, &["one"]) && !after(1, &["three"]) && !after(3, &["three"]));
+        assert!(!after(4, &[]));
         assert!(builder.is_empty() && builder.records == [0; 4]);
     }
 }

@@ -29,6 +29,8 @@ pub struct Leader {
     pub server: Server,
     /// What the topic allows.
     pub compression: CompressionAlgorithm,
+    /// Whether other SPUs have to have the records too.
+    pub is_replicated: bool,
 }
 
 /// The cluster: the configured endpoint, or that of the current profile.
@@ -205,6 +207,7 @@ fn leader(
     Ok(Leader {
         server: Server::sc(cluster).spu(address, &spu.name),
         compression: partition.compression_type,
+        is_replicated: partition.replicas.len() > 1,
     })
 }
 

@@ -3,7 +3,7 @@
 //! A small blocking client over the official protocol types. The ordinary client retries, queues
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
 //! the server never has more than one batch, its acknowledgement is awaited, and closing the socket
-//! is giving up. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
+//! gives up what the server has not taken. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
 //! partition, [`batch`] encodes, [`answer`], [`unpack`] and [`uncompress`] decode, [`reader`] reads
 //! and [`writer`] writes.
 
@@ -30,6 +30,7 @@ use self::rpc::Rpc;
 use self::server::Server;
 use self::writer::PartitionWriter;
 use crate::error::{Error, Kind, Result};
+use crate::lease::Lease;
 
 /// How often a leader that is not ready yet is asked again.
 const POLL: Duration = Duration::from_millis(50);
@@ -65,6 +66,7 @@ pub struct Partition {
     options: Options,
     leader: Server,
     compression: Compression,
+    is_replicated: bool,
     bounds: Bounds,
     /// The longest that its leader took to answer.
     slowest: Duration,
@@ -79,7 +81,8 @@ impl Partition {
         let leader = cluster::find_leader(&cluster, &options)?;
         let compression = allowed(&options, &leader.compression)?;
         let mut asked = Instant::now();
-        let mut reader = PartitionReader::connect(&leader.server, &options)?;
+        let is_replicated = leader.is_replicated;
+        let mut reader = PartitionReader::connect(&leader.server, &options, is_replicated)?;
         loop {
             match reader.ask_bounds()? {
                 Ok(bounds) => {
@@ -89,6 +92,7 @@ impl Partition {
                         options,
                         leader,
                         compression,
+                        is_replicated,
                         bounds,
                         slowest,
                     });
@@ -130,14 +134,17 @@ impl Partition {
 
     /// A new connection to read it.
     pub fn reader(&self) -> Result<PartitionReader> {
-        PartitionReader::connect(&self.leader, &self.options)
+        PartitionReader::connect(&self.leader, &self.options, self.is_replicated)
     }
 
-    /// A new connection to write to it; its next record is to have the offset `next_offset`.
-    pub fn writer(&self, next_offset: i64) -> Result<PartitionWriter> {
-        let spu = Rpc::connect(&self.leader, self.options.timeout)?;
+    /// A new connection to write to it, under the lease of a slot; its next record is to have the offset
+    /// `next_offset`.
+    pub fn writer(&self, next_offset: i64, lease: Lease) -> Result<PartitionWriter> {
+        let mut spu = Rpc::connect(&self.leader, self.options.timeout)?;
+        spu.hold_under(lease.clone())?;
         Ok(PartitionWriter::new(
             spu,
+            lease,
             self.options.clone(),
             self.compression,
             next_offset,

@@ -40,15 +40,21 @@ impl Bounds {
 pub struct PartitionReader {
     spu: Rpc,
     options: Options,
+    is_replicated: bool,
 }
 
 impl PartitionReader {
     /// Connects to the partition's leader.
-    pub fn connect(leader: &Server, options: &Options) -> Result<PartitionReader> {
+    pub fn connect(
+        leader: &Server,
+        options: &Options,
+        is_replicated: bool,
+    ) -> Result<PartitionReader> {
         let spu = Rpc::connect(leader, options.timeout)?;
         Ok(PartitionReader {
             spu,
             options: options.clone(),
+            is_replicated,
         })
     }
 
@@ -65,8 +71,10 @@ impl PartitionReader {
             Err(code) => return Ok(Err(code)),
         };
         let end = self.find_end(asked.last_stable_offset)?;
-        // What came after the answer makes it an old one, not the records unstable.
+        // What came after the answer makes it an old one, not the records unstable. Nor are they where
+        // nobody else has to have them, whatever a server that was killed finds in its file.
         let stable = match end > asked.last_stable_offset {
+            _ if !self.is_replicated => Ok(end),
             true => self.ask_offsets()?.map(|again| again.last_stable_offset),
             false => Ok(asked.last_stable_offset),
         };
@@ -78,15 +86,7 @@ impl PartitionReader {
     }
 
     fn ask_offsets(&mut self) -> Result<Result<Offsets, ErrorCode>> {
-        let (topic, partition) = (self.options.topic.clone(), self.options.partition);
-        let response = self.spu.call(&FetchOffsetsRequest::new(topic, partition))?;
-        let found = response
-            .find(&self.options.topic, partition)
-            .ok_or_else(|| self.error(Error::undeliverable("no offsets in the answer")))?;
-        Ok(match found.error_code.0 {
-            ErrorCode::None => Ok(found.clone()),
-            code => Err(code),
-        })
+        ask_offsets(&mut self.spu, &self.options)
     }
 
     /// The end of the log. What the server calls the last stable offset may lie before it: a server
@@ -160,4 +160,17 @@ impl PartitionReader {
     pub fn error(&self, error: Error) -> Error {
         self.spu.error(error).at(self.options.place())
     }
+}
+
+/// Asks a partition's leader for its offsets.
+pub(super) fn ask_offsets(spu: &mut Rpc, options: &Options) -> Result<Result<Offsets, ErrorCode>> {
+    let (topic, partition) = (options.topic.clone(), options.partition);
+    let response = spu.call(&FetchOffsetsRequest::new(topic, partition))?;
+    let found = response
+        .find(&options.topic, partition)
+        .ok_or_else(|| spu.error(Error::undeliverable("no offsets in the answer")))?;
+    Ok(match found.error_code.0 {
+        ErrorCode::None => Ok(found.clone()),
+        code => Err(code),
+    })
 }

@@ -18,6 +18,7 @@ use super::answer::Ask;
 use super::server::Server;
 use super::stream::Stream;
 use crate::error::{Context, Error, Kind, Result};
+use crate::lease::Lease;
 
 /// The longest response taken. The server's largest batch is 32 MiB and a fetch returns little
 /// more than one.
@@ -26,7 +27,8 @@ const MAX_RESPONSE_BYTES: usize = 80 * 1024 * 1024;
 /// Responses grow in steps of what has arrived, never by what a length field promises.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A connection. After an error it is of no use: what the server did is not known.
+/// A connection. After an error it is of no use: what the server did is not known. Dropping it gives up
+/// what the server has not taken; what it has taken and not read may still come.
 pub struct Rpc {
     stream: Stream,
     address: String,
@@ -73,6 +75,12 @@ impl Rpc {
         };
         rpc.agree_on_versions()?;
         Ok(rpc)
+    }
+
+    /// From now on nothing is waited for, or delivered, once the lease is over.
+    pub fn hold_under(&mut self, lease: Lease) -> Result<()> {
+        let held = self.stream.hold_under(lease, self.timeout);
+        held.map_err(|e| self.error(e))
     }
 
     fn agree_on_versions(&mut self) -> Result<()> {
@@ -237,13 +245,6 @@ impl Rpc {
     /// An error of this connection, with the server it is to.
     pub fn error(&self, error: Error) -> Error {
         error.at(format!("Fluvio at {}", self.address))
-    }
-}
-
-impl Drop for Rpc {
-    /// Gives up what is still under way: nothing can be sent behind our back.
-    fn drop(&mut self) {
-        self.stream.shutdown();
     }
 }
 

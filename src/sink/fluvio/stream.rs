@@ -1,20 +1,31 @@
 //! The bytes to and from a Fluvio server, over TCP or TLS, each step before a deadline.
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use socket2::SockRef;
 
 use super::server::Server;
 use crate::error::{Error, Result};
+use crate::lease::Lease;
 use crate::resolver::look_up;
 use crate::tls;
 use crate::tls::stream::{TlsStream, is_timeout};
 
+/// How soon a wait notices that the lease it is made under is over.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A connected socket.
-pub enum Stream {
+pub struct Stream {
+    socket: Socket,
+    /// Whoever writes has to give up when it is over.
+    lease: Option<Lease>,
+}
+
+enum Socket {
     /// Not encrypted.
     Tcp(TcpStream),
     /// Encrypted.
@@ -22,17 +33,44 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects, and makes the TLS handshake if the cluster has TLS.
+    /// Connects, and makes the TLS handshake if the cluster has TLS. What the server does not take
+    /// for `timeout` is given up.
     pub fn connect(server: &Server, timeout: Duration) -> Result<Stream> {
         let deadline = Instant::now() + timeout;
         let tcp = connect(&server.address, deadline)?;
+        give_up_what_is_not_taken(&tcp, timeout).map_err(lost)?;
         let Some((config, name)) = server.tls()? else {
-            return Ok(Stream::Tcp(tcp));
+            return Ok(Stream::over(Socket::Tcp(tcp)));
         };
         let tls = TlsStream::connect(tcp, config, name, deadline).map_err(|e| {
             lost(e).with_hint("does this port of the cluster have TLS, as the profile says?")
         })?;
-        Ok(Stream::Tls(Box::new(tls)))
+        Ok(Stream::over(Socket::Tls(Box::new(tls))))
+    }
+
+    fn over(socket: Socket) -> Stream {
+        Stream {
+            socket,
+            lease: None,
+        }
+    }
+
+    /// From now on no wait outlasts the lease, and the kernel does not try for longer to deliver
+    /// something than the server of the slot would keep that for us.
+    pub fn hold_under(&mut self, lease: Lease, timeout: Duration) -> Result<()> {
+        let longest = timeout.min(lease.patience() / 2);
+        give_up_what_is_not_taken(self.socket(), longest).map_err(lost)?;
+        self.lease = Some(lease);
+        Ok(())
+    }
+
+    /// How long the next step may take.
+    fn step(&self, deadline: Instant) -> Result<Duration> {
+        let left = left(deadline)?;
+        match &self.lease {
+            Some(lease) => lease.check().map(|()| left.min(LOOK)),
+            None => Ok(left),
+        }
     }
 
     /// Sends the parts, one after the other as if they were one.
@@ -46,12 +84,11 @@ impl Stream {
         // Those that are empty go first.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            self.socket()
-                .set_write_timeout(Some(left(deadline)?))
-                .map_err(lost)?;
-            let written = match self {
-                Stream::Tcp(tcp) => tcp.write_vectored(parts),
-                Stream::Tls(tls) => tls.write_vectored(parts),
+            let step = self.step(deadline)?;
+            self.socket().set_write_timeout(Some(step)).map_err(lost)?;
+            let written = match &mut self.socket {
+                Socket::Tcp(tcp) => tcp.write_vectored(parts),
+                Socket::Tls(tls) => tls.write_vectored(parts),
             };
             match written {
                 Ok(0) => return Err(lost(ErrorKind::WriteZero.into())),
@@ -65,13 +102,15 @@ impl Stream {
 
     /// What is encrypted may still have to be sent.
     fn flush(&mut self, deadline: Instant) -> Result<()> {
-        let Stream::Tls(tls) = self else {
+        if matches!(self.socket, Socket::Tcp(_)) {
             return Ok(());
-        };
+        }
         loop {
-            tls.socket()
-                .set_write_timeout(Some(left(deadline)?))
-                .map_err(lost)?;
+            let step = self.step(deadline)?;
+            let Socket::Tls(tls) = &mut self.socket else {
+                return Ok(());
+            };
+            tls.socket().set_write_timeout(Some(step)).map_err(lost)?;
             match tls.flush() {
                 Err(e) if is_timeout(&e) => {}
                 flushed => return flushed.map_err(lost),
@@ -82,12 +121,11 @@ impl Stream {
     /// Fills the buffer.
     pub fn read_exact(&mut self, mut buffer: &mut [u8], deadline: Instant) -> Result<()> {
         while !buffer.is_empty() {
-            self.socket()
-                .set_read_timeout(Some(left(deadline)?))
-                .map_err(lost)?;
-            let read = match self {
-                Stream::Tcp(tcp) => tcp.read(buffer),
-                Stream::Tls(tls) => tls.read(buffer),
+            let step = self.step(deadline)?;
+            self.socket().set_read_timeout(Some(step)).map_err(lost)?;
+            let read = match &mut self.socket {
+                Socket::Tcp(tcp) => tcp.read(buffer),
+                Socket::Tls(tls) => tls.read(buffer),
             };
             match read {
                 Ok(0) => return Err(lost(ErrorKind::UnexpectedEof.into())),
@@ -110,18 +148,10 @@ impl Stream {
         }
     }
 
-    /// Ends both directions.
-    pub fn shutdown(&mut self) {
-        match self {
-            Stream::Tcp(tcp) => drop(tcp.shutdown(Shutdown::Both)),
-            Stream::Tls(tls) => tls.shutdown(),
-        }
-    }
-
     fn socket(&self) -> &TcpStream {
-        match self {
-            Stream::Tcp(tcp) => tcp,
-            Stream::Tls(tls) => tls.socket(),
+        match &self.socket {
+            Socket::Tcp(tcp) => tcp,
+            Socket::Tls(tls) => tls.socket(),
         }
     }
 }
@@ -144,6 +174,15 @@ fn connect(address: &str, deadline: Instant) -> Result<TcpStream> {
         }
     }
     Err(last.with_hint("is the cluster running? See \"fluvio cluster status\""))
+}
+
+/// Makes the kernel forget what it has not delivered: at once when the socket is closed or the process
+/// is killed, and after `timeout` while it is open. Otherwise it would go on sending behind the back
+/// of whoever writes to the partition next, for as long as the network takes to come back.
+fn give_up_what_is_not_taken(tcp: &TcpStream, timeout: Duration) -> std::io::Result<()> {
+    let socket = SockRef::from(tcp);
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_user_timeout(Some(timeout))
 }
 
 fn left(deadline: Instant) -> Result<Duration> {

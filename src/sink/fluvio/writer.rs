@@ -4,6 +4,9 @@
 //! before it. So of the second all is sent but its last byte: it crosses the network and waits in the
 //! server's socket while the first is stored, and becomes a request when that is acknowledged. If it is
 //! not, the connection ends, and what came of the second is of no meaning to any server.
+//!
+//! Nothing becomes a request unless the slot is ours at that moment: the [`Lease`] is looked at before a
+//! batch is sent, and before the last byte of one that took a while to send.
 
 use std::time::Duration;
 
@@ -12,19 +15,26 @@ use fluvio_protocol::link::ErrorCode;
 use fluvio_spu_schema::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 use super::batch::{BatchBuilder, BatchHead, SentRecords, check_len};
+use super::reader::ask_offsets;
 use super::rpc::{Begun, Payload, Pending, Rpc};
 use super::{Options, refused};
 use crate::error::{Context, Error, Kind, Result};
 use crate::json::LargeRecord;
+use crate::lease::Lease;
 use crate::sink::{InDoubt, Sink};
 
 /// While a batch is under way its acknowledgement is looked for after so many bytes.
 const LOOK_BYTES: usize = 64 * 1024;
 
+/// A batch up to this size is taken by the kernel in one step; a larger one may have to wait for the
+/// server between its first byte and its last.
+const ONE_STEP_BYTES: usize = 64 * 1024;
+
 /// A partition's only writer. After an error it is of no use: what is in the partition is read
 /// before anything is written again.
 pub struct PartitionWriter {
     spu: Rpc,
+    lease: Lease,
     options: Options,
     compression: Compression,
     batch: BatchBuilder,
@@ -46,12 +56,14 @@ pub struct PartitionWriter {
 impl PartitionWriter {
     pub(super) fn new(
         spu: Rpc,
+        lease: Lease,
         options: Options,
         compression: Compression,
         next_offset: i64,
     ) -> Self {
         PartitionWriter {
             spu,
+            lease,
             options,
             compression,
             batch: BatchBuilder::default(),
@@ -83,13 +95,29 @@ impl PartitionWriter {
             // The number of SmartModules, which is zero.
             followed_by: size_of::<i32>(),
         };
-        if self.sent.is_some() {
-            let begun = self.spu.begin_around(&request, &payload)?;
-            self.begun = Some((batch.sent, begun));
-        } else {
+        self.lease.hold().at(|| self.options.place())?;
+        if self.sent.is_none() && batch.records.len() <= ONE_STEP_BYTES {
             self.sent = Some(batch.sent);
             self.pending = Some(self.spu.send_around(&request, &payload)?);
+            return Ok(());
         }
+        let begun = self.spu.begin_around(&request, &payload)?;
+        match self.sent {
+            Some(_) => self.begun = Some((batch.sent, begun)),
+            None => self.complete(batch.sent, begun)?,
+        }
+        Ok(())
+    }
+
+    /// Sends the last byte of a batch: from then on it is a request.
+    fn complete(
+        &mut self,
+        records: SentRecords,
+        begun: Begun<ProduceRequest<BatchHead>>,
+    ) -> Result<()> {
+        self.lease.hold().at(|| self.options.place())?;
+        self.sent = Some(records);
+        self.pending = Some(self.spu.complete(begun)?);
         Ok(())
     }
 
@@ -155,11 +183,10 @@ impl PartitionWriter {
             let memory = 2 * self.options.batch_bytes;
             self.spare.push(sent.into_memory(memory));
         }
-        if let Some((records, begun)) = self.begun.take() {
-            self.sent = Some(records);
-            self.pending = Some(self.spu.complete(begun)?);
+        match self.begun.take() {
+            Some((records, begun)) => self.complete(records, begun),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn error(&self, error: Error) -> Error {
@@ -230,6 +257,12 @@ impl Sink for PartitionWriter {
 
     fn stored(&self) -> u64 {
         self.stored
+    }
+
+    fn is_settled(&mut self) -> Result<bool> {
+        let offsets = ask_offsets(&mut self.spu, &self.options)?;
+        let offsets = offsets.map_err(|code| self.error(refused(&code)))?;
+        Ok(offsets.last_stable_offset >= self.next_offset)
     }
 
     fn in_doubt(&mut self) -> Option<InDoubt> {

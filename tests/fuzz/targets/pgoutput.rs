@@ -8,9 +8,9 @@ use postgres_source::pg::pgoutput::{Message as PluginMessage, OldTuple, Tuple};
 use postgres_source::pg::replication::Message;
 use postgres_source::position::Position;
 use postgres_source::progress::Stored;
-use postgres_source::record::{Placed, Record};
+use postgres_source::record::{Checksum, Placed, Record};
 use postgres_source::relation::{Catalog, Relation};
-use postgres_source::resume::{Resume, Tail};
+use postgres_source::resume::{Mark, Resume, Tail};
 use serde_json::Value;
 
 /// The input is a sequence of payloads of CopyData.
@@ -85,12 +85,14 @@ impl Session {
     fn new() -> Self {
         let tail = Tail::Open {
             final_lsn: Lsn(0x0150_0000),
+            mark: Mark::default(),
             rows: 1,
+            last_row: None,
             last_message: Lsn::ZERO,
         };
         Session {
             position: Position::starting_at(Lsn::ZERO, Lsn::ZERO),
-            resume: Resume::after(tail, Lsn::ZERO),
+            resume: Resume::after(tail, Lsn::ZERO, Lsn::ZERO),
             catalog: Catalog::default(),
             batch: Batch::default(),
             ended: false,
@@ -179,11 +181,13 @@ fn place(change: &Change<'_>) -> Record {
     match change {
         Change::Begin(begin) => Record::Begin {
             final_lsn: begin.final_lsn,
+            timestamp: begin.timestamp,
             xid: begin.xid,
         },
         Change::Commit(commit) => Record::Commit {
             commit_lsn: commit.commit_lsn,
             end_lsn: commit.end_lsn,
+            timestamp: commit.timestamp,
         },
         Change::Origin(_) => Record::Origin,
         Change::Type(_) => Record::Type,
@@ -199,6 +203,7 @@ fn place(change: &Change<'_>) -> Record {
         Change::Logical(logical) => Record::Message {
             lsn: logical.lsn,
             transactional: logical.is_transactional(),
+            content: Checksum::of(logical.content),
         },
     }
 }

@@ -9,21 +9,21 @@ pub fn record(data: &[u8]) {
     let mut walk = WalkBack::default();
     let mut rows = 0;
     for line in data.split(|byte| *byte == b'\n') {
-        let record = parse(line);
+        let placed = parse(line);
         if line.is_empty() {
             if !matches!(walk.end_part(), Ok(None)) {
                 return;
             }
             continue;
         }
-        walk.take(record);
-        rows += u64::from(record.is_some_and(Record::counts));
+        walk.take(placed);
+        rows += u64::from(placed.is_some_and(|placed| placed.record.counts()));
         assert!(walk.rows() <= rows);
     }
     let _ = walk.end_part();
 }
 
-fn parse(json: &[u8]) -> Option<Record> {
+fn parse(json: &[u8]) -> Option<Placed> {
     let placed = Placed::parse(json);
     let record = Record::parse(json);
     assert_eq!(placed.map(|placed| placed.record), record);
@@ -32,14 +32,21 @@ fn parse(json: &[u8]) -> Option<Record> {
         assert_eq!(value["wal_start"], placed.wal_start.0);
         let message = &value["message"];
         match placed.record {
-            Record::Begin { final_lsn, xid } => {
+            Record::Begin {
+                final_lsn,
+                timestamp,
+                xid,
+            } => {
+                assert_eq!(message["timestamp"], timestamp);
                 assert_eq!(message["final_lsn"], final_lsn.0);
                 assert_eq!(message["xid"], xid);
             }
             Record::Commit {
                 commit_lsn,
                 end_lsn,
+                timestamp,
             } => {
+                assert_eq!(message["timestamp"], timestamp);
                 assert_eq!(message["commit_lsn"], commit_lsn.0);
                 assert_eq!(message["end_lsn"], end_lsn.0);
             }
@@ -50,5 +57,5 @@ fn parse(json: &[u8]) -> Option<Record> {
             Record::Truncate | Record::Type | Record::Origin => {}
         }
     }
-    record
+    placed
 }

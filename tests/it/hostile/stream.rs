@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::json::{LargeRecord, RawText};
+use postgres_source::lease::Lease;
 use postgres_source::metrics::Metrics;
 use postgres_source::notify::Notify;
 use postgres_source::peer::{self, Side};
@@ -89,6 +90,8 @@ impl Sink for Kept {
 fn stream(script: &Script) -> (Error, Vec<String>) {
     let connection = connect(script).expect("it lets us in");
     let stream = connection.start("s", Wanted::of("p")).expect("it streams");
+    let socket = stream.socket().expect("it is open");
+    let lease = Lease::begin(socket, None, Box::new(|| Ok(())));
     let (progress, mut memory) = (Progress::default(), Memory::default());
     let metrics = Metrics::default();
     let records = Arc::new(Mutex::new(Vec::new()));
@@ -100,6 +103,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
         raw_text: RawText::Bytes,
         linger: Duration::ZERO,
         progress: &progress,
+        unsettled: None,
         metrics: &metrics,
     };
     let (batches, to_store) = bounded(2);
@@ -116,6 +120,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
         };
         let reader = Reader::new(Parts {
             stream,
+            lease,
             batches,
             producer: ended,
             progress: &progress,
@@ -127,7 +132,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
             status_interval: Duration::from_millis(20),
             confirm_delay: Duration::ZERO,
             goal: None,
-            summary: Summary::new(Notify::default(), nobody),
+            summary: Summary::new(Notify::default(), nobody, String::new()),
         });
         reader
             .run(&Signals::listen().expect("signals can be listened to"))

@@ -1,0 +1,271 @@
+//! Taking the slot, and what is asked of PostgreSQL for that.
+//!
+//! Before START_REPLICATION anybody may take the slot, deliver, confirm and give it back. So what is read
+//! before only tells whether it makes sense to take it; what decisions rest on is read again when it is
+//! ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Program;
+use crate::config::Config;
+use crate::continuity::{self, NAME_THE_PRIMARY, Source, gap, on_standby};
+use crate::error::{Context, Error, Kind, Result};
+use crate::lease::{self, Ask, Lease};
+use crate::peer::Side;
+use crate::pg::connection::Connection;
+use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
+use crate::pg::system::Slot;
+use crate::pg::target::Endpoint;
+use crate::setup;
+
+/// The slot, taken.
+pub(super) struct Taken {
+    pub stream: ReplicationStream,
+    pub lease: Lease,
+    /// How often to report: as configured, but always well before the server would give us up.
+    pub status_interval: Duration,
+    /// What there is on the side of PostgreSQL, read when the slot was ours.
+    pub source: Source,
+}
+
+impl Program<'_> {
+    /// Connects, finds the slot, which is made if that is right, and takes it. It is right when nothing
+    /// has been read before, and the config allows it.
+    pub(super) fn take_slot(&mut self, has_history: bool) -> Result<Taken> {
+        let (connection, source) = self.connect(has_history)?;
+        let is_standby = source.is_standby;
+        let taken = self.take(connection, source);
+        // A slot that is only synchronised to here, or a version that decodes on no standby.
+        let taken = taken.map_err(|error| self.unless_elsewhere(error, is_standby))?;
+        self.metrics.waits.answered(Side::Postgres);
+        Ok(taken)
+    }
+
+    /// Connects in replication mode and finds the slot.
+    fn connect(&mut self, has_history: bool) -> Result<(ReplicationConnection, Source)> {
+        let slot = &self.config.slot;
+        let place = || format!("replication slot {slot}");
+        self.wait_for(&self.server());
+        // First of all, because this connection is needed in any case and its errors are exact.
+        let mut connection = self.connect_anew()?;
+        let exists = connection.slot(slot)?.is_some();
+        if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
+            return Err(self.slot_is_missing(connection.is_standby()?)).at(place);
+        }
+        if !self.is_set_up {
+            if let Err(error) = self.set_up(&connection) {
+                return Err(self.unless_elsewhere(error, connection.is_standby()?));
+            }
+            self.is_set_up = true;
+        }
+        let source = self.find(&mut connection)?;
+        continuity::check_slot(&source.slot, self.target.database()).at(place)?;
+        if source.slot.active {
+            return Err(self.in_use(connection));
+        }
+        log::debug!(
+            "publication {} has the OID {}",
+            self.config.publication,
+            source.publication_oid
+        );
+        Ok((connection, source))
+    }
+
+    /// What a standby cannot do, the primary may, which comes back or is found among the other hosts.
+    fn unless_elsewhere(&self, error: Error, is_standby: bool) -> Error {
+        let is_elsewhere = is_standby && self.target.endpoints().len() > 1;
+        match error.kind() {
+            Kind::Config if is_elsewhere => {
+                Error::unreachable(error.message()).with_hint(NAME_THE_PRIMARY)
+            }
+            _ => error,
+        }
+    }
+
+    /// A standby that has no slot may not be the server that is meant, unless it is the only one named
+    /// and had the slot before.
+    fn slot_is_missing(&self, is_standby: bool) -> Error {
+        let missing =
+            "does not exist any more: the changes since it was confirmed last are lost to it";
+        let was_here = self.memory.known().is_some_and(|known| known.is_standby);
+        match is_standby && !(was_here && self.target.endpoints().len() == 1) {
+            true => on_standby("does not exist on this server", NAME_THE_PRIMARY),
+            false => gap(missing),
+        }
+    }
+
+    /// Makes what is missing, as far as the config allows.
+    pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
+        setup::ensure(&self.target, connection.endpoint(), self.config)
+    }
+
+    /// What there is on the side of PostgreSQL.
+    pub fn find(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
+        let Config {
+            publication, slot, ..
+        } = self.config;
+        let found = connection.slot(slot)?;
+        // A process that had the slot until now has written down what it confirmed.
+        self.memory.refresh()?;
+        let system = connection.identify_system()?;
+        let is_standby = connection.is_standby()?;
+        let decodable = match is_standby {
+            true => connection.replayed()?,
+            false => system.wal_flush,
+        };
+        let publication_oid = connection.publication(publication)?;
+        let left_timeline_at = match self.memory.known() {
+            Some(known) if known.timeline < system.timeline => {
+                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
+                Some(left.unwrap_or_default())
+            }
+            _ => None,
+        };
+        let missing = |what: String| {
+            let what = format!("{what} does not exist");
+            match is_standby && self.is_set_up {
+                true => on_standby(what, NAME_THE_PRIMARY),
+                false => Error::config(what),
+            }
+        };
+        Ok(Source {
+            slot: found.ok_or_else(|| missing(format!("replication slot {slot}")))?,
+            publication_oid: publication_oid
+                .ok_or_else(|| missing(format!("publication {publication}")))?,
+            system,
+            is_standby,
+            left_timeline_at,
+            decodable,
+        })
+    }
+
+    /// The server's own words for a slot that somebody else has. What that one confirms meanwhile
+    /// must not be compared with anything.
+    fn in_use(&self, connection: ReplicationConnection) -> Error {
+        match self.start(connection) {
+            Ok(_) => Error::unreachable(format!(
+                "replication slot {}: it was in use until now",
+                self.config.slot
+            )),
+            Err(error) => error,
+        }
+    }
+
+    /// Takes the slot, and reads again what may have changed until then.
+    fn take(&mut self, connection: ReplicationConnection, before: Source) -> Result<Taken> {
+        let endpoint = connection.endpoint().clone();
+        let Started {
+            mut stream,
+            walsender,
+            wal_sender_timeout,
+        } = self.start(connection)?;
+        let ask = self.who_has_the_slot(&endpoint, walsender);
+        let lease = Lease::begin(stream.socket()?, wal_sender_timeout, ask);
+        // The kernel notices a line that is cut before the server gives the slot to somebody else.
+        stream.give_up_after(lease.patience() / 2)?;
+        match self.read_again(&endpoint, walsender, before) {
+            Ok(source) => Ok(Taken {
+                stream,
+                status_interval: self.config.status_interval.min(lease.patience() / 3),
+                lease,
+                source,
+            }),
+            Err(error) => {
+                give_back(&mut stream);
+                Err(error)
+            }
+        }
+    }
+
+    fn start(&self, mut connection: ReplicationConnection) -> Result<Started> {
+        let slot = &self.config.slot;
+        let wal_sender_timeout = connection.wal_sender_timeout()?;
+        let walsender = connection.walsender()?;
+        let wanted = Wanted {
+            messages: !self.config.messages.is_empty(),
+            origins: self.config.origin,
+            poll: self.config.status_interval,
+            ..Wanted::of(&self.config.publication)
+        };
+        let stream = connection.start(slot, wanted);
+        Ok(Started {
+            stream: stream.at(|| format!("replication slot {slot}"))?,
+            walsender,
+            wal_sender_timeout,
+        })
+    }
+
+    /// The slot and the publication as they are now that nobody else can move the slot, and whether
+    /// they meet what is known of them from before.
+    fn read_again(
+        &mut self,
+        endpoint: &Endpoint,
+        walsender: i64,
+        before: Source,
+    ) -> Result<Source> {
+        let Config {
+            publication, slot, ..
+        } = self.config;
+        let place = || format!("replication slot {slot}");
+        let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)
+            .at(|| format!("PostgreSQL at {endpoint}"))?;
+        let found = connection
+            .slot(slot)?
+            .filter(|found| is_held(found, walsender));
+        let publication_oid = connection.publication(publication)?;
+        connection.terminate();
+        let known_timeline = self.memory.known().map(|known| known.timeline);
+        self.memory.refresh()?;
+        let now_known = self.memory.known().map(|known| known.timeline);
+        let (Some(slot), Some(publication_oid), true) =
+            (found, publication_oid, now_known == known_timeline)
+        else {
+            return Err(Error::unreachable("it changed while it was taken")).at(place);
+        };
+        let source = Source {
+            slot,
+            publication_oid,
+            ..before
+        };
+        continuity::check_source(self.memory.known(), &source).at(place)?;
+        Ok(source)
+    }
+
+    /// Asks over a connection of its own, because the stream's answers are behind what it sends.
+    fn who_has_the_slot(&self, endpoint: &Endpoint, walsender: i64) -> Ask {
+        let (endpoint, target) = (endpoint.clone(), self.target.clone());
+        let (slot, metrics) = (self.config.slot.clone(), Arc::clone(&self.metrics));
+        Box::new(move || {
+            metrics.waits.begin(Side::Postgres);
+            let found = Connection::connect_for_sql_to(&endpoint, &target)
+                .and_then(|mut connection| connection.slot(&slot));
+            // Whatever keeps it from answering, the stream itself may be well.
+            let found = found.map_err(|error| lease::lost(&error.message()))?;
+            metrics.waits.answered(Side::Postgres);
+            match found.is_some_and(|found| is_held(&found, walsender)) {
+                true => Ok(()),
+                false => Err(lease::lost("another one streams from it, or nobody")),
+            }
+        })
+    }
+}
+
+/// A stream, before it is known what it begins with.
+struct Started {
+    stream: ReplicationStream,
+    walsender: i64,
+    wal_sender_timeout: Option<Duration>,
+}
+
+fn is_held(slot: &Slot, walsender: i64) -> bool {
+    slot.active_pid == Some(walsender)
+}
+
+/// Ends a stream that is not used, so that the slot is free when this returns. An error that led here
+/// is worth more than one of this.
+pub(super) fn give_back(stream: &mut ReplicationStream) {
+    if let Err(error) = stream.end() {
+        log::debug!("the stream could not be ended: {error}");
+    }
+}
