@@ -231,8 +231,8 @@ pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) ->
         && left < reach
     {
         return Err(gap(format!(
-            "the cluster left timeline {} at {left}, the topic has changes up to {reach} of it: what is \
-             behind {left} never happened here",
+            "the cluster left timeline {} at {left}, the topic goes up to {reach}: what the topic has of it \
+             from there on never happened here",
             known.timeline
         )));
     }

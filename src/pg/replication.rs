@@ -257,6 +257,22 @@ impl ReplicationStream {
         Ok(None)
     }
 
+    /// Why the server has ended the stream, if it did; what comes before that is passed over.
+    pub fn why_it_ended(&mut self) -> Option<Error> {
+        loop {
+            let went_on = match self.message() {
+                Ok(Some(_)) => Ok(1),
+                Ok(None) => self.wait(),
+                Err(error) => Err(error),
+            };
+            match went_on {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
     /// Gives up the memory that the last message arrived in, and ends with: a large one need not be
     /// copied to be kept.
     pub fn give_up(&mut self) -> Vec<u8> {

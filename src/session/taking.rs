@@ -18,6 +18,7 @@ use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
 use crate::pg::system::Slot;
 use crate::pg::target::Endpoint;
 use crate::setup;
+use crate::state::Memory;
 
 /// The slot, taken.
 pub(super) struct Taken {
@@ -164,18 +165,28 @@ impl Program<'_> {
         let lease = Lease::begin(stream.socket()?, wal_sender_timeout, ask);
         // The kernel notices a line that is cut before the server gives the slot to somebody else.
         stream.give_up_after(lease.patience() / 2)?;
-        match self.read_again(&endpoint, walsender, before) {
-            Ok(source) => Ok(Taken {
-                stream,
-                status_interval: self.config.status_interval.min(lease.patience() / 3),
-                lease,
-                source,
-            }),
+        let source = match self.read_again(&endpoint, walsender, before) {
+            Ok(Some(source)) => source,
+            Ok(None) => {
+                let why = stream.why_it_ended();
+                let lost = || Error::unreachable("it was lost again at once");
+                return Err(why.unwrap_or_else(lost)).at(|| self.slot_place());
+            }
             Err(error) => {
                 give_back(&mut stream);
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        Ok(Taken {
+            stream,
+            status_interval: self.config.status_interval.min(lease.patience() / 3),
+            lease,
+            source,
+        })
+    }
+
+    fn slot_place(&self) -> String {
+        format!("replication slot {}", self.config.slot)
     }
 
     fn start(&self, mut connection: ReplicationConnection) -> Result<Started> {
@@ -190,46 +201,48 @@ impl Program<'_> {
         };
         let stream = connection.start(slot, wanted);
         Ok(Started {
-            stream: stream.at(|| format!("replication slot {slot}"))?,
+            stream: stream.at(|| self.slot_place())?,
             walsender,
             wal_sender_timeout,
         })
     }
 
-    /// The slot and the publication as they are now that nobody else can move the slot, and whether
-    /// they meet what is known of them from before.
+    /// The slot and the publication as they are now that nobody else can move the slot, when they meet
+    /// what is known of them from before; nothing if the slot is not ours any more.
     fn read_again(
         &mut self,
         endpoint: &Endpoint,
         walsender: i64,
         before: Source,
-    ) -> Result<Source> {
+    ) -> Result<Option<Source>> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let place = || format!("replication slot {slot}");
         let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)
             .at(|| format!("PostgreSQL at {endpoint}"))?;
-        let found = connection
-            .slot(slot)?
-            .filter(|found| is_held(found, walsender));
+        let found = connection.slot(slot)?;
         let publication_oid = connection.publication(publication)?;
         connection.terminate();
-        let known_timeline = self.memory.known().map(|known| known.timeline);
+        let Some(slot) = found.filter(|found| is_held(found, walsender)) else {
+            return Ok(None);
+        };
+        let known_timeline = |memory: &Memory| memory.known().map(|known| known.timeline);
+        let known_before = known_timeline(&self.memory);
         self.memory.refresh()?;
-        let now_known = self.memory.known().map(|known| known.timeline);
-        let (Some(slot), Some(publication_oid), true) =
-            (found, publication_oid, now_known == known_timeline)
-        else {
-            return Err(Error::unreachable("it changed while it was taken")).at(place);
+        let (Some(publication_oid), true) = (
+            publication_oid,
+            known_before == known_timeline(&self.memory),
+        ) else {
+            let changed = Error::unreachable("what it goes by changed while it was taken");
+            return Err(changed).at(|| self.slot_place());
         };
         let source = Source {
             slot,
             publication_oid,
             ..before
         };
-        continuity::check_source(self.memory.known(), &source).at(place)?;
-        Ok(source)
+        continuity::check_source(self.memory.known(), &source).at(|| self.slot_place())?;
+        Ok(Some(source))
     }
 
     /// Asks over a connection of its own, because the stream's answers are behind what it sends.
