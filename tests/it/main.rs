@@ -40,6 +40,7 @@
 //! - `large`: memory of values so large that their records are not held whole
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
 //! - `messages`: messages of pg_logical_emit_message as events, and each of them once
+//! - `network`: a network that is cut below TCP, where the kernel goes on with what was sent
 //! - `parameters`: what not every version has: it does what it says, or names the version that has it
 //! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
@@ -107,6 +108,7 @@ mod man;
 mod memory;
 mod messages;
 mod metrics;
+mod network;
 mod parameters;
 mod peek;
 mod provision;

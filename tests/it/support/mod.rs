@@ -9,6 +9,7 @@ pub mod fluvio;
 pub mod http;
 pub mod load;
 pub mod manager;
+pub mod namespace;
 pub mod outcome;
 pub mod pgbouncer;
 pub mod pipeline;

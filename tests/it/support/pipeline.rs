@@ -148,7 +148,8 @@ fn topic(name: &str) -> String {
     format!("{}-{now}", unique(name).replace('_', "-"))
 }
 
-fn shared_cluster() -> &'static Cluster {
+/// The Fluvio that all tests share, started on first use.
+pub fn shared_cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(Cluster::start)
 }

@@ -40,12 +40,20 @@ pub fn port(address: &str) -> u16 {
 
 /// Whether something that was sent to this port of ours waits to be read.
 pub fn has_unread(port: u16) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
-    table.lines().skip(1).any(|line| {
+    unread(port) > 0
+}
+
+/// How many bytes that were sent to this port of ours wait to be read, as this thread's network has it.
+pub fn unread(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("Linux has it");
+    let waiting = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let is_ours = fields[1].ends_with(&format!(":{port:04X}"));
         // Of a listening socket the same field counts connections.
         let is_established = fields[3] == "01" || fields[3] == "08";
-        is_ours && is_established && !fields[4].ends_with(":00000000")
-    })
+        let (_, unread) = fields[4].split_once(':')?;
+        let unread = u64::from_str_radix(unread, 16).ok()?;
+        (is_ours && is_established).then_some(unread)
+    });
+    waiting.sum()
 }

@@ -76,6 +76,16 @@ impl Database {
         )
     }
 
+    /// The superuser's connection string over the unix socket, which no cut of a network reaches.
+    pub fn socket_url(&self) -> String {
+        format!(
+            "host={} port={} user=postgres dbname={}",
+            self.socket_dir.display(),
+            self.port,
+            self.name
+        )
+    }
+
     /// A session of its own, for transactions that stay open.
     #[track_caller]
     pub fn client(&self) -> Client {
