@@ -16,6 +16,7 @@
 //! - `delivery`: every committed change arrives, in order, whatever breaks
 //! - `ddl`: definitions that change while rows stream, and the messages that they cause
 //! - `decoder`: recorded messages of a real server, whole and damaged
+//! - `frozen`: a program that has lost its slot and does not know it, with batches in hand
 //! - `fuzz`: hostile input that a fuzzer found worth keeping, run again and damaged
 //! - `fluvio_tls`: TLS to Fluvio, as the profile has it
 //! - `golden`: the event sequence of the specification, byte for byte
@@ -42,6 +43,7 @@
 //! - `messages`: messages of pg_logical_emit_message as events, and each of them once
 //! - `network`: a network that is cut below TCP, where the kernel goes on with what was sent
 //! - `parameters`: what not every version has: it does what it says, or names the version that has it
+//! - `silence`: a PostgreSQL that is there and silent, and what is said of it
 //! - `slot`: what the slot confirms and keeps, and what the server sees
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 //! - `auth`: who is let in and who is not, by real servers and by scripted ones
@@ -95,6 +97,7 @@ mod decoder;
 mod delivery;
 mod drained;
 mod fluvio_tls;
+mod frozen;
 mod fuzz;
 mod golden;
 mod hostile;
@@ -123,6 +126,7 @@ mod session_script;
 mod setup;
 mod setup_foreign;
 mod setup_limits;
+mod silence;
 mod slot;
 mod standby;
 mod status;

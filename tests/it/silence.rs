@@ -1,0 +1,158 @@
+//! A PostgreSQL that is there and silent: its connections stay open, and nothing comes any more.
+
+use std::time::{Duration, Instant};
+
+use crate::support::connector::process::signal;
+use crate::support::connector::{ConfigFile, Connector};
+use crate::support::http::{address, get, scrape};
+use crate::support::load::assert_same_rows;
+use crate::support::pipeline::{DEADLINE, Pipeline};
+use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
+use crate::support::record::inserted;
+use crate::support::wait_until;
+
+/// A session whose server is silent for so long ends.
+const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whom the program waits for is said well before anybody has to ask: a server is asked for an answer
+/// after half of its time, and is waited for when that has taken some seconds.
+const SAID_WITHIN: Duration = Duration::from_secs(15);
+
+/// So long a session may take to end that has heard nothing.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+
+struct Silence {
+    pipeline: Pipeline,
+    line: Proxy,
+    _postgres: Postgres,
+}
+
+impl Silence {
+    fn new(name: &str) -> Silence {
+        let timeout_ms = WAL_SENDER_TIMEOUT.as_millis().to_string();
+        let postgres = Postgres::start(&[("wal_sender_timeout", &timeout_ms)]);
+        let pipeline = Pipeline::on(&postgres, name).in_process();
+        pipeline
+            .database
+            .execute("CREATE TABLE t (id int8 PRIMARY KEY)");
+        let line = Proxy::start(format!("127.0.0.1:{}", postgres.port()));
+        Silence {
+            pipeline,
+            line,
+            _postgres: postgres,
+        }
+    }
+
+    fn config(&self) -> ConfigFile {
+        let config = self.pipeline.config();
+        config.set("metrics", "{ listen: 127.0.0.1:0 }")
+    }
+
+    fn start(&self) -> Connector {
+        let url = self.pipeline.database.url_at(self.line.port());
+        let config = self.config();
+        let connector = Connector::spawn_config(&config, &url, &[]);
+        connector.wait_log("streaming from", DEADLINE);
+        connector
+    }
+
+    fn insert(&self, id: i64) {
+        let database = &self.pipeline.database;
+        database.execute(&format!("INSERT INTO t VALUES ({id})"));
+    }
+
+    #[track_caller]
+    fn assert_rows(&self, last: i64) {
+        self.pipeline.wait_caught_up();
+        let expected: Vec<i64> = (1..=last).collect();
+        assert_same_rows(&inserted(&self.pipeline.records()), &expected);
+    }
+}
+
+/// Everybody who asks is told, the log says so once, and the session ends and is tried again.
+#[track_caller]
+fn assert_said(connector: &Connector) {
+    let (begun, http) = (Instant::now(), address(connector));
+    let says = |path: &str| {
+        let (status, body) = get(http, path);
+        let waits = body.starts_with("waiting for postgres for ");
+        waits.then_some(status)
+    };
+    wait_until("the health says whom it waits for", SAID_WITHIN, || {
+        says("/healthz") == Some(200)
+    });
+    assert_eq!(says("/readyz"), Some(503));
+    assert!(scrape(http)["blocked_seconds{peer=\"postgres\"}"] > 0.0);
+    connector.wait_log("waiting for PostgreSQL at", SAID_WITHIN);
+    let left = ENDED_WITHIN.saturating_sub(begun.elapsed());
+    connector.wait_log("trying again in", left);
+    assert_eq!(connector.exit_code(), None, "{}", connector.log());
+}
+
+#[track_caller]
+fn wait_ready(connector: &Connector) {
+    let http = address(connector);
+    wait_until("it is ready again", DEADLINE, || {
+        get(http, "/readyz") == (200, "ok\n".to_owned())
+    });
+    assert_eq!(scrape(http)["blocked_seconds{peer=\"postgres\"}"], 0.0);
+}
+
+#[test]
+fn a_line_that_passes_nothing_on() {
+    let silence = Silence::new("silent_line");
+    let connector = silence.start();
+    silence.insert(1);
+    silence.assert_rows(1);
+    silence.line.freeze();
+    silence.insert(2);
+    assert_said(&connector);
+    silence.line.thaw();
+    silence.insert(3);
+    silence.assert_rows(3);
+    wait_ready(&connector);
+}
+
+#[test]
+fn a_walsender_that_is_stopped() {
+    let silence = Silence::new("silent_walsender");
+    let connector = silence.start();
+    silence.insert(1);
+    silence.assert_rows(1);
+    let walsender = silence
+        .pipeline
+        .database
+        .wait_slot_active(&silence.pipeline.slot);
+    signal(walsender, "STOP");
+    silence.insert(2);
+    assert_said(&connector);
+    // It still has the slot.
+    connector.wait_log("is active for PID", DEADLINE);
+    signal(walsender, "CONT");
+    silence.insert(3);
+    silence.assert_rows(3);
+    wait_ready(&connector);
+}
+
+/// A server with nothing to send is not a silent one.
+#[test]
+fn a_quiet_server_answers() {
+    let silence = Silence::new("quiet");
+    let connector = silence.start();
+    silence.insert(1);
+    silence.assert_rows(1);
+    let (http, begun) = (address(&connector), Instant::now());
+    wait_until("the time is over", DEADLINE, || {
+        assert_eq!(get(http, "/readyz"), (200, "ok\n".to_owned()));
+        begun.elapsed() > WAL_SENDER_TIMEOUT + Duration::from_secs(2)
+    });
+    assert_eq!(
+        connector.log_count("trying again"),
+        0,
+        "{}",
+        connector.log()
+    );
+    silence.insert(2);
+    silence.assert_rows(2);
+}
