@@ -94,6 +94,26 @@ prepare_tools() {
     type -P groff >/dev/null || install_packages groff-base
 }
 
+# What cuts the network of a test, which only root may do. Sets LEFT_OUT: the arguments by which everybody
+# else leaves these tests out.
+prepare_network() {
+    LEFT_OUT=
+    if [ "$(id -u)" = 0 ]; then
+        type -P ip >/dev/null || install_packages iproute2
+        type -P nft >/dev/null || install_packages nftables
+        # In a container root may not be allowed to.
+        unshare --net nft add table inet test 2>/dev/null && return
+    fi
+    LEFT_OUT="--skip network::"
+    tell_left_out
+}
+
+tell_left_out() {
+    [ -z "$LEFT_OUT" ] && return
+    printf '\n** LEFT OUT: the tests that cut a network (network::). They need root, and a kernel that lets it\n'
+    printf '** make network namespaces and rules of nftables in them.\n'
+} >&2
+
 install_packages() {
     command -v apt-get >/dev/null || fail "install $* (this script can do it only where there is apt-get)"
     step "installing $*"

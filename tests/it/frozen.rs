@@ -11,7 +11,7 @@ use crate::support::record::inserted;
 use crate::support::wait_until;
 
 /// The server frees the slot of a silent program after this.
-const WAL_SENDER_TIMEOUT: &str = "3s";
+pub const WAL_SENDER_TIMEOUT: &str = "3s";
 
 /// So many rows of a kilobyte are some twenty batches.
 const ROWS: i64 = 300;
@@ -19,14 +19,14 @@ const ROWS: i64 = 300;
 const ROW_BYTES: u64 = 1000;
 
 /// Two programs for one slot. The first reaches the SPU through a proxy.
-struct Rivals {
-    pipeline: Pipeline,
-    spu_line: Proxy,
-    postgres: Postgres,
+pub struct Rivals {
+    pub pipeline: Pipeline,
+    pub spu_line: Proxy,
+    pub postgres: Postgres,
 }
 
 impl Rivals {
-    fn new(name: &str, wal_sender_timeout: &str) -> Rivals {
+    pub fn new(name: &str, wal_sender_timeout: &str) -> Rivals {
         let postgres = Postgres::start(&[("wal_sender_timeout", wal_sender_timeout)]);
         let pipeline = Pipeline::on(&postgres, name).in_process();
         pipeline
@@ -56,7 +56,7 @@ impl Rivals {
 
     /// Starts the first program, which is told that the SPU is where the proxy is.
     #[track_caller]
-    fn start_first(&self, url: &str) -> Connector {
+    pub fn start_first(&self, url: &str) -> Connector {
         let server = self.pipeline.server();
         server.advertise_spu(self.spu_line.port());
         let first = self.start(url);
@@ -66,7 +66,7 @@ impl Rivals {
 
     /// Starts the second one once the slot is free, and waits until it has delivered everything.
     #[track_caller]
-    fn take_over(&self) -> Connector {
+    pub fn take_over(&self) -> Connector {
         self.pipeline
             .database
             .wait_slot_inactive(&self.pipeline.slot);
@@ -78,7 +78,7 @@ impl Rivals {
     /// The acknowledgements for the first program are held back: one batch of these rows is stored, and
     /// all of the next one has been sent but its last byte.
     #[track_caller]
-    fn insert_with_batches_in_hand(&self) {
+    pub fn insert_with_batches_in_hand(&self) {
         self.spu_line.freeze_direction(Direction::ToClient);
         let sent = || self.spu_line.bytes(Direction::ToServer);
         let (sent_before, stored_before) = (sent(), self.stored().len());
@@ -105,7 +105,7 @@ impl Rivals {
     /// The first program has lost its slot, says so, and neither has written anything twice; and when
     /// the second ends, it has the slot again.
     #[track_caller]
-    fn assert_exactly_once(&self, first: Connector, second: Connector) {
+    pub fn assert_exactly_once(&self, first: Connector, second: Connector) {
         first.wait_log("is active for PID", DEADLINE);
         self.arrives(ROWS + 1);
         for connector in [&first, &second] {

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use crate::frozen::{Rivals, WAL_SENDER_TIMEOUT};
+use crate::silence::{Silence, assert_said, wait_ready};
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::load::assert_same_rows;
 use crate::support::namespace::{Namespace, Unacknowledged, unacknowledged};
@@ -254,5 +256,38 @@ fn frozen_with_a_batch_in_flight() {
         cut.arrives(5, &second);
         assert_runs(&first);
         cut.assert_rows(5);
+    });
+}
+
+/// Neither side hears of it: the server gives the slot up, and the program has its connection still.
+#[test]
+fn the_line_to_postgres_is_cut_with_batches_in_hand() {
+    Namespace::within(|network| {
+        let rivals = Rivals::new("cut_line", WAL_SENDER_TIMEOUT);
+        let first = rivals.start_first(&rivals.pipeline.database.url());
+        rivals.insert_with_batches_in_hand();
+        network.cut_port(rivals.postgres.port());
+        let second = rivals.take_over();
+        rivals.spu_line.thaw();
+        first.wait_log("trying again in", DEADLINE);
+        network.heal();
+        rivals.assert_exactly_once(first, second);
+    });
+}
+
+#[test]
+fn the_line_to_postgres_is_cut_and_quiet() {
+    Namespace::within(|network| {
+        let silence = Silence::new("cut_quiet");
+        let connector = silence.start_on(&silence.pipeline.database.url());
+        silence.insert(1);
+        silence.assert_rows(1);
+        network.cut_port(silence.postgres.port());
+        silence.insert(2);
+        assert_said(&connector);
+        network.heal();
+        silence.insert(3);
+        silence.assert_rows(3);
+        wait_ready(&connector);
     });
 }

@@ -22,14 +22,14 @@ const SAID_WITHIN: Duration = Duration::from_secs(15);
 /// So long a session may take to end that has heard nothing.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 
-struct Silence {
-    pipeline: Pipeline,
-    line: Proxy,
-    _postgres: Postgres,
+pub struct Silence {
+    pub pipeline: Pipeline,
+    pub line: Proxy,
+    pub postgres: Postgres,
 }
 
 impl Silence {
-    fn new(name: &str) -> Silence {
+    pub fn new(name: &str) -> Silence {
         let timeout_ms = WAL_SENDER_TIMEOUT.as_millis().to_string();
         let postgres = Postgres::start(&[("wal_sender_timeout", &timeout_ms)]);
         let pipeline = Pipeline::on(&postgres, name).in_process();
@@ -40,7 +40,7 @@ impl Silence {
         Silence {
             pipeline,
             line,
-            _postgres: postgres,
+            postgres,
         }
     }
 
@@ -50,20 +50,23 @@ impl Silence {
     }
 
     fn start(&self) -> Connector {
-        let url = self.pipeline.database.url_at(self.line.port());
+        self.start_on(&self.pipeline.database.url_at(self.line.port()))
+    }
+
+    pub fn start_on(&self, url: &str) -> Connector {
         let config = self.config();
-        let connector = Connector::spawn_config(&config, &url, &[]);
+        let connector = Connector::spawn_config(&config, url, &[]);
         connector.wait_log("streaming from", DEADLINE);
         connector
     }
 
-    fn insert(&self, id: i64) {
+    pub fn insert(&self, id: i64) {
         let database = &self.pipeline.database;
         database.execute(&format!("INSERT INTO t VALUES ({id})"));
     }
 
     #[track_caller]
-    fn assert_rows(&self, last: i64) {
+    pub fn assert_rows(&self, last: i64) {
         self.pipeline.wait_caught_up();
         let expected: Vec<i64> = (1..=last).collect();
         assert_same_rows(&inserted(&self.pipeline.records()), &expected);
@@ -72,7 +75,7 @@ impl Silence {
 
 /// Everybody who asks is told, the log says so once, and the session ends and is tried again.
 #[track_caller]
-fn assert_said(connector: &Connector) {
+pub fn assert_said(connector: &Connector) {
     let (begun, http) = (Instant::now(), address(connector));
     let says = |path: &str| {
         let (status, body) = get(http, path);
@@ -91,7 +94,7 @@ fn assert_said(connector: &Connector) {
 }
 
 #[track_caller]
-fn wait_ready(connector: &Connector) {
+pub fn wait_ready(connector: &Connector) {
     let http = address(connector);
     wait_until("it is ready again", DEADLINE, || {
         get(http, "/readyz") == (200, "ok\n".to_owned())
