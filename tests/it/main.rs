@@ -65,6 +65,7 @@
 //! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
 //! - `status`: what it says, and that its exit code tells the healthy, the late and the broken apart
 //! - `stdout`: records on standard output, confirmed when they are written
+//! - `takeover`: another process that had the slot between the look at it and the taking of it
 //! - `timeouts`: limits of time that a role has, which the stream must outlast
 //! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
@@ -132,6 +133,7 @@ mod standby;
 mod status;
 mod stdout;
 mod stop;
+mod takeover;
 mod timeouts;
 mod tls;
 mod tls_script;

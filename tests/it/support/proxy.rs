@@ -4,7 +4,7 @@
 mod pump;
 
 use super::{lock, ports, wait_until};
-use pump::{Connection, Faults, Lane};
+use pump::{Connection, Faults, Hold, Lane};
 use socket2::SockRef;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -124,6 +124,28 @@ impl Proxy {
         for lane in &self.shared.lanes {
             lane.change(|faults| faults.is_frozen = false);
         }
+    }
+
+    /// Every connection stands still before it forwards what has `bytes` in it, and the other
+    /// direction goes on.
+    pub fn hold_before(&self, direction: Direction, bytes: &str) {
+        let hold = Hold {
+            bytes: bytes.into(),
+            is_reached: false,
+        };
+        self.lane(direction)
+            .change(|faults| faults.hold = Some(hold));
+    }
+
+    /// Whether a connection stands still since [`Self::hold_before`].
+    pub fn is_holding(&self, direction: Direction) -> bool {
+        let hold = |faults: &mut Faults| faults.hold.as_ref().is_some_and(|hold| hold.is_reached);
+        self.lane(direction).change(hold)
+    }
+
+    /// Ends [`Self::hold_before`].
+    pub fn release(&self, direction: Direction) {
+        self.lane(direction).change(|faults| faults.hold = None);
     }
 
     /// Forwards pieces of at most `bytes` bytes, each in a segment of its own.

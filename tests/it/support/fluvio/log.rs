@@ -1,6 +1,7 @@
 //! The log of one partition: batches as they came, checked on the way in.
 
 use std::io::Cursor;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use ::fluvio::Compression;
@@ -15,7 +16,7 @@ use fluvio_protocol::{Decoder, Encoder};
 pub const BATCH_MAX: usize = 33_554_432;
 
 /// The checksum is at bytes 17 to 20 of a batch and covers everything after it.
-const CRC_RANGE: std::ops::Range<usize> = 17..21;
+const CRC_RANGE: Range<usize> = 17..21;
 
 /// The version at which batches are encoded: their layout is the same at all of them.
 const BATCH_VERSION: i16 = 0;
@@ -180,16 +181,23 @@ fn refusal(reason: String) -> ErrorCode {
     ErrorCode::Other(reason)
 }
 
-/// The log of one partition. It starts at offset 0: nothing is ever evicted.
+/// The log of one partition.
 #[derive(Debug, Default)]
 pub(super) struct PartitionLog {
+    /// The first offset that retention has left.
+    start: i64,
     batches: Vec<Arc<StoredBatch>>,
 }
 
 impl PartitionLog {
+    /// The offset of the first record that is there, or would be.
+    pub(super) fn start(&self) -> i64 {
+        self.start
+    }
+
     /// The offset that the next record gets.
     pub(super) fn end(&self) -> i64 {
-        self.batches.last().map_or(0, |batch| batch.end())
+        self.batches.last().map_or(self.start, |batch| batch.end())
     }
 
     pub(super) fn batches(&self) -> &[Arc<StoredBatch>] {
@@ -231,10 +239,10 @@ impl PartitionLog {
                 "the offset {offset} is after the end of the log, {end}"
             )));
         }
-        if offset < 0 {
+        if offset < self.start {
             return Err(ErrorCode::OffsetEvicted {
                 offset,
-                next_available: 0,
+                next_available: self.start,
             });
         }
         let first = self.batches.partition_point(|batch| batch.end() <= offset);
@@ -272,19 +280,39 @@ impl PartitionLog {
             if last.info.base_offset < end {
                 let keep = usize::try_from(end - last.info.base_offset)
                     .expect("the batch starts before the end");
-                self.append(vec![shortened(&last, keep)]);
+                self.append(vec![shortened(&last, 0..keep)]);
                 return;
+            }
+        }
+    }
+
+    /// Drops what is before `start`, and writes a batch anew that `start` cuts in two. The offsets
+    /// of the others stay.
+    pub(super) fn evict(&mut self, start: i64) {
+        assert!((self.start..=self.end()).contains(&start), "{start}");
+        self.start = start;
+        let first = self.batches.partition_point(|batch| batch.end() <= start);
+        let kept = self.batches.split_off(first);
+        self.batches.clear();
+        for batch in kept {
+            let gone = usize::try_from(start - batch.info.base_offset).unwrap_or(0);
+            if gone == 0 {
+                self.batches.push(batch);
+            } else {
+                self.append(vec![shortened(&batch, gone..batch.info.records)]);
             }
         }
     }
 }
 
-fn shortened(batch: &StoredBatch, keep: usize) -> CheckedBatch {
+/// A batch of some of its records.
+fn shortened(batch: &StoredBatch, kept: Range<usize>) -> CheckedBatch {
     let old = decode(&batch.bytes).expect("the batch was decoded when it came");
-    let mut records = old
+    let records = old
         .memory_records()
         .expect("the records were decompressed when they came");
-    records.truncate(keep);
+    let keep = kept.len();
+    let records: Vec<_> = records.into_iter().skip(kept.start).take(keep).collect();
     let mut new: Batch = Batch::from(records);
     // Timestamps and attributes, the compression among them, stay; only the count is another.
     let last_offset_delta = new.header.last_offset_delta;

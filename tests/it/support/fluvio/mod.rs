@@ -19,6 +19,7 @@ mod topics;
 mod wire;
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -81,8 +82,14 @@ impl Shared {
     }
 
     fn end_offset(&self, topic: &str, partition: u32) -> Option<i64> {
+        self.bounds(topic, partition).map(|bounds| bounds.end)
+    }
+
+    fn bounds(&self, topic: &str, partition: u32) -> Option<Range<i64>> {
         let topics = self.topics.lock().unwrap();
-        topics.log(topic, partition).map(|log| log.end())
+        topics
+            .log(topic, partition)
+            .map(|log| log.start()..log.end())
     }
 
     fn batches(&self, topic: &str, partition: u32) -> Vec<Arc<StoredBatch>> {
@@ -310,6 +317,13 @@ impl FluvioServer {
         self.create_topic_as(name, spec);
     }
 
+    /// Creates a topic with one partition that a second SPU is to hold too, which exists in the
+    /// lists only. How far that one is behind is for [`inject_old_offsets`](Self::inject_old_offsets)
+    /// to say.
+    pub fn create_topic_with_a_follower(&self, name: &str) {
+        self.create_topic_as(name, TopicSpec::new_computed(1, 2, None));
+    }
+
     fn create_topic_as(&self, name: &str, spec: TopicSpec) {
         let status = self
             .shared
@@ -365,6 +379,11 @@ impl FluvioServer {
     /// Drops the records from `end` on, as if they had never reached the disk.
     pub fn truncate(&self, topic: &str, partition: u32, end: i64) {
         self.change(topic, partition, |log| log.truncate(end));
+    }
+
+    /// Drops the records before `start`, as the topic's retention does.
+    pub fn evict(&self, topic: &str, partition: u32, start: i64) {
+        self.change(topic, partition, |log| log.evict(start));
     }
 
     fn change(&self, topic: &str, partition: u32, change: impl FnOnce(&mut log::PartitionLog)) {

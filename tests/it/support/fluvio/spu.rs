@@ -114,9 +114,12 @@ fn fetch_offsets(request: FetchOffsetsRequest, shared: &Shared) -> FetchOffsetsR
                 partition_index: index,
                 ..Default::default()
             };
-            let end = shared.end_offset(&topic.name, index);
-            match end.filter(|_| !shared.is_not_leader()) {
-                Some(end) => response.last_stable_offset = end,
+            let bounds = shared.bounds(&topic.name, index);
+            match bounds.filter(|_| !shared.is_not_leader()) {
+                Some(bounds) => {
+                    response.start_offset = bounds.start;
+                    response.last_stable_offset = bounds.end;
+                }
                 None => response.error_code = ErrorCode::PartitionNotLeader,
             }
             match &fault {

@@ -1,6 +1,7 @@
 //! The topics, and how the SC describes them to its clients.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use fluvio_protocol::link::ErrorCode;
 use fluvio_sc_schema::Status;
@@ -18,6 +19,9 @@ use super::log::PartitionLog;
 const SPU_ID: i32 = 5001;
 const SPU_NAME: &str = "custom-spu-5001";
 
+/// The ids of those that partitions with more replicas are on besides: nobody is there.
+const FOLLOWER_IDS: std::ops::RangeFrom<i32> = SPU_ID + 1..;
+
 /// The real SC creates this topic when it starts. Without any topic the ordinary client waits for
 /// a minute before it says that a topic does not exist.
 const SYSTEM_TOPIC: &str = "consumer-offset";
@@ -31,6 +35,15 @@ pub(super) struct Topics {
 struct Topic {
     spec: TopicSpec,
     partitions: Vec<PartitionLog>,
+}
+
+impl Topic {
+    /// The SPUs that hold each of its partitions, the leader first.
+    fn replicas(&self) -> Vec<i32> {
+        let factor = self.spec.replicas().replication_factor().unwrap_or(1);
+        let followers = FOLLOWER_IDS.take(factor.saturating_sub(1) as usize);
+        iter::once(SPU_ID).chain(followers).collect()
+    }
 }
 
 impl Topics {
@@ -126,7 +139,7 @@ impl Topics {
                 spec: topic.spec.clone(),
                 status: TopicStatus::new(
                     TopicResolution::Provisioned,
-                    vec![vec![SPU_ID]; topic.partitions.len()],
+                    vec![topic.replicas(); topic.partitions.len()],
                     "",
                 ),
             })
@@ -142,7 +155,7 @@ impl Topics {
                 let size = i64::try_from(log.bytes()).unwrap_or(i64::MAX);
                 all.push(Metadata {
                     name: format!("{name}-{index}"),
-                    spec: PartitionSpec::from_replicas(vec![SPU_ID], &topic.spec, None),
+                    spec: PartitionSpec::from_replicas(topic.replicas(), &topic.spec, None),
                     status: PartitionStatus::new2(
                         replica,
                         Vec::new(),

@@ -36,6 +36,14 @@ pub struct Faults {
     /// Whether an interval passes after each piece.
     pub is_slow: bool,
     pub cut: Option<(u64, End)>,
+    pub hold: Option<Hold>,
+}
+
+/// A connection stands still before it forwards certain bytes.
+pub struct Hold {
+    pub bytes: Vec<u8>,
+    /// Whether one has come to them.
+    pub is_reached: bool,
 }
 
 impl Lane {
@@ -207,7 +215,7 @@ impl Pump {
         }
         let lane = Arc::clone(&self.lane);
         let mut faults = lane.enter();
-        if faults.is_frozen {
+        if faults.is_frozen || self.is_held(&mut faults) {
             let _unused = lane.changed.wait_timeout(faults, POLL_INTERVAL);
             return true;
         }
@@ -256,6 +264,23 @@ impl Pump {
             std::thread::sleep(pause);
         }
         true
+    }
+
+    /// Whether what would be read next has bytes to stand still before. A message that is sent in
+    /// one piece is also found in one.
+    fn is_held(&mut self, faults: &mut Faults) -> bool {
+        let Some(hold) = &mut faults.hold else {
+            return false;
+        };
+        let [from, _] = self.direction.source_and_target(&self.sockets);
+        if !self.pending.is_empty() {
+            return false;
+        }
+        let there = from.peek(&mut self.buffer).unwrap_or(0);
+        let mut windows = self.buffer[..there].windows(hold.bytes.len());
+        let is_held = windows.any(|window| window == hold.bytes);
+        hold.is_reached |= is_held;
+        is_held
     }
 
     /// Waits for bytes without taking them, so that a freeze leaves them in the system.
