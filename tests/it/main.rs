@@ -25,6 +25,7 @@
 //! - `layers`: the layers of the source, which import in one direction
 //! - `logging`: log lines as text, as JSON and for the journal
 //! - `long_work`: what is said of a transaction that takes long, and when
+//! - `history`: a restored database that has other transactions where the topic has its last
 //! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
 //! - `torture`: faults drawn at random, one after the other
@@ -101,6 +102,7 @@ mod fluvio_tls;
 mod frozen;
 mod fuzz;
 mod golden;
+mod history;
 mod hostile;
 mod identity;
 mod in_flight;
