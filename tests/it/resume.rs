@@ -158,7 +158,7 @@ fn stream() -> Vec<(u64, Vec<Change>)> {
 
 /// One session's messages from transaction `from` on: tables are described before their first row
 /// in the session.
-fn session(from: usize) -> Vec<(u64, Vec<u8>)> {
+pub fn session(from: usize) -> Vec<(u64, Vec<u8>)> {
     let mut columns: BTreeMap<u32, u16> = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
     let mut described = BTreeSet::new();
     let mut messages = Vec::new();
@@ -305,7 +305,7 @@ enum Messages {
 }
 
 /// What a session from there on writes after a topic that ends with `tail`.
-fn deliver(from: usize, tail: Tail) -> Vec<Vec<u8>> {
+pub fn deliver(from: usize, tail: Tail) -> Vec<Vec<u8>> {
     deliver_with(Messages::Wanted, from, tail)
 }
 
@@ -341,7 +341,7 @@ fn deliver_with(messages: Messages, from: usize, tail: Tail) -> Vec<Vec<u8>> {
 }
 
 /// How a topic ends; the same whatever parts it is read in.
-fn tail(topic: &[Vec<u8>]) -> Tail {
+pub fn tail(topic: &[Vec<u8>]) -> Tail {
     let in_parts = |size: usize| {
         let mut walk = WalkBack::default();
         let mut parts = topic.rchunks(size.max(1));
