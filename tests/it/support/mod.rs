@@ -11,6 +11,7 @@ pub mod load;
 pub mod manager;
 pub mod namespace;
 pub mod outcome;
+pub mod pair;
 pub mod pgbouncer;
 pub mod pipeline;
 pub mod ports;

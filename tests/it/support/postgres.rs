@@ -109,6 +109,11 @@ impl Postgres {
 
     /// A standby of this server, which is stopped while its data is copied.
     pub fn standby(&self) -> Postgres {
+        self.standby_with(&[])
+    }
+
+    /// The same with settings of its own.
+    pub fn standby_with(&self, settings: &[(&str, &str)]) -> Postgres {
         let account = Account::of_the_server();
         let home = temp_home(&account);
         self.stop(Stop::Fast);
@@ -128,6 +133,7 @@ impl Postgres {
             let recovery = format!("standby_mode = on\nprimary_conninfo = '{primary}'\n");
             standby.write_data_file("recovery.conf", &recovery);
         }
+        standby.add_settings(settings);
         standby.start_on_a_free_port();
         standby
     }
