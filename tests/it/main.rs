@@ -65,6 +65,7 @@
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
 //! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
+//! - `standby_behind`: a standby whose replay is behind what was read of it, or what it received
 //! - `status`: what it says, and that its exit code tells the healthy, the late and the broken apart
 //! - `stdout`: records on standard output, confirmed when they are written
 //! - `takeover`: another process that had the slot between the look at it and the taking of it
@@ -134,6 +135,7 @@ mod setup_limits;
 mod silence;
 mod slot;
 mod standby;
+mod standby_behind;
 mod status;
 mod stdout;
 mod stop;
