@@ -71,7 +71,10 @@ fn position_of_message(record: Place) -> Option<u64> {
 /// What the topic makes of a stream, from its begin on: the error, if it finds one before it
 /// writes anything or could confirm it.
 fn refusal(stream: &Stream, tail: Tail) -> Option<Error> {
-    let (mut resume, mut catalog) = (Resume::after(tail, Lsn::ZERO), Catalog::default());
+    let (mut resume, mut catalog) = (
+        Resume::after(tail, Lsn::ZERO, Lsn(u64::MAX)),
+        Catalog::default(),
+    );
     for (lsn, bytes) in stream {
         let envelope = Envelope {
             wal_start: Lsn(*lsn),
