@@ -16,51 +16,70 @@ pub struct Placed {
     pub record: Record,
 }
 
-/// A checksum of bytes, whatever form they are written in.
+/// What a message is, whatever form it is written in: a checksum of its prefix and of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checksum(u32);
+pub struct Checksum {
+    prefix: u32,
+    content: u32,
+}
 
 impl Checksum {
-    /// That of these bytes.
-    pub fn of(bytes: &[u8]) -> Checksum {
-        Checksum(crc32c::crc32c(bytes))
+    /// That of a message.
+    pub fn of(prefix: &str, content: &[u8]) -> Checksum {
+        Checksum {
+            prefix: crc32c::crc32c(prefix.as_bytes()),
+            content: crc32c::crc32c(content),
+        }
     }
 }
 
-/// Reads `{"RawText":[...]}` or `{"String":"..."}`, and holds no more of it than it must.
-impl<'de> Deserialize<'de> for Checksum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Checksum, D::Error> {
-        #[derive(Deserialize)]
-        enum Content {
-            RawText(Bytes),
-            String(String),
-        }
-        Content::deserialize(deserializer).map(|content| match content {
-            Content::RawText(Bytes(checksum)) => checksum,
-            Content::String(text) => Checksum::of(text.as_bytes()),
-        })
+/// The checksum of `{"RawText":[...]}` or `{"String":"..."}`, which is not held.
+#[derive(Deserialize)]
+enum Content {
+    RawText(Bytes),
+    String(Text),
+}
+
+impl Content {
+    fn checksum(&self) -> u32 {
+        let (Content::RawText(Bytes(checksum)) | Content::String(Text(checksum))) = self;
+        *checksum
     }
 }
 
 /// The checksum of a list of bytes as numbers.
-struct Bytes(Checksum);
+struct Bytes(u32);
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_seq(Numbers)
+        deserializer.deserialize_seq(Sum).map(Bytes)
     }
 }
 
-struct Numbers;
+/// The checksum of a string.
+struct Text(u32);
 
-impl<'de> Visitor<'de> for Numbers {
-    type Value = Bytes;
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        deserializer.deserialize_str(Sum).map(Text)
+    }
+}
+
+/// Sums up what is read.
+struct Sum;
+
+impl<'de> Visitor<'de> for Sum {
+    type Value = u32;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes as numbers")
+        f.write_str("bytes as numbers, or a string")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Bytes, A::Error> {
+    fn visit_str<E>(self, text: &str) -> Result<u32, E> {
+        Ok(crc32c::crc32c(text.as_bytes()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<u32, A::Error> {
         let (mut checksum, mut part) = (0, Vec::with_capacity(PART_BYTES));
         while let Some(byte) = numbers.next_element::<u8>()? {
             part.push(byte);
@@ -69,7 +88,7 @@ impl<'de> Visitor<'de> for Numbers {
                 part.clear();
             }
         }
-        Ok(Bytes(Checksum(crc32c::crc32c_append(checksum, &part))))
+        Ok(crc32c::crc32c_append(checksum, &part))
     }
 }
 
@@ -250,7 +269,7 @@ struct Message {
     end_lsn: Option<u64>,
     lsn: Option<u64>,
     flags: Option<i8>,
-    content: Option<Checksum>,
+    content: Option<Content>,
     rel_id: Option<u32>,
     id: Option<u32>,
     tuple: Option<IgnoredAny>,
@@ -268,8 +287,7 @@ struct Message {
     _namespace: Option<IgnoredAny>,
     #[serde(rename = "name")]
     _name: Option<IgnoredAny>,
-    #[serde(rename = "prefix")]
-    _prefix: Option<IgnoredAny>,
+    prefix: Option<Text>,
     #[serde(rename = "replica_identity")]
     _replica_identity: Option<IgnoredAny>,
 }
@@ -305,7 +323,10 @@ impl Message {
         Some(Record::Message {
             lsn: Lsn(self.lsn?),
             transactional: self.flags? & 1 != 0,
-            content: self.content?,
+            content: Checksum {
+                prefix: self.prefix.as_ref()?.0,
+                content: self.content.as_ref()?.checksum(),
+            },
         })
     }
 
@@ -355,7 +376,7 @@ mod tests {
             Some(Record::Message {
                 lsn: Lsn(7),
                 transactional: true,
-                content: Checksum::of(b"")
+                content: Checksum::of("p", b"")
             })
         );
     }
@@ -369,15 +390,17 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(of(r#"{"RawText":[120,10]}"#), Checksum::of(b"x\n"));
-        assert_eq!(of(r#"{"String":"x\n"}"#), Checksum::of(b"x\n"));
+        assert_eq!(of(r#"{"RawText":[120,10]}"#), Checksum::of("p", b"x\n"));
+        assert_eq!(of(r#"{"String":"x\n"}"#), Checksum::of("p", b"x\n"));
         let long = vec![7; 3 * PART_BYTES + 1];
         let numbers = serde_json::to_string(&long).unwrap();
         assert_eq!(
             of(&format!(r#"{{"RawText":{numbers}}}"#)),
-            Checksum::of(&long)
+            Checksum::of("p", &long)
         );
-        assert_ne!(Checksum::of(b"a"), Checksum::of(b"b"));
+        let another = Checksum::of("q", b"x");
+        assert_ne!(another, Checksum::of("p", b"x"));
+        assert_ne!(another, Checksum::of("q", b"y"));
     }
 
     #[test]

@@ -149,10 +149,7 @@ impl ReplicationConnection {
 
     /// Whether it follows another server.
     pub fn is_standby(&mut self) -> Result<bool> {
-        let answer = self
-            .connection
-            .value("SELECT pg_catalog.pg_is_in_recovery()")?;
-        Ok(answer.as_deref() == Some("t"))
+        self.connection.is_standby()
     }
 
     /// How much of its WAL a standby has replayed.

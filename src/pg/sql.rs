@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use super::connection::{Connection, Row, quote_literal};
 use super::system::Slot;
 use crate::error::{Error, Result};
+use crate::lsn::Lsn;
 
 /// The same SELECT with each row as JSON, so that what a server does not have, in a view of an older
 /// version, is simply not there.
@@ -51,5 +52,23 @@ impl Connection {
             quote_literal(name)
         ))?;
         Ok(oid.and_then(|oid| oid.parse().ok()))
+    }
+
+    /// Whether the server follows another one, or replays what it had written before a crash.
+    pub fn is_standby(&mut self) -> Result<bool> {
+        let answer = self.value("SELECT pg_catalog.pg_is_in_recovery()")?;
+        Ok(answer.as_deref() == Some("t"))
+    }
+
+    /// How far the server's WAL goes, as IDENTIFY_SYSTEM says it too.
+    pub fn wal_flush(&mut self) -> Result<Lsn> {
+        let end = match self.is_standby()? {
+            true => {
+                "GREATEST(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"
+            }
+            false => "pg_catalog.pg_current_wal_flush_lsn()",
+        };
+        let end = self.value(&format!("SELECT {end}"))?;
+        Ok(end.and_then(|lsn| lsn.parse().ok()).unwrap_or_default())
     }
 }

@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
     pub fn new(parts: Parts<'a>) -> Self {
         Reader {
             stream: parts.stream,
-            silence: Silence::on(parts.lease.clone()),
+            silence: Silence::of(parts.summary.server().to_owned(), parts.lease.clone()),
             lease: parts.lease,
             batches: Some(parts.batches),
             producer: parts.producer,

@@ -22,6 +22,8 @@ const NOTICEABLE: Duration = Duration::from_secs(5);
 /// hears nothing, which does not count.
 pub struct Silence {
     lease: Lease,
+    /// The server's name.
+    server: String,
     /// When a status was sent whose reply has not come.
     asked: Option<Moment>,
     /// Since when reads have brought nothing.
@@ -30,10 +32,11 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// The server has just begun to stream.
-    pub fn on(lease: Lease) -> Silence {
+    /// The server of this name has just begun to stream.
+    pub fn of(server: String, lease: Lease) -> Silence {
         Silence {
             lease,
+            server,
             asked: None,
             since: None,
             is_told: false,
@@ -73,7 +76,7 @@ impl Silence {
             self.lease.patience(),
         );
         if silent >= patience {
-            return Err(mute(silent));
+            return Err(self.mute(silent));
         }
         let Some(unanswered) = self.asked.map(Moment::elapsed) else {
             return Ok(silent >= patience / 2);
@@ -87,7 +90,8 @@ impl Silence {
         }
         if waited >= NOTICEABLE.min(patience / 2) && !std::mem::replace(&mut self.is_told, true) {
             log::warn!(
-                "PostgreSQL has not answered for {} s; the session ends when it has not for {} s",
+                "waiting for {}: it has not answered for {} s; the session ends when it has not for {} s",
+                self.server,
                 waited.as_secs(),
                 patience.as_secs()
             );
@@ -101,15 +105,18 @@ impl Silence {
             metrics.waits.answered(Side::Postgres);
         }
         if std::mem::take(&mut self.is_told) {
-            log::info!("PostgreSQL answers again");
+            log::info!("{} answers again", self.server);
         }
     }
-}
 
-fn mute(silent: Duration) -> Error {
-    Error::unreachable(format!(
-        "PostgreSQL has sent nothing for {} s, not even the reply that was asked for",
-        silent.as_secs()
-    ))
-    .with_hint("the server hangs, or something between here and there keeps the connection open")
+    fn mute(&self, silent: Duration) -> Error {
+        Error::unreachable(format!(
+            "{} has sent nothing for {} s, not even the reply that was asked for",
+            self.server,
+            silent.as_secs()
+        ))
+        .with_hint(
+            "the server hangs, or something between here and there keeps the connection open",
+        )
+    }
 }

@@ -231,11 +231,12 @@ impl Resume {
                 self.mode = Mode::New;
                 Ok(Verdict::Write)
             }
-            // Descriptions are repeated in each session. An origin may be there or not: again is
-            // harmless.
-            (Message::Type(_) | Message::Relation(_), Mode::Part { rows: 1.., .. }) => {
-                Ok(Verdict::Drop)
-            }
+            // Descriptions are repeated in each session. An origin comes before the rows, and is there if
+            // the topic has any of them; else it may be there or not, and again is harmless.
+            (
+                Message::Origin(_) | Message::Type(_) | Message::Relation(_),
+                Mode::Part { rows: 1.., .. },
+            ) => Ok(Verdict::Drop),
             (Message::Origin(_) | Message::Type(_) | Message::Relation(_), Mode::Part { .. }) => {
                 Ok(Verdict::Write)
             }
@@ -302,7 +303,10 @@ impl Resume {
     fn logical(&mut self, logical: &Logical<'_>, mode: Mode) -> Result<Verdict> {
         if !logical.is_transactional() {
             let mark = Mark {
-                content: Some(Checksum::of(logical.content)),
+                content: Some(Checksum::of(
+                    &String::from_utf8_lossy(logical.prefix),
+                    logical.content,
+                )),
                 ..Mark::default()
             };
             return self.arrive(Unit::message(logical.lsn), mark);

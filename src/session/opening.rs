@@ -14,7 +14,7 @@ use crate::long_work::LongWork;
 use crate::lsn::Lsn;
 use crate::peer::{Peer, Side};
 use crate::pg::pgoutput;
-use crate::pg::replication::{Message, ReplicationConnection, ReplicationStream};
+use crate::pg::replication::{Message, ReplicationStream};
 use crate::progress::Stored;
 use crate::relation::Catalog;
 use crate::resume::{Resume, Tail};
@@ -151,7 +151,7 @@ impl<'a> Program<'a> {
         if is_headless || topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
             self.wait_for(&self.server());
-            source.system = ReplicationConnection::connect(&self.target)?.identify_system()?;
+            source.system.wal_flush = self.wal_flush(stream.endpoint())?;
             self.metrics.waits.answered(Side::Postgres);
         }
         self.metrics.wal_end.set(source.system.wal_flush.0);

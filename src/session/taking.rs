@@ -12,10 +12,11 @@ use crate::config::Config;
 use crate::continuity::{self, NAME_THE_PRIMARY, Source, gap, on_standby};
 use crate::error::{Context, Error, Kind, Result};
 use crate::lease::{self, Ask, Lease};
+use crate::lsn::Lsn;
 use crate::peer::Side;
 use crate::pg::connection::Connection;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
-use crate::pg::system::Slot;
+use crate::pg::system::{Slot, System};
 use crate::pg::target::Endpoint;
 use crate::setup;
 use crate::state::Memory;
@@ -165,13 +166,9 @@ impl Program<'_> {
         let lease = Lease::begin(stream.socket()?, wal_sender_timeout, ask);
         // The kernel notices a line that is cut before the server gives the slot to somebody else.
         stream.give_up_after(lease.patience() / 2)?;
-        let source = match self.read_again(&endpoint, walsender, before) {
+        let source = match self.read_again(&endpoint, walsender, &before) {
             Ok(Some(source)) => source,
-            Ok(None) => {
-                let why = stream.why_it_ended();
-                let lost = || Error::unreachable("it was lost again at once");
-                return Err(why.unwrap_or_else(lost)).at(|| self.slot_place());
-            }
+            Ok(None) => return Err(self.lost_at_once(&mut stream, &before)),
             Err(error) => {
                 give_back(&mut stream);
                 return Err(error);
@@ -183,6 +180,18 @@ impl Program<'_> {
             lease,
             source,
         })
+    }
+
+    /// The server ended the stream as soon as it had begun. Of a gap that it found while decoding, what
+    /// is known from before may say more.
+    fn lost_at_once(&self, stream: &mut ReplicationStream, before: &Source) -> Error {
+        let lost = || Error::unreachable("it was lost again at once");
+        let why = stream.why_it_ended().unwrap_or_else(lost);
+        let known_better = match why.kind() {
+            Kind::Gap => continuity::check_source(self.memory.known(), before).err(),
+            _ => None,
+        };
+        known_better.unwrap_or(why).at(self.slot_place())
     }
 
     fn slot_place(&self) -> String {
@@ -213,7 +222,7 @@ impl Program<'_> {
         &mut self,
         endpoint: &Endpoint,
         walsender: i64,
-        before: Source,
+        before: &Source,
     ) -> Result<Option<Source>> {
         let Config {
             publication, slot, ..
@@ -222,6 +231,8 @@ impl Program<'_> {
             .at(|| format!("PostgreSQL at {endpoint}"))?;
         let found = connection.slot(slot)?;
         let publication_oid = connection.publication(publication)?;
+        let is_standby = connection.is_standby()?;
+        let wal_flush = connection.wal_flush()?;
         connection.terminate();
         let Some(slot) = found.filter(|found| is_held(found, walsender)) else {
             return Ok(None);
@@ -229,20 +240,31 @@ impl Program<'_> {
         let known_timeline = |memory: &Memory| memory.known().map(|known| known.timeline);
         let known_before = known_timeline(&self.memory);
         self.memory.refresh()?;
-        let (Some(publication_oid), true) = (
-            publication_oid,
-            known_before == known_timeline(&self.memory),
-        ) else {
+        let is_same =
+            known_before == known_timeline(&self.memory) && before.is_standby == is_standby;
+        let (Some(publication_oid), true) = (publication_oid, is_same) else {
             let changed = Error::unreachable("what it goes by changed while it was taken");
             return Err(changed).at(|| self.slot_place());
         };
         let source = Source {
             slot,
             publication_oid,
-            ..before
+            system: System {
+                wal_flush,
+                ..before.system.clone()
+            },
+            ..before.clone()
         };
         continuity::check_source(self.memory.known(), &source).at(|| self.slot_place())?;
         Ok(Some(source))
+    }
+
+    /// How far the server's WAL goes now.
+    pub(super) fn wal_flush(&self, endpoint: &Endpoint) -> Result<Lsn> {
+        let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)?;
+        let wal_flush = connection.wal_flush()?;
+        connection.terminate();
+        Ok(wal_flush)
     }
 
     /// Asks over a connection of its own, because the stream's answers are behind what it sends.

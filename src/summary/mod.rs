@@ -93,6 +93,11 @@ impl Summary {
         }
     }
 
+    /// The name of the server of the slot.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
     /// One message of so many bytes.
     pub fn count(&mut self, bytes: usize, committed: bool) {
         self.total.events += 1;

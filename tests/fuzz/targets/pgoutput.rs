@@ -203,7 +203,7 @@ fn place(change: &Change<'_>) -> Record {
         Change::Logical(logical) => Record::Message {
             lsn: logical.lsn,
             transactional: logical.is_transactional(),
-            content: Checksum::of(logical.content),
+            content: Checksum::of(&String::from_utf8_lossy(logical.prefix), logical.content),
         },
     }
 }
