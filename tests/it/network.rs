@@ -7,114 +7,19 @@ use std::time::Duration;
 
 use crate::frozen::{Rivals, WAL_SENDER_TIMEOUT};
 use crate::silence::{Silence, assert_said, wait_ready};
-use crate::support::connector::{ConfigFile, Connector};
-use crate::support::load::assert_same_rows;
-use crate::support::namespace::{Namespace, Unacknowledged, unacknowledged};
+use crate::support::connector::Connector;
+use crate::support::cut::{Cut, assert_runs};
+use crate::support::namespace::{Namespace, unacknowledged};
 use crate::support::pipeline::{DEADLINE, Pipeline};
-use crate::support::ports::port;
 use crate::support::postgres::Postgres;
-use crate::support::record::inserted;
-use crate::support::wait_until;
 
 /// A new process streams and has written what is pending well before that: it waits for a second until
 /// it takes a topic for still.
 const NEW_PROCESS: Duration = Duration::from_millis(2500);
 
-/// The same of a new session after a write in doubt: it connects and waits with a timeout of a second
-/// each.
+/// A new session after a write in doubt has done so by then: it connects, and waits until the topic is
+/// still, with a timeout of a second each.
 const NEW_SESSION: Duration = Duration::from_millis(4500);
-
-/// A pipeline whose Fluvio is in a namespace, and whose PostgreSQL no cut reaches.
-struct Cut<'a> {
-    network: &'a Namespace,
-    pipeline: Pipeline,
-    spu: u16,
-}
-
-impl<'a> Cut<'a> {
-    fn new(network: &'a Namespace, pipeline: Pipeline) -> Cut<'a> {
-        pipeline
-            .database
-            .execute("CREATE TABLE t (id int8 PRIMARY KEY)");
-        let spu = port(&pipeline.server().spu_addr());
-        Cut {
-            network,
-            pipeline,
-            spu,
-        }
-    }
-
-    fn on_the_shared_server(network: &'a Namespace, name: &str) -> Cut<'a> {
-        Cut::new(network, Pipeline::new(name).in_process())
-    }
-
-    #[track_caller]
-    fn start(&self, config: &ConfigFile) -> Connector {
-        let url = self.pipeline.database.socket_url();
-        let connector = Connector::spawn_config(config, &url, &[]);
-        connector.wait_log("streaming from", DEADLINE);
-        connector
-    }
-
-    fn insert(&self, id: i64) {
-        let database = &self.pipeline.database;
-        database.execute(&format!("INSERT INTO t VALUES ({id})"));
-    }
-
-    /// A row that is written now arrives, and the program goes on.
-    #[track_caller]
-    fn arrives(&self, id: i64, connector: &Connector) {
-        self.insert(id);
-        let Pipeline { database, slot, .. } = &self.pipeline;
-        let written = database.current_wal_lsn();
-        wait_until("the row is confirmed", DEADLINE, || {
-            !connector.is_running() || database.slot_confirmed_lsn(slot) >= Some(written)
-        });
-        assert_runs(connector);
-    }
-
-    /// The network is cut, and the program has sent this row in vain.
-    #[track_caller]
-    fn send_in_vain(&self, id: i64) {
-        self.network.cut();
-        self.insert(id);
-        wait_until("it was sent", DEADLINE, || !self.in_flight().is_empty());
-    }
-
-    fn in_flight(&self) -> Vec<Unacknowledged> {
-        unacknowledged(self.spu)
-    }
-
-    /// Heals the network at a moment from which on nothing is sent again for so long.
-    #[track_caller]
-    fn heal_before(&self, silence: Duration) {
-        wait_until("nothing is sent again for long", DEADLINE, || {
-            let sockets = self.in_flight();
-            sockets.iter().all(|socket| socket.sent_again_in >= silence)
-        });
-        self.network.heal();
-    }
-
-    /// Waits until the kernel has got rid of all that was sent.
-    #[track_caller]
-    fn wait_for_the_kernel(&self) {
-        wait_until("the kernel has sent everything", DEADLINE, || {
-            self.in_flight().is_empty()
-        });
-    }
-
-    /// The topic has the rows up to this one, each once and in order.
-    #[track_caller]
-    fn assert_rows(&self, last: i64) {
-        let expected: Vec<i64> = (1..=last).collect();
-        assert_same_rows(&inserted(&self.pipeline.records()), &expected);
-    }
-}
-
-#[track_caller]
-fn assert_runs(connector: &Connector) {
-    assert_eq!(connector.exit_code(), None, "{}", connector.log());
-}
 
 #[track_caller]
 fn stop(mut connector: Connector) {
@@ -234,13 +139,12 @@ fn a_failed_session_leaves_nothing_to_send() {
 }
 
 /// Its kernel goes on while the program is frozen, its slot becomes free and another takes over.
-#[test]
-fn frozen_with_a_batch_in_flight() {
+fn frozen(name: &str, timeout: &str) {
     Namespace::within(|network| {
         let postgres = Postgres::start(&[("wal_sender_timeout", "1s")]);
-        let pipeline = Pipeline::on(&postgres, "cut_frozen").in_process();
+        let pipeline = Pipeline::on(&postgres, name).in_process();
         let cut = Cut::new(network, pipeline);
-        let config = || cut.pipeline.config().fluvio("timeout", "2s");
+        let config = || cut.pipeline.config().fluvio("timeout", timeout);
         let first = cut.start(&config());
         cut.arrives(1, &first);
         cut.send_in_vain(2);
@@ -257,6 +161,17 @@ fn frozen_with_a_batch_in_flight() {
         assert_runs(&first);
         cut.assert_rows(5);
     });
+}
+
+#[test]
+fn frozen_with_a_batch_in_flight() {
+    frozen("cut_frozen", "2s");
+}
+
+/// The server gives the slot up long before Fluvio would be given up.
+#[test]
+fn frozen_with_a_patience_for_fluvio() {
+    frozen("cut_patient", "30s");
 }
 
 /// Neither side hears of it: the server gives the slot up, and the program has its connection still.

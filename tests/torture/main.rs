@@ -6,6 +6,8 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod heals;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,6 +36,10 @@ struct Arguments {
     #[argh(option)]
     seed: Option<u64>,
 
+    /// instead, kill the program in a cut network that heals 0 to 30 s later; needs root
+    #[argh(switch)]
+    heals: bool,
+
     /// about how many changes are written in a second
     #[argh(option, default = "3000")]
     rate: u64,
@@ -41,6 +47,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments: Arguments = argh::from_env();
+    if arguments.heals {
+        return heals::sweep();
+    }
     let seed = arguments.seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         // Rounds count up from it: the next run is to have other ones.

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod check;
 pub mod connector;
+pub mod cut;
 pub mod fluvio;
 pub mod http;
 pub mod load;
