@@ -39,6 +39,7 @@
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `peek`: what is pending, shown and left pending, whoever reads the slot
 //! - `schema`: the JSON Schemas, held to real records, to the parser and to the example
+//! - `promotion`: a standby that is promoted while it is read, and what comes after that
 //! - `provision`: `setup` and `teardown`, which say what they do before they do it
 //! - `large`: memory of values so large that their records are not held whole
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
@@ -64,6 +65,7 @@
 //! - `setup`: publication and slot: made, found or missing
 //! - `setup_foreign`: a slot or publication that is somebody else's, or is taken away
 //! - `setup_limits`: what a server's configuration, or a role's rights, do not allow
+//! - `several_hosts`: a URL with several hosts, whose primary is away for a while
 //! - `standby`: a standby as source: made, promoted, in conflict with its primary; or refused
 //! - `standby_behind`: a standby whose replay is behind what was read of it, or what it received
 //! - `status`: what it says, and that its exit code tells the healthy, the late and the broken apart
@@ -119,6 +121,7 @@ mod metrics;
 mod network;
 mod parameters;
 mod peek;
+mod promotion;
 mod provision;
 mod readme;
 mod reload;
@@ -133,6 +136,7 @@ mod setup;
 mod setup_foreign;
 mod setup_limits;
 mod silence;
+mod several_hosts;
 mod slot;
 mod standby;
 mod standby_behind;

@@ -156,6 +156,7 @@ impl Pair {
     }
 
     /// Starts the program; the primary helps where the standby waits for it.
+    #[track_caller]
     pub fn start(&self, config: &ConfigFile) -> Connector {
         let connector = Connector::spawn_config(config, &self.url(), &[]);
         wait_until("it streams", DEADLINE, || {
@@ -164,8 +165,9 @@ impl Pair {
                 let database = &self.pipeline.database;
                 database.execute("SELECT pg_log_standby_snapshot()");
             }
-            log.contains("streaming from")
+            log.contains("streaming from") || !connector.is_running()
         });
+        assert!(connector.is_running(), "{}", connector.log());
         connector
     }
 

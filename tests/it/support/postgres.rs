@@ -126,16 +126,21 @@ impl Postgres {
             "host=127.0.0.1 port={} user=postgres password={PASSWORD}",
             self.port
         );
-        if self.major >= 12 {
-            standby.write_data_file("standby.signal", "");
-            standby.add_settings(&[("primary_conninfo", &primary)]);
-        } else {
-            let recovery = format!("standby_mode = on\nprimary_conninfo = '{primary}'\n");
-            standby.write_data_file("recovery.conf", &recovery);
-        }
+        standby.follow(&primary);
         standby.add_settings(settings);
         standby.start_on_a_free_port();
         standby
+    }
+
+    /// The next start is that of a standby of the server that `primary` connects to.
+    pub fn follow(&self, primary: &str) {
+        if self.major >= 12 {
+            self.write_data_file("standby.signal", "");
+            self.add_settings(&[("primary_conninfo", primary)]);
+        } else {
+            let recovery = format!("standby_mode = on\nprimary_conninfo = '{primary}'\n");
+            self.write_data_file("recovery.conf", &recovery);
+        }
     }
 
     fn of_the_data_in(home: TempDir, account: Account) -> Postgres {
