@@ -36,6 +36,7 @@
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `resume_history`: the arithmetic of resuming, when what comes again is not what the topic has
+//! - `retention`: a topic that has lost its oldest records, and what goes on is among them
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `peek`: what is pending, shown and left pending, whoever reads the slot
 //! - `schema`: the JSON Schemas, held to real records, to the parser and to the example
@@ -128,6 +129,7 @@ mod reload;
 mod resume;
 mod resume_e2e;
 mod resume_history;
+mod retention;
 mod schema;
 mod secrets;
 mod service;
