@@ -169,14 +169,20 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
             "the publication was dropped and made again: changes of the time without it are not sent",
         ));
     }
-    if confirmed > known.confirmed {
-        return Err(gap(format!(
+    Ok(())
+}
+
+/// Whether nobody else has moved the slot since.
+pub fn check_moved(known: Option<&Known>, source: &Source) -> Result<()> {
+    let confirmed = source.slot.confirmed();
+    match known {
+        Some(known) if confirmed > known.confirmed => Err(gap(format!(
             "the slot was confirmed at {confirmed}, this program confirmed {}: it was advanced, or \
              dropped and made again, and what is in between is not sent",
             known.confirmed
-        )));
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The topic against the slot, and against what is known of it from before.
@@ -365,6 +371,7 @@ mod tests {
         let (known, source) = (known(), source("0/64"));
         check_slot(&source.slot, "d").unwrap();
         check_source(Some(&known), &source).unwrap();
+        check_moved(Some(&known), &source).unwrap();
         check_topic(Some(&known), &source, &topic(10, complete(90, 100))).unwrap();
         check_topic(Some(&known), &source, &topic(14, open(150, 3))).unwrap();
         check_topic(None, &source, &topic(0, Tail::Empty)).unwrap();
@@ -462,7 +469,9 @@ mod tests {
         let changed = |change: fn(&mut Source)| {
             let mut source = source("0/64");
             change(&mut source);
-            check_source(Some(&known), &source).unwrap_err().to_string()
+            let checked = check_source(Some(&known), &source)
+                .and_then(|()| check_moved(Some(&known), &source));
+            checked.unwrap_err().to_string()
         };
         for (error, says) in [
             (

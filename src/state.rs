@@ -131,6 +131,16 @@ impl Memory {
         Ok(())
     }
 
+    /// Whether other processes know it too: what one of them confirms, it writes down first.
+    pub fn is_shared(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// What is known is of no use any more: another process has gone on from there.
+    pub fn forget(&mut self) {
+        self.known = None;
+    }
+
     /// What is known, if anything.
     pub fn known(&self) -> Option<&Known> {
         self.known.as_ref()

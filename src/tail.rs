@@ -54,30 +54,36 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         Ok(bounds)
     }
 
-    /// Compares what was in doubt with what is there now; returns how many of its records are not.
-    /// Those that were removed since by the topic's retention had been stored before.
-    pub fn compare(&mut self, bounds: Bounds, in_doubt: &InDoubt) -> Result<u64> {
+    /// Compares what was in doubt with what is there now; returns how many of its records are not, or
+    /// nothing when another process of this program has written there instead. Those that were removed
+    /// since by the topic's retention had been stored before.
+    pub fn compare(&mut self, bounds: Bounds, in_doubt: &InDoubt) -> Result<Option<u64>> {
         let sent = in_doubt.records.count();
         let removed = (bounds.start - in_doubt.offset).max(0).unsigned_abs();
         if removed >= sent {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let mut found = Vec::new();
         let mut offset = in_doubt.offset + removed as i64;
-        while offset < bounds.end && found.len() as u64 <= sent - removed {
+        while offset < bounds.end && (found.len() as u64) < sent - removed {
             let records = self.reader.fetch(offset)?;
             (self.meanwhile)()?;
             offset += records.len() as i64;
             found.extend(records.into_iter().map(|record| record.value));
         }
+        // What comes after that was not sent by us.
+        found.truncate((sent - removed) as usize);
         let values = found.iter().map(|value| &value[..]);
-        if !in_doubt.records.match_after(removed, values) {
-            let at = in_doubt.offset;
-            return Err(self.gap(&format!(
-                "the records from offset {at} on are not those that were sent"
-            )));
+        if in_doubt.records.match_after(removed, values) {
+            return Ok(Some(sent - removed - found.len() as u64));
         }
-        Ok(sent - removed - found.len() as u64)
+        if found.iter().all(|value| Placed::parse(value).is_some()) {
+            return Ok(None);
+        }
+        let at = in_doubt.offset;
+        Err(self.gap(&format!(
+            "the records from offset {at} on are not those that were sent"
+        )))
     }
 
     /// Reads how the partition ends: one record, if that is a commit, else back to the begin of its

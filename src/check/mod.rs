@@ -149,6 +149,7 @@ impl Parts<'_> {
             left_timeline_at,
         };
         continuity::check_source(self.known, &source)?;
+        continuity::check_moved(self.known, &source)?;
         let Some((topic, tail)) = self.topic.and_then(|topic| Some((topic, topic.tail?))) else {
             return Ok("slot and state file meet; the topic could not be read");
         };

@@ -64,6 +64,8 @@ pub struct Program<'a> {
     metrics: Arc<Metrics>,
     /// Records that the last session sent and that may be stored or not.
     in_doubt: Option<InDoubt>,
+    /// Where the topic ended when the last session did, without what was in doubt then.
+    left_at: i64,
     /// How long the topic must be still although nothing of this process is in doubt.
     least_settle: Duration,
     /// Only the first session makes what is missing.
@@ -108,6 +110,7 @@ impl<'a> Program<'a> {
             memory,
             metrics: Arc::default(),
             in_doubt: None,
+            left_at: 0,
             least_settle: opening::FIRST_SETTLE,
             is_set_up: false,
         })
@@ -134,6 +137,7 @@ impl<'a> Program<'a> {
         let (before, begun) = (opened.stored, Instant::now());
         let progress = Arc::new(Progress::starting_at(before));
         let result = self.stream(opened, &progress, goal, signals);
+        self.left_at = self.left_at.max(progress.stored().offset);
         self.metrics.session_ends();
         let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
         (result, proved)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::taking::{Taken, give_back};
 use super::{Opened, Output, Program};
-use crate::continuity::{self, Topic};
+use crate::continuity::{self, Source, Topic};
 use crate::error::{Context, Result};
 use crate::long_work::LongWork;
 use crate::lsn::Lsn;
@@ -83,6 +83,7 @@ impl<'a> Program<'a> {
         } = self.take_slot(false)?;
         self.metrics.wal_end.set(source.system.wal_flush.0);
         let confirmed = source.slot.confirmed();
+        continuity::check_moved(self.memory.known(), &source).at(|| self.slot_place())?;
         let stored = Stored {
             lsn: confirmed,
             offset: 0,
@@ -145,6 +146,8 @@ impl<'a> Program<'a> {
         self.wait_for(&self.leader(partition));
         let mut topic = self.reconcile(partition, stream, confirmed)?;
         self.metrics.waits.answered(Side::Sink);
+        let end = topic.bounds.end;
+        self.follow_others(source, end)?;
         topic.tail =
             continuity::tail(self.memory.known(), &topic).at(|| format!("topic {}", topic.name))?;
         let is_headless = matches!(topic.tail, Tail::Headless { .. });
@@ -157,7 +160,6 @@ impl<'a> Program<'a> {
         self.metrics.wal_end.set(source.system.wal_flush.0);
         continuity::check_topic(self.memory.known(), source, &topic)
             .at(|| format!("topic {}", topic.name))?;
-        let end = topic.bounds.end;
         let at = |lsn: Lsn| Stored {
             lsn: lsn.max(confirmed),
             offset: end,
@@ -168,6 +170,7 @@ impl<'a> Program<'a> {
             true => (stored, None),
             false => (at(confirmed), Some(stored)),
         };
+        self.left_at = end;
         self.memory.begin(
             self.identity(source),
             confirmed_in(confirmed, topic.tail, end),
@@ -178,6 +181,18 @@ impl<'a> Program<'a> {
             stored,
             unsettled,
         })
+    }
+
+    /// Without a file, only the topic tells of another process that had the slot in between: if that has
+    /// more records than we left there, they are of whoever moved the slot, and we go on as it would.
+    fn follow_others(&mut self, source: &Source, end: i64) -> Result<()> {
+        let moved = continuity::check_moved(self.memory.known(), source);
+        if moved.is_err() && !self.memory.is_shared() && end > self.left_at {
+            log::info!("another process had the slot in between: going on where it left the topic");
+            self.memory.forget();
+            return Ok(());
+        }
+        moved.at(|| self.slot_place())
     }
 
     /// How long the partition must be still, and where it ends if all that is in doubt is there: then
@@ -224,13 +239,18 @@ impl<'a> Program<'a> {
         };
         let bounds = tail.settled(settle, all)?;
         if let Some(in_doubt) = in_doubt {
-            let missing = tail.compare(bounds, in_doubt)?;
             let sent = in_doubt.records.count();
-            log::info!(
-                "{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
-                 are sent again",
-                sent - missing
-            );
+            match tail.compare(bounds, in_doubt)? {
+                Some(missing) => log::info!(
+                    "{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
+                     are sent again",
+                    sent - missing
+                ),
+                None => log::info!(
+                    "{sent} records were sent and not acknowledged, and another process has written in \
+                     their place: going on where it left the topic"
+                ),
+            }
         }
         let found = tail.read(bounds, self.memory.first_offset())?;
         self.in_doubt = None;

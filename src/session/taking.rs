@@ -194,7 +194,7 @@ impl Program<'_> {
         known_better.unwrap_or(why).at(self.slot_place())
     }
 
-    fn slot_place(&self) -> String {
+    pub(super) fn slot_place(&self) -> String {
         format!("replication slot {}", self.config.slot)
     }
 
@@ -255,7 +255,11 @@ impl Program<'_> {
             },
             ..before.clone()
         };
-        continuity::check_source(self.memory.known(), &source).at(|| self.slot_place())?;
+        let known = self.memory.known();
+        continuity::check_source(known, &source).at(|| self.slot_place())?;
+        if self.memory.is_shared() {
+            continuity::check_moved(known, &source).at(|| self.slot_place())?;
+        }
         Ok(Some(source))
     }
 
