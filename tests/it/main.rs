@@ -36,6 +36,7 @@
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
 //! - `resume_history`: the arithmetic of resuming, when what comes again is not what the topic has
+//! - `replicas`: records that not every replica has yet when a session opens
 //! - `retention`: a topic that has lost its oldest records, and what goes on is among them
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `peek`: what is pending, shown and left pending, whoever reads the slot
@@ -126,6 +127,7 @@ mod promotion;
 mod provision;
 mod readme;
 mod reload;
+mod replicas;
 mod resume;
 mod resume_e2e;
 mod resume_history;
