@@ -36,9 +36,9 @@ fn without_one(pipeline: &Pipeline) {
 }
 
 /// Waits until statuses have come that were sent after everything was received.
-fn wait_statuses(stopped: &Stopped, connector: &Connector) {
+fn wait_statuses(stopped: &Stopped) {
     let (database, slot) = (&stopped.pipeline.database, &stopped.pipeline.slot);
-    connector.wait_log("streaming from", DEADLINE);
+    database.wait_slot_active(slot);
     let written = database.query_one_text("SELECT pg_current_wal_lsn()");
     let is_sent = format!("sent_lsn >= '{written}'");
     wait_until("everything is sent", DEADLINE, || {
@@ -62,7 +62,7 @@ fn assert_confirmed_later(args: &[&str], end_by_itself: fn(&Stopped, Connector))
     server.inject_old_offsets(BEHIND, When::Every);
     let config = stopped.with_state();
     let connector = Connector::spawn_config(&config, &database.url(), args);
-    wait_statuses(&stopped, &connector);
+    wait_statuses(&stopped);
     assert!(database.slot_confirmed_lsn(slot) < Some(end));
     assert!(connector.is_running(), "{}", connector.log());
 
