@@ -1,6 +1,11 @@
 //! Fault after fault, drawn at random from fixed seeds; and the topic equals the journal.
 
+use std::time::Duration;
+
 use crate::support::torture::{Round, round};
+
+/// The long ones are for those who run the torture by hand.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(2);
 
 /// Ten faults; the changes are fewer than a program without optimization can take.
 fn ten_faults(seed: u64) {
@@ -9,6 +14,8 @@ fn ten_faults(seed: u64) {
         faults: 10,
         until: None,
         rate: 1000,
+        longest_outage: LONGEST_OUTAGE,
+        reading: None,
     });
     match result {
         Ok(tally) => println!("{tally}"),

@@ -13,10 +13,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use argh::FromArgs;
 
-use crate::support::torture::{Round, Tally, round};
+use crate::support::torture::{Reading, Round, Tally, decodes_on_standbys, round};
 
 /// A round has servers of its own. Its topic is kept in memory, so it is not to be endless.
-const FAULTS_A_ROUND: usize = 50;
+const FAULTS_A_ROUND: usize = 25;
+
+/// Long enough for the kernel to try again only after half a minute.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(60);
 
 const DEFAULT_FAULTS: usize = 100;
 
@@ -43,6 +46,11 @@ struct Arguments {
     /// about how many changes are written in a second
     #[argh(option, default = "3000")]
     rate: u64,
+
+    /// every round reads a standby, which needs PostgreSQL 16; without it, every third does where it
+    /// can
+    #[argh(switch)]
+    standby: bool,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +71,10 @@ fn main() -> ExitCode {
         (None, Some(_)) => usize::MAX,
         (None, None) => DEFAULT_FAULTS,
     };
+    if arguments.standby && !decodes_on_standbys() {
+        println!("these servers are too old to decode on a standby");
+        return ExitCode::FAILURE;
+    }
     println!("the seed is {seed}");
     let mut total = Tally::default();
     for number in 0.. {
@@ -75,6 +87,8 @@ fn main() -> ExitCode {
             faults: left.min(FAULTS_A_ROUND),
             until,
             rate: arguments.rate,
+            longest_outage: LONGEST_OUTAGE,
+            reading: arguments.standby.then_some(Reading::Standby),
         });
         match result {
             Ok(tally) => total.add(tally),

@@ -59,9 +59,42 @@ impl Namespace {
         self.lose(&format!("tcp sport {port}"));
     }
 
+    /// Loses every packet to this TCP port from now on: what its clients send.
+    pub fn cut_to(&self, port: u16) {
+        self.run("nft", &[&format!("add element inet test to {{ {port} }}")]);
+    }
+
+    /// Loses every packet from this TCP port from now on: what its clients are sent.
+    pub fn cut_from(&self, port: u16) {
+        self.run(
+            "nft",
+            &[&format!("add element inet test from {{ {port} }}")],
+        );
+    }
+
+    /// Ends what [`Self::cut_to`] and [`Self::cut_from`] did to this port.
+    pub fn heal_port(&self, port: u16) {
+        for set in ["to", "from"] {
+            // Only what is there can be taken away.
+            let element = format!("element inet test {set} {{ {port} }}");
+            self.run("nft", &[&format!("add {element}; delete {element}")]);
+        }
+    }
+
     /// Ends every cut.
     pub fn heal(&self) {
-        self.run("nft", &["flush chain inet test lost"]);
+        for what in [
+            "chain inet test lost",
+            "set inet test to",
+            "set inet test from",
+        ] {
+            self.run("nft", &[&format!("flush {what}")]);
+        }
+    }
+
+    /// Whether this user may make one.
+    pub fn is_possible() -> bool {
+        fs::metadata("/proc/self").is_ok_and(|own| is_root(&own))
     }
 
     /// A packet that is dropped where it arrives has been sent as far as its sender knows; one that is
@@ -73,7 +106,7 @@ impl Namespace {
 
     fn add() -> Namespace {
         assert!(
-            fs::metadata("/proc/self").is_ok_and(|own| is_root(&own)),
+            Namespace::is_possible(),
             "only root can make a network namespace; leave these tests out with --skip network::"
         );
         remove_stale();
@@ -84,10 +117,16 @@ impl Namespace {
         let namespace = Namespace { name };
         namespace.run("ip", &["link", "set", "lo", "up"]);
         namespace.run("nft", &["add table inet test"]);
-        namespace.run(
-            "nft",
-            &["add chain inet test lost { type filter hook input priority 0; }"],
-        );
+        for what in [
+            "chain inet test lost { type filter hook input priority 0; }",
+            "set inet test to { type inet_service; }",
+            "set inet test from { type inet_service; }",
+            "chain inet test ports { type filter hook input priority 1; }",
+            "rule inet test ports tcp dport @to drop",
+            "rule inet test ports tcp sport @from drop",
+        ] {
+            namespace.run("nft", &[&format!("add {what}")]);
+        }
         namespace
     }
 

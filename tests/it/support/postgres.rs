@@ -191,6 +191,16 @@ impl Postgres {
             )
     }
 
+    /// The major version of the servers in [`Self::bin_dir`].
+    pub fn installed_major() -> u32 {
+        let mut command = Command::new(Postgres::bin_dir().join("postgres"));
+        let output = command.arg("--version").output().expect("postgres runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+        let major = numbers.find_map(|number| number.parse().ok());
+        major.unwrap_or_else(|| panic!("a version without a number: {text}"))
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -228,7 +238,12 @@ impl Postgres {
         Database::create(self.socket_dir(), self.port, prefix, "")
     }
 
-    /// The same with an encoding of its own. The locale C goes with all of them.
+    /// A database that is there already, as on a standby. It stays on drop.
+    pub fn database_named(&self, name: &str) -> Database {
+        Database::existing(self.socket_dir(), self.port, name)
+    }
+
+    /// A fresh database with an encoding of its own. The locale C goes with all of them.
     #[track_caller]
     pub fn database_in(&self, encoding: &str, prefix: &str) -> Database {
         let options =

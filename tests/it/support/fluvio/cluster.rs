@@ -28,6 +28,11 @@ impl Cluster {
         }
     }
 
+    /// Whether [`Self::start`] takes a real one.
+    pub fn is_named() -> bool {
+        std::env::var(REAL_CLUSTER).is_ok_and(|sc_addr| !sc_addr.is_empty())
+    }
+
     /// What a profile names: the address of the SC.
     pub fn sc_addr(&self) -> String {
         match self {

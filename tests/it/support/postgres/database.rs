@@ -3,6 +3,7 @@
 
 use super::super::{lock, wait_until};
 use super::{PASSWORD, unique};
+use postgres::config::TargetSessionAttrs;
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use std::fs;
@@ -19,7 +20,8 @@ const CLEAN_UP_OPTIONS: &str = "-c statement_timeout=5s";
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(10);
 const SLOT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A database with a unique name. On drop its slots and then itself are dropped.
+/// A database with a unique name. On drop its slots and then itself are dropped, unless somebody else
+/// has made it.
 ///
 /// The helpers come in as superuser over the Unix socket, so they also work while the
 /// program under test talks to the server through a proxy.
@@ -28,6 +30,7 @@ pub struct Database {
     port: u16,
     name: String,
     session: Mutex<Option<Client>>,
+    is_ours: bool,
 }
 
 impl Database {
@@ -38,6 +41,7 @@ impl Database {
             port,
             name: unique(prefix),
             session: Mutex::new(None),
+            is_ours: true,
         };
         database
             .connect("postgres", SESSION_OPTIONS)
@@ -52,6 +56,17 @@ impl Database {
             ));
         }
         database
+    }
+
+    /// One that somebody else has made, and drops.
+    pub(super) fn existing(socket_dir: &Path, port: u16, name: &str) -> Database {
+        Database {
+            socket_dir: socket_dir.to_owned(),
+            port,
+            name: name.to_owned(),
+            session: Mutex::new(None),
+            is_ours: false,
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -96,6 +111,13 @@ impl Database {
     /// The same while the server may be down.
     pub fn try_client(&self) -> Result<Client, postgres::Error> {
         self.connect(&self.name, SESSION_OPTIONS)
+    }
+
+    /// The same, and a server that takes no writes counts as one that is down.
+    pub fn try_writing_client(&self) -> Result<Client, postgres::Error> {
+        self.config(&self.name, SESSION_OPTIONS)
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .connect(NoTls)
     }
 
     /// Runs statements, all in one transaction unless they say otherwise.
@@ -285,15 +307,20 @@ impl Database {
     }
 
     fn connect(&self, database: &str, options: &str) -> Result<Client, postgres::Error> {
-        Config::new()
+        self.config(database, options).connect(NoTls)
+    }
+
+    fn config(&self, database: &str, options: &str) -> Config {
+        let mut config = Config::new();
+        config
             .host_path(&self.socket_dir)
             .port(self.port)
             .user("postgres")
             .dbname(database)
             .application_name("test-helper")
             .options(options)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .connect(NoTls)
+            .connect_timeout(CONNECT_TIMEOUT);
+        config
     }
 
     /// One try to drop everything. A slot or session that is in use makes it fail.
@@ -323,6 +350,9 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         *lock(&self.session) = None;
+        if !self.is_ours {
+            return;
+        }
         let end = Instant::now() + CLEAN_UP_DEADLINE;
         while let Err(error) = self.drop_all() {
             // Without an SQLSTATE there is no server any more, and so nothing to drop.

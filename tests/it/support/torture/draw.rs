@@ -8,11 +8,26 @@ use super::super::fluvio::{Close, Fault as Produce, Side};
 use super::super::postgres::Stop;
 use super::super::proxy::{Direction, End, Refusal};
 use super::super::random::Random;
-use super::fault::{Fault, Line, Ms, Reach, Sides};
-use super::stage::{Settings, WAL_SENDER_TIMEOUT};
+use super::fault::{Ends, Fault, History, Line, Meanwhile, Ms, Reach, Restore, Sides};
+use super::source::WAL_SENDER_TIMEOUT;
+use super::stage::Settings;
 
 /// What is forgotten was stored within this time. It is far less than a long `confirm_delay`.
 pub const FORGET_WITHIN: Duration = Duration::from_millis(500);
+
+/// The shortest loss of packets.
+const SHORTEST_OUTAGE_MS: u64 = 100;
+
+/// What can happen at a moment of a round.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub reach: Reach,
+    pub settings: &'a Settings,
+    /// Packets are lost for no longer than this; none are if they cannot be.
+    pub longest_outage: Option<Duration>,
+    /// Whether the program reads a standby now.
+    pub is_standby: bool,
+}
 
 /// The choices; each is drawn by [`Fault::of`].
 #[derive(Clone, Copy)]
@@ -23,8 +38,11 @@ enum Choice {
     TerminateAndKill,
     Pause,
     PauseWhileStarting,
+    PassOn,
     HoldSlot,
     Restart,
+    RestartPrimary,
+    Promote,
     TerminateWalsender,
     Away,
     Freeze,
@@ -38,14 +56,18 @@ enum Choice {
     Break,
     Block,
     Silence,
+    Unplug,
     Fragment,
     Commands,
     Two,
 }
 
 impl Fault {
-    pub fn draw(random: &mut Random, reach: Reach, settings: &Settings) -> Fault {
+    pub fn draw(random: &mut Random, scope: Scope<'_>) -> Fault {
         use Choice::*;
+        let Scope {
+            reach, settings, ..
+        } = scope;
         let mut choices = vec![
             (10, Kill),
             (10, KillWhileStarting),
@@ -53,6 +75,7 @@ impl Fault {
             (6, TerminateAndKill),
             (4, Pause),
             (4, PauseWhileStarting),
+            (8, PassOn),
             (4, HoldSlot),
             (7, Restart),
             (6, TerminateWalsender),
@@ -76,19 +99,25 @@ impl Fault {
             Reach::Real { commands: true } => choices.push((15, Commands)),
             Reach::Real { commands: false } => {}
         }
+        if scope.longest_outage.is_some() {
+            choices.push((25, Unplug));
+        }
+        if scope.is_standby {
+            choices.extend([(8, Restart), (6, RestartPrimary), (8, Promote)]);
+        }
         if reach == Reach::InProcess && settings.confirm_delay >= 4 * FORGET_WITHIN {
             choices.push((10, Forget));
         }
         match random.weighted(&choices) {
-            Two => Fault::two(random, reach, settings),
-            choice => Fault::of(choice, random, reach, settings),
+            Two => Fault::two(random, scope),
+            choice => Fault::of(choice, random, scope),
         }
     }
 
-    fn two(random: &mut Random, reach: Reach, settings: &Settings) -> Fault {
+    fn two(random: &mut Random, scope: Scope<'_>) -> Fault {
         loop {
-            let first = Fault::draw(random, reach, settings);
-            let second = Fault::draw(random, reach, settings);
+            let first = Fault::draw(random, scope);
+            let second = Fault::draw(random, scope);
             // What is forgotten must not be confirmed meanwhile, because something else takes long.
             let forgets = [&first, &second]
                 .iter()
@@ -106,8 +135,9 @@ impl Fault {
         }
     }
 
-    fn of(choice: Choice, random: &mut Random, reach: Reach, settings: &Settings) -> Fault {
-        let timeout_ms = settings.timeout.as_millis() as u64;
+    fn of(choice: Choice, random: &mut Random, scope: Scope<'_>) -> Fault {
+        let reach = scope.reach;
+        let timeout_ms = scope.settings.timeout.as_millis() as u64;
         // From a moment to a good while, the shorter as often as the longer.
         let pause = |random: &mut Random| Ms(random.magnitude(11));
         match choice {
@@ -132,13 +162,26 @@ impl Fault {
                 after: Ms(random.magnitude(8)),
                 pause: long_pause(random),
             },
+            Choice::PassOn => Fault::PassOn {
+                frozen: frozen(random, scope),
+                together: pause(random),
+                which: random.below(2) as usize,
+                ends: ends(random),
+            },
             Choice::HoldSlot => Fault::HoldSlot {
-                kill: random.one_in(2),
+                ends: ends(random),
                 pause: pause(random),
             },
             Choice::Restart => Fault::Restart {
                 mode: random.pick(&[Stop::Immediate, Stop::Immediate, Stop::Fast]),
                 away: Ms(random.magnitude(10)),
+            },
+            Choice::RestartPrimary => Fault::RestartPrimary {
+                mode: random.pick(&[Stop::Immediate, Stop::Fast]),
+                away: Ms(random.magnitude(10)),
+            },
+            Choice::Promote => Fault::Promote {
+                crash: (!random.one_in(3)).then(|| pause(random)),
             },
             Choice::TerminateWalsender => Fault::TerminateWalsender {
                 times: random.between(1..=5),
@@ -218,6 +261,7 @@ impl Fault {
                 ]),
                 pause: pause(random),
             },
+            Choice::Unplug => unplug(random, scope),
             Choice::Fragment => Fault::Fragment {
                 line: line(random, reach),
                 bytes: 1 + random.magnitude(8) as usize,
@@ -229,6 +273,71 @@ impl Fault {
             Choice::Two => unreachable!("two are drawn one by one"),
         }
     }
+}
+
+impl Restore {
+    pub fn draw(random: &mut Random) -> Restore {
+        let stop = |random: &mut Random| random.pick(&[Stop::Immediate, Stop::Fast]);
+        let undone = History {
+            transactions: random.between(1..=8),
+            rows: 1 + random.magnitude(7),
+        };
+        // The same again meets the same positions, and each other one comes near them.
+        let near = 1 + random.magnitude(7);
+        Restore {
+            copied: stop(random),
+            restored: stop(random),
+            meanwhile: random.pick(&[None, Some(Ends::Killed), Some(Ends::Stopped)]),
+            undone,
+            other: History {
+                transactions: random.between(1..=2 * undone.transactions),
+                rows: random.pick(&[undone.rows, undone.rows, near]),
+            },
+        }
+    }
+}
+
+fn unplug(random: &mut Random, scope: Scope<'_>) -> Fault {
+    let longest = scope.longest_outage.expect("packets can be lost");
+    let lost_ms = outage_ms(random, longest);
+    let meanwhile = random.one_in(2).then(|| Meanwhile {
+        after: Ms(random.below(lost_ms)),
+        ends: random.pick(&[Ends::Killed, Ends::Killed, Ends::Stopped]),
+        away: Ms(random.magnitude(11)),
+    });
+    Fault::Unplug {
+        line: line(random, scope.reach),
+        direction: random.pick(&[
+            None,
+            None,
+            Some(Direction::ToServer),
+            Some(Direction::ToClient),
+        ]),
+        pause: Ms(lost_ms),
+        meanwhile,
+    }
+}
+
+/// The long ones are rare.
+fn outage_ms(random: &mut Random, longest: Duration) -> u64 {
+    let longest_ms = longest.as_millis() as u64;
+    let bits = u64::from(longest_ms.ilog2()) + 1;
+    (SHORTEST_OUTAGE_MS + random.magnitude(bits)).min(longest_ms)
+}
+
+/// Longer than a walsender waits, so that somebody else gets the slot.
+fn frozen(random: &mut Random, scope: Scope<'_>) -> Ms {
+    let bits = if scope.longest_outage.is_some_and(|it| it.as_secs() > 10) {
+        13
+    } else {
+        11
+    };
+    let sender_ms = WAL_SENDER_TIMEOUT.as_millis() as u64;
+    Ms(sender_ms + 100 + random.magnitude(bits))
+}
+
+fn ends(random: &mut Random) -> Ends {
+    random.pick(&[Ends::Killed, Ends::Stopped])
 }
 
 /// Longer than a walsender waits.

@@ -23,10 +23,25 @@ pub enum Fault {
     Pause { pause: Ms },
     /// SIGKILL, and SIGSTOP and SIGCONT so soon after the new start.
     PauseWhileStarting { after: Ms, pause: Ms },
+    /// SIGSTOP for longer than a walsender waits, while another instance of the program waits for
+    /// the slot and takes it. Then both run, and if there is to be one only, one of them ends.
+    PassOn {
+        frozen: Ms,
+        together: Ms,
+        which: usize,
+        ends: Ends,
+    },
     /// Another session holds the slot, before the program comes and after.
-    HoldSlot { kill: bool, pause: Ms },
+    HoldSlot { ends: Ends, pause: Ms },
     /// PostgreSQL stops and comes back.
     Restart { mode: Stop, away: Ms },
+    /// The primary of the standby that is read stops and comes back.
+    RestartPrimary { mode: Stop, away: Ms },
+    /// The standby that is read becomes the primary, within its sessions, and crashes so soon after.
+    Promote { crash: Option<Ms> },
+    /// The server is put back to a copy of its data, and another history is written. It ends a
+    /// round.
+    Restore(Restore),
     /// The session that sends is terminated, several times in a row.
     TerminateWalsender { times: u64 },
     /// Fluvio is stopped, or one of its servers, and comes back.
@@ -68,6 +83,14 @@ pub enum Fault {
         direction: Option<Direction>,
         pause: Ms,
     },
+    /// The packets of a line are lost for a while, in one direction or both, and the kernels at
+    /// both ends go on with what they were given; the program may end meanwhile.
+    Unplug {
+        line: Line,
+        direction: Option<Direction>,
+        pause: Ms,
+        meanwhile: Option<Meanwhile>,
+    },
     /// A line passes small pieces only, for a while.
     Fragment { line: Line, bytes: usize, pause: Ms },
     /// The commands that kill and start the SPU of a real cluster.
@@ -88,6 +111,43 @@ impl From<Ms> for Duration {
     fn from(Ms(ms): Ms) -> Duration {
         Duration::from_millis(ms)
     }
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// By SIGKILL.
+    Killed,
+    /// By SIGTERM, in its own time.
+    Stopped,
+}
+
+/// The program ends so soon after another thing has begun, and starts again after a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Meanwhile {
+    pub after: Ms,
+    pub ends: Ends,
+    pub away: Ms,
+}
+
+/// How the data directory is put back.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// How the server stops before it is copied, and before the copy takes its place.
+    pub copied: Stop,
+    pub restored: Stop,
+    /// How the program ends before, or not: then it meets the copy as soon as that is there.
+    pub meanwhile: Option<Ends>,
+    /// What the topic gets of the history that is undone, and what is written in its place.
+    pub undone: History,
+    pub other: History,
+}
+
+/// So many transactions of so many rows.
+#[derive(Clone, Copy, Debug)]
+pub struct History {
+    pub transactions: u64,
+    pub rows: u64,
 }
 
 /// Which servers of Fluvio.
@@ -129,6 +189,13 @@ impl Fault {
         let name = match self {
             Fault::Produce { fault, .. } => return format!("Produce {}", first_word(fault)),
             Fault::Restart { mode, .. } => return format!("Restart {mode:?}"),
+            Fault::Unplug {
+                line, meanwhile, ..
+            } => {
+                let ended = meanwhile.map_or(String::new(), |it| format!(", {:?}", it.ends));
+                return format!("Unplug {line:?}{ended}");
+            }
+            Fault::Promote { crash: Some(_) } => return "Promote and crash".to_owned(),
             Fault::Cut { line, .. }
             | Fault::Break { line, .. }
             | Fault::Block { line, .. }
@@ -148,8 +215,15 @@ impl Fault {
             | Fault::TerminateAndKill { .. }
             | Fault::Pause { .. }
             | Fault::PauseWhileStarting { .. }
-            | Fault::HoldSlot { .. } => Group::Program,
-            Fault::Restart { .. } | Fault::TerminateWalsender { .. } => Group::Postgres,
+            | Fault::PassOn { .. }
+            | Fault::HoldSlot { .. }
+            | Fault::Unplug {
+                meanwhile: Some(_), ..
+            } => Group::Program,
+            Fault::Restart { .. }
+            | Fault::RestartPrimary { .. }
+            | Fault::Promote { .. }
+            | Fault::TerminateWalsender { .. } => Group::Postgres,
             Fault::Away { .. }
             | Fault::Freeze { .. }
             | Fault::Forget { .. }
@@ -163,9 +237,20 @@ impl Fault {
             | Fault::Break { line, .. }
             | Fault::Block { line, .. }
             | Fault::Silence { line, .. }
+            | Fault::Unplug { line, .. }
             | Fault::Fragment { line, .. } => Group::Line(*line),
-            Fault::Two { .. } => return None,
+            Fault::Two { .. } | Fault::Restore(_) => return None,
         })
+    }
+
+    /// For how long packets were lost. What was sent meanwhile is sent again so long after, at the
+    /// latest: the kernel doubles its pauses.
+    pub fn outage(&self) -> Duration {
+        match self {
+            Fault::Unplug { pause, .. } => (*pause).into(),
+            Fault::Two { first, second, .. } => first.outage().max(second.outage()),
+            _ => Duration::ZERO,
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The torture: writers that keep a journal, the program, and fault after fault; and in the end the
 //! topic equals the journal.
 //!
-//! A [`round`] has servers of its own. [`draw`] says what goes wrong and [`strike`] makes it
-//! happen; [`plan`] draws what is written and [`writer`] writes it; [`follower`] reads the topic and
-//! holds it against the [`journal`].
+//! A [`round`] has servers of its own, in a network of their own. [`draw`] says what goes wrong and
+//! [`strike`] makes it happen; [`plan`] draws what is written and [`writer`] writes it; [`follower`]
+//! reads the topic and holds it against the [`journal`]. Some rounds end with a [`restore`].
 #![allow(dead_code)]
 
 mod draw;
@@ -11,7 +11,10 @@ mod fault;
 mod follower;
 mod journal;
 mod plan;
+mod program;
 mod report;
+mod restore;
+mod source;
 mod stage;
 mod strike;
 mod writer;
@@ -25,12 +28,17 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 
+use super::fluvio::Cluster;
+use super::namespace::Namespace;
+use super::postgres::Postgres;
 use super::random::Random;
-use fault::{Fault, Reach};
+use draw::Scope;
+use fault::{Ends, Fault, Reach, Restore};
 use follower::Follower;
 use journal::Journal;
 use stage::{Settings, Stage};
-use strike::{SPU_DOWN, SPU_UP, heal, strike};
+use strike::command::{SPU_DOWN, SPU_UP};
+use strike::{heal, strike};
 use writer::Load;
 
 const WRITERS: usize = 4;
@@ -52,13 +60,40 @@ pub struct Round {
     pub until: Option<Instant>,
     /// About how many changes are written in a second.
     pub rate: u64,
+    /// Packets are lost for no longer than this at a time.
+    pub longest_outage: Duration,
+    /// What the program reads; drawn if nothing is said.
+    pub reading: Option<Reading>,
+}
+
+/// What the program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Primary,
+    Standby,
+}
+
+/// Whether the servers at hand decode on a standby.
+pub fn decodes_on_standbys() -> bool {
+    Postgres::installed_major() >= source::DECODES_ON_STANDBYS
 }
 
 /// Tortures servers and a program that are started for it, and tells what was done.
+///
+/// All of them are in a network of their own, which can be cut; a real cluster is in the network of
+/// whoever runs this, and so is everything then.
 pub fn round(round: Round) -> Result<Tally, Box<Failure>> {
-    let settings = Settings::draw(&mut Random::part(round.seed, 0));
+    if Cluster::is_named() || !Namespace::is_possible() {
+        return round_in(round, None);
+    }
+    Namespace::within(|namespace| round_in(round, Some(namespace)))
+}
+
+fn round_in(round: Round, network: Option<&Namespace>) -> Result<Tally, Box<Failure>> {
+    let mut random = Random::part(round.seed, 0);
+    let settings = Settings::draw(&mut random, round.reading, decodes_on_standbys());
     println!("seed {}: {settings:?}", round.seed);
-    let stage = Stage::new(round.seed, WRITERS, settings);
+    let stage = Stage::new(&round, settings, network);
     let journal = Journal::new(WRITERS);
     let mut tally = Tally::default();
     // What the helpers wait for in vain is a panic, and is to be reported like the rest.
@@ -69,7 +104,7 @@ pub fn round(round: Round) -> Result<Tally, Box<Failure>> {
     (tally.transactions, tally.changes) = journal.committed_counts();
     match result {
         Ok(follower) => {
-            tally.read_logs(&stage.logs(), |end| follower.is_inside(end));
+            tally.read_logs(&stage.program.logs(), |end| follower.is_inside(end));
             Ok(tally)
         }
         Err(what) => Err(Box::new(Failure::new(round.seed, what, tally, &stage))),
@@ -86,21 +121,57 @@ impl Drop for StopOnDrop<'_> {
 }
 
 fn torture<'a>(
-    stage: &'a Stage,
+    stage: &'a Stage<'_>,
     journal: &'a Journal,
     round: Round,
     tally: &mut Tally,
 ) -> Result<Follower<'a>, String> {
+    let mut follower = Follower::new(&stage.cluster, &stage.topic, journal);
+    let mut watch = Watch {
+        stage,
+        client: None,
+    };
+    let last = last_fault(stage, round);
+    first_start(stage, &mut Random::part(round.seed, 1))?;
+    under_load(
+        &mut watch,
+        &mut follower,
+        journal,
+        round,
+        tally,
+        last.is_some(),
+    )?;
+    settle(&mut watch, &mut follower)?;
+    match last.filter(|_| !round.is_over()) {
+        None => close(stage, &mut follower)?,
+        Some(plan) => {
+            tally.begin(round.faults - 1, &Fault::Restore(plan.clone()));
+            let began = Instant::now();
+            restore::restore(&mut watch, &mut follower, journal, &plan)?;
+            tally.end(began.elapsed(), follower.end_offset());
+        }
+    }
+    Ok(follower)
+}
+
+/// Writes and makes all faults but the last, if that one needs a server to itself.
+fn under_load(
+    watch: &mut Watch<'_>,
+    follower: &mut Follower<'_>,
+    journal: &Journal,
+    round: Round,
+    tally: &mut Tally,
+    has_last: bool,
+) -> Result<(), String> {
+    let stage = watch.stage;
     let stops = AtomicBool::new(false);
     let load = Load {
-        database: &stage.database,
-        major: stage.postgres.major(),
+        source: &stage.source,
+        major: stage.source.postgres.major(),
         journal,
         rate: (round.rate / WRITERS as u64).max(1),
         stops: &stops,
     };
-    let mut follower = Follower::new(&stage.cluster, &stage.topic, journal);
-    first_start(stage, &mut Random::part(round.seed, 1))?;
     thread::scope(|scope| {
         let stop = StopOnDrop(&stops);
         let writers: Vec<_> = (0..WRITERS)
@@ -110,17 +181,14 @@ fn torture<'a>(
                 scope.spawn(move || writer::write(load, writer, random))
             })
             .collect();
-        let mut watch = Watch {
-            stage,
-            client: None,
-        };
-        recover(&mut watch, &mut follower, FIRST_TRANSACTIONS)?;
+        recover(watch, follower, FIRST_TRANSACTIONS, RECOVERY_DEADLINE)?;
         let mut is_alive = || watch_writers(&writers);
+        let count = round.faults - usize::from(has_last);
         let result = faults(
-            &mut watch,
-            &mut follower,
+            watch,
+            follower,
             journal,
-            round,
+            (round, count),
             tally,
             &mut is_alive,
         );
@@ -129,58 +197,71 @@ fn torture<'a>(
         for writer in writers {
             writer.join().map_err(|panic| words(&*panic))??;
         }
-        result?;
-        finish(&mut watch, &mut follower)
-    })?;
-    Ok(follower)
+        result
+    })
 }
 
 /// The first start has its crashes too: they leave slot, publication and topic half made.
-fn first_start(stage: &Stage, random: &mut Random) -> Result<(), String> {
+fn first_start(stage: &Stage<'_>, random: &mut Random) -> Result<(), String> {
     for _ in 0..random.below(4) {
-        stage.start();
+        stage.program.start_all();
         thread::sleep(Duration::from_millis(random.magnitude(9)));
-        stage.kill()?;
+        stage.program.end_all(Ends::Killed)?;
     }
-    stage.start();
-    stage.wait_streaming();
-    Ok(())
+    stage.program.start_all();
+    stage.program.wait_streaming(|| stage.source.help_slot())
+}
+
+/// Some rounds end with a server that is put back to a copy of its data.
+fn last_fault(stage: &Stage<'_>, round: Round) -> Option<Restore> {
+    let mut random = Random::part(round.seed, 999);
+    let has_one = random.one_in(2) && round.faults > 1 && !stage.source.is_standby();
+    has_one.then(|| Restore::draw(&mut random))
 }
 
 fn faults(
     watch: &mut Watch<'_>,
     follower: &mut Follower<'_>,
     journal: &Journal,
-    round: Round,
+    (round, count): (Round, usize),
     tally: &mut Tally,
     is_alive: &mut dyn FnMut() -> Result<(), String>,
 ) -> Result<(), String> {
     let stage = watch.stage;
-    let reach = match stage.server() {
-        Some(_) => Reach::InProcess,
-        None => Reach::Real {
-            commands: [SPU_DOWN, SPU_UP]
-                .iter()
-                .all(|name| std::env::var_os(name).is_some()),
-        },
-    };
-    for number in 0..round.faults {
-        if round.until.is_some_and(|until| Instant::now() >= until) {
+    for number in 0..count {
+        if round.is_over() {
             break;
         }
         // Each fault is drawn by itself, so that what happened before does not change it.
         let mut random = Random::part(round.seed, 1000 + number as u64);
         thread::sleep(Duration::from_millis(random.magnitude(8)));
-        let fault = Fault::draw(&mut random, reach, &stage.settings);
+        stage.program.spare_holder(random.one_in(4));
+        let fault = Fault::draw(&mut random, scope(stage, round));
         tally.begin(number, &fault);
         strike(stage, &fault)?;
         heal(stage);
         let healed = Instant::now();
-        recover(watch, follower, journal.next())?;
+        let deadline = RECOVERY_DEADLINE + 2 * fault.outage();
+        recover(watch, follower, journal.next(), deadline)?;
         is_alive()?;
         tally.end(healed.elapsed(), follower.end_offset());
     }
     Ok(())
+}
+
+fn scope<'a>(stage: &'a Stage<'_>, round: Round) -> Scope<'a> {
+    let has_command = |name: &&str| std::env::var_os(name).is_some();
+    Scope {
+        reach: match stage.server() {
+            Some(_) => Reach::InProcess,
+            None => Reach::Real {
+                commands: [SPU_DOWN, SPU_UP].iter().all(has_command),
+            },
+        },
+        settings: &stage.settings,
+        longest_outage: Some(round.longest_outage).filter(|_| stage.lines.can_be_unplugged()),
+        is_standby: stage.source.is_standby(),
+    }
 }
 
 /// A writer that has ended has something to say.
@@ -192,20 +273,25 @@ fn watch_writers(writers: &[ScopedJoinHandle<'_, Result<(), String>>]) -> Result
 }
 
 /// Waits until the topic has transaction `goal`, or one that began after it.
-fn recover(watch: &mut Watch<'_>, follower: &mut Follower<'_>, goal: i64) -> Result<(), String> {
-    let until = Instant::now() + RECOVERY_DEADLINE;
+fn recover(
+    watch: &mut Watch<'_>,
+    follower: &mut Follower<'_>,
+    goal: i64,
+    deadline: Duration,
+) -> Result<(), String> {
+    let until = Instant::now() + deadline;
     loop {
         let is_late = Instant::now() >= until;
         let confirmed = watch.confirmed();
         follower.advance_past(confirmed)?;
-        watch.stage.check()?;
+        watch.stage.program.check()?;
         if follower.newest() >= goal {
             return Ok(());
         }
         if is_late {
             return Err(format!(
-                "nothing that was written after the fault is in the topic {RECOVERY_DEADLINE:?} \
-                 later: the newest transaction is {}, waited for was {goal}",
+                "nothing that was written after the fault is in the topic {deadline:?} later: the \
+                 newest transaction is {}, waited for was {goal}",
                 follower.newest()
             ));
         }
@@ -213,15 +299,19 @@ fn recover(watch: &mut Watch<'_>, follower: &mut Follower<'_>, goal: i64) -> Res
     }
 }
 
-/// Nothing is written any more: everything is confirmed, and in the topic, and nothing follows.
-fn finish(watch: &mut Watch<'_>, follower: &mut Follower<'_>) -> Result<(), String> {
+/// Nothing is written any more: everything is confirmed, and in the topic.
+fn settle(watch: &mut Watch<'_>, follower: &mut Follower<'_>) -> Result<(), String> {
     let stage = watch.stage;
-    let written = stage.database.current_wal_lsn();
-    stage.database.wait_slot_confirmed(&stage.slot, written);
+    let (database, written) = (&stage.source.database, stage.source.written()?);
+    database.wait_slot_confirmed(&stage.slot, written);
     follower.advance_past(watch.confirmed())?;
-    follower.finish()?;
+    follower.finish()
+}
+
+/// The program stops, and nothing follows what there was.
+fn close(stage: &Stage<'_>, follower: &mut Follower<'_>) -> Result<(), String> {
     let end = follower.end_offset();
-    stage.terminate()?;
+    stage.program.end_all(Ends::Stopped)?;
     follower.advance()?;
     if follower.end_offset() != end {
         return Err(format!(
@@ -231,9 +321,15 @@ fn finish(watch: &mut Watch<'_>, follower: &mut Follower<'_>) -> Result<(), Stri
     stage.verify()
 }
 
+impl Round {
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}
+
 /// Looks at what the slot has confirmed.
 struct Watch<'a> {
-    stage: &'a Stage,
+    stage: &'a Stage<'a>,
     client: Option<Client>,
 }
 
@@ -246,7 +342,8 @@ impl Watch<'_> {
             self.stage.slot
         );
         let client = self.client.take();
-        let Some(mut client) = client.or_else(|| self.stage.database.try_client().ok()) else {
+        let Some(mut client) = client.or_else(|| self.stage.source.database.try_client().ok())
+        else {
             return 0;
         };
         match client.query_one(&sql, &[]) {

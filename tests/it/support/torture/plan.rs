@@ -21,7 +21,8 @@ pub fn text_len(table: &str, row: i64) -> usize {
     usize::try_from(row * 7919 % text_limit(table)).expect("rows are counted from 1")
 }
 
-fn text_limit(table: &str) -> i64 {
+/// Rows whose numbers differ by a multiple of it have texts of one length.
+pub fn text_limit(table: &str) -> i64 {
     match table {
         "narrow" => 17,
         "plain" => 251,
@@ -54,6 +55,17 @@ pub enum Statement {
     Sql(String),
     /// COPY of rows into a table.
     Copy(&'static str, Range<i64>),
+}
+
+impl Statement {
+    /// Rows as the follower expects them.
+    pub fn insert(table: &str, rows: &Range<i64>) -> Statement {
+        let (first, last, limit) = (rows.start, rows.end - 1, text_limit(table));
+        Statement::Sql(format!(
+            "INSERT INTO {table} (id, body) SELECT id, repeat('x', (id * 7919 % {limit})::int4) \
+             FROM generate_series({first}::int8, {last}) id"
+        ))
+    }
 }
 
 /// What a writer knows of its own two tables.
@@ -198,11 +210,7 @@ impl Draft<'_> {
 
     fn insert_into(&mut self, table: String, count: u64) {
         let rows = self.journal.take_rows(count);
-        let (first, last, limit) = (rows.start, rows.end - 1, text_limit(&table));
-        self.sql(format!(
-            "INSERT INTO {table} (id, body) SELECT id, repeat('x', (id * 7919 % {limit})::int4) \
-             FROM generate_series({first}::int8, {last}) id"
-        ));
+        self.statement(Statement::insert(&table, &rows));
         self.step(Kind::Insert, table, rows.collect());
     }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::follower;
-use super::stage::{STREAMS, Stage};
+use super::program::STREAMS;
+use super::stage::Stage;
 
 /// What was done and seen.
 #[derive(Debug)]
@@ -195,7 +196,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(seed: u64, what: String, tally: Tally, stage: &Stage) -> Failure {
+    pub(super) fn new(seed: u64, what: String, tally: Tally, stage: &Stage<'_>) -> Failure {
         let mut faults = tally.lines;
         faults.extend(tally.current.map(|(text, _)| text));
         let directory = tempfile::Builder::new()
@@ -207,7 +208,7 @@ impl Failure {
             seed,
             what,
             faults,
-            log: stage.log_tail(),
+            log: stage.program.log_tail(),
             artefacts: directory,
         };
         if let Err(error) = failure.save(stage) {
@@ -216,7 +217,7 @@ impl Failure {
         failure
     }
 
-    fn save(&self, stage: &Stage) -> std::io::Result<()> {
+    fn save(&self, stage: &Stage<'_>) -> std::io::Result<()> {
         let directory: &Path = &self.artefacts;
         fs::write(directory.join("failure.txt"), self.to_string())?;
         stage.save(directory)?;

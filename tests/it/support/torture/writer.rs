@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use postgres::{Client, SimpleQueryMessage};
 
-use super::super::postgres::Database;
 use super::super::random::Random;
-use super::journal::{Journal, Transaction};
+use super::journal::{Journal, Kind, Step, Transaction};
 use super::plan::{Plan, Side, Statement, text_len};
+use super::source::Source;
 
 /// Between two tries to reach a server that is down.
 const RETRY: Duration = Duration::from_millis(10);
@@ -23,7 +23,7 @@ const DOWN_DEADLINE: Duration = Duration::from_secs(90);
 
 /// What the writers have in common.
 pub struct Load<'a> {
-    pub database: &'a Database,
+    pub source: &'a Source,
     /// The server's.
     pub major: u32,
     pub journal: &'a Journal,
@@ -33,6 +33,7 @@ pub struct Load<'a> {
 }
 
 /// A COMMIT whose outcome decides what the writer's own tables hold.
+#[derive(Debug)]
 struct InDoubt {
     id: i64,
     changes: u64,
@@ -40,6 +41,7 @@ struct InDoubt {
 }
 
 /// Why a transaction went no further.
+#[derive(Debug)]
 enum Broken {
     /// The server went away; with what it may have committed.
     Server(Option<InDoubt>),
@@ -78,7 +80,7 @@ fn session(
     side: &mut Side,
     mut in_doubt: Option<InDoubt>,
 ) -> Result<(), (Broken, bool)> {
-    let Ok(mut client) = load.database.try_client() else {
+    let Ok(mut client) = load.source.writable().try_writing_client() else {
         return Err((Broken::Server(in_doubt), false));
     };
     if let Some(doubt) = in_doubt.take() {
@@ -114,6 +116,36 @@ fn settle(
         }
         Err(error) => Err(broken(&error, Some(doubt))),
     }
+}
+
+/// Commits rows in a table while nothing else happens to the server. Only if there is a journal,
+/// the topic may have them.
+pub fn insert_rows(
+    client: &mut Client,
+    journal: Option<&Journal>,
+    id: i64,
+    (table, rows): (&str, Range<i64>),
+) -> Result<(), String> {
+    let writer = 0;
+    let xid = begin(client, writer, id).map_err(|broken| format!("{broken:?}"))?;
+    let statement = Statement::insert(table, &rows);
+    perform(client, &statement).map_err(|error| error.to_string())?;
+    let changes = 1 + rows.clone().count() as u64;
+    if let Some(journal) = journal {
+        let steps = vec![Step::new(Kind::Insert, table, rows.collect())];
+        journal.intend(Transaction {
+            id,
+            writer,
+            xid,
+            steps,
+        });
+    }
+    let committed = client.batch_execute("COMMIT");
+    committed.map_err(|error| error.to_string())?;
+    if let Some(journal) = journal {
+        journal.committed(writer, id, changes);
+    }
+    Ok(())
 }
 
 fn transaction(
