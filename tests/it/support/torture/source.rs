@@ -13,7 +13,7 @@ use super::plan;
 pub const DECODES_ON_STANDBYS: u32 = 16;
 
 /// How long a walsender waits for a sign of life.
-pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(1);
+pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The physical slot of the standby on its primary.
 const STANDBY_SLOT: &str = "standby";
