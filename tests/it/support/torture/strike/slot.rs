@@ -14,7 +14,7 @@ use super::Result;
 
 /// The slot is free soon after its reader is gone.
 const HOLD_DEADLINE: Duration = Duration::from_secs(5);
-/// Often enough for a walsender that waits for a second.
+/// Often enough for a walsender that waits for two seconds.
 const HOLD_STATUS: Duration = Duration::from_millis(100);
 
 /// Another session takes the slot between two runs of the program, and lets go of it while the
