@@ -30,6 +30,7 @@ use postgres::Client;
 
 use super::fluvio::Cluster;
 use super::namespace::Namespace;
+use super::pair;
 use super::postgres::Postgres;
 use super::random::Random;
 use draw::Scope;
@@ -75,7 +76,7 @@ pub enum Reading {
 
 /// Whether the servers at hand decode on a standby.
 pub fn decodes_on_standbys() -> bool {
-    Postgres::installed_major() >= source::DECODES_ON_STANDBYS
+    Postgres::installed_major() >= pair::DECODES
 }
 
 /// Tortures servers and a program that are started for it, and tells what was done.

@@ -9,9 +9,6 @@ use super::super::POLL_INTERVAL;
 use super::super::postgres::{Database, Postgres, Stop};
 use super::plan;
 
-/// The first major whose standbys decode.
-pub const DECODES_ON_STANDBYS: u32 = 16;
-
 /// How long a walsender waits for a sign of life.
 pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(2);
 
