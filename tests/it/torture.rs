@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::torture::{Round, round};
 
 /// The long ones are for those who run the torture by hand.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Ten faults; the changes are fewer than a program without optimization can take.
 fn ten_faults(seed: u64) {
@@ -14,7 +14,7 @@ fn ten_faults(seed: u64) {
         faults: 10,
         until: None,
         rate: 1000,
-        longest_outage: LONGEST_OUTAGE,
+        longest: LONGEST,
         reading: None,
     });
     match result {

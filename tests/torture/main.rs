@@ -18,8 +18,8 @@ use crate::support::torture::{Reading, Round, Tally, decodes_on_standbys, round}
 /// A round has servers of its own. Its topic is kept in memory, so it is not to be endless.
 const FAULTS_A_ROUND: usize = 25;
 
-/// Long enough for the kernel to try again only after half a minute.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(60);
+/// The longest loss of packets: the kernel then tries again only every half a minute.
+const LONGEST: Duration = Duration::from_secs(60);
 
 const DEFAULT_FAULTS: usize = 100;
 
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
             faults: left.min(FAULTS_A_ROUND),
             until,
             rate: arguments.rate,
-            longest_outage: LONGEST_OUTAGE,
+            longest: LONGEST,
             reading: arguments.standby.then_some(Reading::Standby),
         });
         match result {

@@ -18,13 +18,18 @@ pub const FORGET_WITHIN: Duration = Duration::from_millis(500);
 /// The shortest loss of packets.
 const SHORTEST_OUTAGE_MS: u64 = 100;
 
+/// Whoever waits for a slot has it by then, and has written a good deal.
+const LONGEST_TAKE_OVER: Duration = Duration::from_secs(8);
+
 /// What can happen at a moment of a round.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     pub reach: Reach,
     pub settings: &'a Settings,
-    /// Packets are lost for no longer than this; none are if they cannot be.
-    pub longest_outage: Option<Duration>,
+    /// Whether packets can be lost.
+    pub can_be_unplugged: bool,
+    /// Packets are lost, and a process is frozen while another one waits, for about so long at most.
+    pub longest: Duration,
     /// Whether the program reads a standby now.
     pub is_standby: bool,
 }
@@ -99,7 +104,7 @@ impl Fault {
             Reach::Real { commands: true } => choices.push((15, Commands)),
             Reach::Real { commands: false } => {}
         }
-        if scope.longest_outage.is_some() {
+        if scope.can_be_unplugged {
             choices.push((25, Unplug));
         }
         if scope.is_standby {
@@ -298,8 +303,7 @@ impl Restore {
 }
 
 fn unplug(random: &mut Random, scope: Scope<'_>) -> Fault {
-    let longest = scope.longest_outage.expect("packets can be lost");
-    let lost_ms = outage_ms(random, longest);
+    let lost_ms = outage_ms(random, scope.longest);
     let meanwhile = random.one_in(2).then(|| Meanwhile {
         after: Ms(random.below(lost_ms)),
         ends: random.pick(&[Ends::Killed, Ends::Killed, Ends::Stopped]),
@@ -320,20 +324,21 @@ fn unplug(random: &mut Random, scope: Scope<'_>) -> Fault {
 
 /// The long ones are rare.
 fn outage_ms(random: &mut Random, longest: Duration) -> u64 {
-    let longest_ms = longest.as_millis() as u64;
-    let bits = u64::from(longest_ms.ilog2()) + 1;
-    (SHORTEST_OUTAGE_MS + random.magnitude(bits)).min(longest_ms)
+    let lost_ms = SHORTEST_OUTAGE_MS + random.magnitude(bits_of(longest));
+    lost_ms.min(longest.as_millis() as u64)
 }
 
 /// Longer than a walsender waits, so that somebody else gets the slot.
 fn frozen(random: &mut Random, scope: Scope<'_>) -> Ms {
-    let bits = if scope.longest_outage.is_some_and(|it| it.as_secs() > 10) {
-        13
-    } else {
-        11
-    };
     let sender_ms = WAL_SENDER_TIMEOUT.as_millis() as u64;
-    Ms(sender_ms + 100 + random.magnitude(bits))
+    let longest = scope.longest.min(LONGEST_TAKE_OVER);
+    Ms(sender_ms + random.magnitude(bits_of(longest)))
+}
+
+/// How many bits as many milliseconds have.
+fn bits_of(longest: Duration) -> u64 {
+    let longest_ms = longest.as_millis() as u64;
+    u64::from(longest_ms.ilog2()) + 1
 }
 
 fn ends(random: &mut Random) -> Ends {

@@ -61,8 +61,8 @@ pub struct Round {
     pub until: Option<Instant>,
     /// About how many changes are written in a second.
     pub rate: u64,
-    /// Packets are lost for no longer than this at a time.
-    pub longest_outage: Duration,
+    /// Packets are lost, and a process is frozen while another one waits, for about so long at most.
+    pub longest: Duration,
     /// What the program reads; drawn if nothing is said.
     pub reading: Option<Reading>,
 }
@@ -260,7 +260,8 @@ fn scope<'a>(stage: &'a Stage<'_>, round: Round) -> Scope<'a> {
             },
         },
         settings: &stage.settings,
-        longest_outage: Some(round.longest_outage).filter(|_| stage.lines.can_be_unplugged()),
+        can_be_unplugged: stage.lines.can_be_unplugged(),
+        longest: round.longest,
         is_standby: stage.source.is_standby(),
     }
 }
