@@ -210,7 +210,9 @@ fn first_start(stage: &Stage<'_>, random: &mut Random) -> Result<(), String> {
         stage.program.end_all(Ends::Killed)?;
     }
     stage.program.start_all();
-    stage.program.wait_streaming(|| stage.source.help_slot())
+    stage.program.wait_streaming(|| stage.source.help_slot())?;
+    stage.source.protect_slot();
+    Ok(())
 }
 
 /// Some rounds end with a server that is put back to a copy of its data.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::POLL_INTERVAL;
 use super::super::postgres::{Database, Postgres, Stop};
+use super::super::{POLL_INTERVAL, wait_until};
 use super::plan;
 
 /// How long a walsender waits for a sign of life.
@@ -15,6 +15,8 @@ pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The physical slot of the standby on its primary.
 const STANDBY_SLOT: &str = "standby";
 
+/// A standby tells its primary what it needs every second.
+const FEEDBACK_DEADLINE: Duration = Duration::from_secs(20);
 /// A primary that stops has sent everything by then, unless the standby was not connected.
 const RECEIVE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a primary is stopped in vain before a promotion.
@@ -105,6 +107,21 @@ impl Source {
             // With other faults it may be away.
             let _ = primary.database.try_execute(snapshot);
         }
+    }
+
+    /// Makes sure that the primary keeps the rows of the catalog that the new slot needs: it knows of
+    /// it, and does so after a crash too.
+    pub fn protect_slot(&self) {
+        let Some(primary) = self.followed() else {
+            return;
+        };
+        let known = format!(
+            "SELECT count(catalog_xmin) FROM pg_replication_slots WHERE slot_name = '{STANDBY_SLOT}'"
+        );
+        wait_until("the primary hears of the slot", FEEDBACK_DEADLINE, || {
+            primary.database.query_one_text(&known) == "1"
+        });
+        primary.database.execute("CHECKPOINT");
     }
 
     /// Stops the primary of the standby and starts it again.
