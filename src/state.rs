@@ -101,6 +101,8 @@ pub struct Identity {
 pub struct Memory {
     known: Option<Known>,
     file: Option<PathBuf>,
+    /// What the file said when we read or wrote it last.
+    seen: Option<Known>,
 }
 
 impl Memory {
@@ -116,6 +118,7 @@ impl Memory {
         probe(directory, &file)?;
         let known = read(&file)?;
         Ok(Memory {
+            seen: known.clone(),
             known,
             file: Some(file),
         })
@@ -123,10 +126,9 @@ impl Memory {
 
     /// Reads the file again, if there is one: another process may have had the slot until now.
     pub fn refresh(&mut self) -> Result<()> {
-        if let Some(file) = &self.file
-            && let Some(known) = read(file)?
-        {
-            self.known = Some(known);
+        if let Some(file) = &self.file {
+            self.seen = read(file)?;
+            self.known = self.seen.clone().or(self.known.take());
         }
         Ok(())
     }
@@ -186,6 +188,7 @@ impl Memory {
 
     /// A gap that starting again would not find.
     pub fn note_gap(&mut self, gap: &str) -> Result<()> {
+        self.refresh()?;
         if let Some(known) = &mut self.known {
             known.gap = Some(gap.to_owned());
         }
@@ -193,12 +196,15 @@ impl Memory {
     }
 
     /// The session has ended with something in doubt. Whoever goes on has to wait until that has arrived
-    /// or cannot arrive any more.
+    /// or cannot arrive any more. Another process that has the slot already has waited by itself.
     pub fn note_in_doubt(&mut self, sent: Sent) -> Result<()> {
         if let Some(known) = &mut self.known {
             known.in_doubt = Some(sent);
         }
-        self.save()
+        match self.is_overtaken()? {
+            true => Ok(()),
+            false => self.save(),
+        }
     }
 
     /// Before a position is confirmed: it is written down first, so that the slot is never ahead
@@ -213,15 +219,30 @@ impl Memory {
         }
     }
 
+    /// Whether another process has written the file since. Only one that has the slot does: a process
+    /// that was frozen must not put back what was true before.
+    fn is_overtaken(&self) -> Result<bool> {
+        let there = self.file.as_deref().map(read).transpose()?.flatten();
+        Ok(there.is_some() && there != self.seen)
+    }
+
     /// Writes a new file, then puts it in the place of the old one; both are on disk afterwards.
-    fn save(&self) -> Result<()> {
+    fn save(&mut self) -> Result<()> {
         let (Some(known), Some(file)) = (&self.known, &self.file) else {
             return Ok(());
         };
+        if self.is_overtaken()? {
+            return Err(Error::unreachable(format!(
+                "another process has written the state file {}: it has the slot",
+                file.display()
+            )));
+        }
         write(known, file).map_err(|e| {
             Error::unreachable(format!("cannot write the state file {}", file.display()))
                 .with_source(e)
-        })
+        })?;
+        self.seen = self.known.clone();
+        Ok(())
     }
 }
 
@@ -380,6 +401,38 @@ mod tests {
         assert_eq!(waits.known(), streams.known());
         // Nothing else is left in the directory.
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_process_that_was_overtaken_puts_nothing_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = || Memory::load(Some(directory.path()), "s").unwrap();
+        let mut frozen = load();
+        frozen.begin(identity(), stored(10, 3)).unwrap();
+        let mut streams = load();
+        streams.confirm(stored(30, 9)).unwrap();
+        assert!(
+            frozen
+                .confirm(stored(20, 6))
+                .unwrap_err()
+                .kind()
+                .is_transient()
+        );
+        let sent = Sent {
+            offset: 6,
+            records: 3,
+        };
+        frozen.note_in_doubt(sent).unwrap();
+        assert_eq!(load().known(), streams.known());
+        frozen.refresh().unwrap();
+        frozen.confirm(stored(40, 12)).unwrap();
+        assert_eq!(load().known().unwrap().confirmed, Lsn(40));
+        frozen.note_in_doubt(sent).unwrap();
+        assert_eq!(load().known().unwrap().in_doubt, Some(sent));
+        // It is settled by whoever begins next.
+        let mut next = load();
+        next.begin(identity(), stored(40, 12)).unwrap();
+        assert_eq!(load().known().unwrap().in_doubt, None);
     }
 
     #[test]
