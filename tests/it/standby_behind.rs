@@ -59,7 +59,7 @@ fn lift(pair: &Pair) {
 
 /// It is said at each try, and is no gap; then it goes on.
 #[track_caller]
-fn assert_waits(pair: &Pair, config: &ConfigFile) {
+fn assert_waits(pair: &Pair, config: &ConfigFile, rows: &[i64]) {
     let outcome = run_to_end(&config.path(), &pair.url(), &["--once"], FAIL_DEADLINE);
     assert_end(outcome, 69, &["standby", "replay"]);
     let connector = Connector::spawn_config(config, &pair.url(), &[]);
@@ -68,8 +68,8 @@ fn assert_waits(pair: &Pair, config: &ConfigFile) {
     });
     assert!(connector.is_running(), "{}", connector.log());
     lift(pair);
-    pair.insert(3);
-    pair.wait_rows_of(&connector, &[1, 2, 3]);
+    pair.insert(*rows.last().expect("a row"));
+    pair.wait_rows_of(&connector, rows);
     pair.stop(connector);
 }
 
@@ -80,7 +80,7 @@ fn what_was_confirmed_is_not_replayed_yet() {
         return;
     };
     set_back(&pair);
-    assert_waits(&pair, &config);
+    assert_waits(&pair, &config, &[1, 2, 3]);
 }
 
 /// All that tells is the topic.
@@ -90,7 +90,7 @@ fn what_the_topic_has_is_not_replayed_yet() {
         return;
     };
     set_back(&pair);
-    assert_waits(&pair, &config);
+    assert_waits(&pair, &config, &[1, 2, 3]);
 }
 
 /// The program goes on by itself, whatever it knows from before.
@@ -111,6 +111,34 @@ fn a_standby_that_crashes_while_it_is_read() {
         pair.insert(3);
         pair.wait_rows_of(&connector, &[1, 2, 3]);
         pair.stop(connector);
+    }
+}
+
+/// Replay is even behind the publication, and the slot was made later than that.
+#[test]
+fn the_publication_is_not_replayed_yet() {
+    let pair = Pair::with("unpublished", &[], &QUIET);
+    if !pair.decodes() {
+        // It is refused before anything is read of it.
+        pair.fails(78, &["it is a standby"]);
+        return;
+    }
+    pair.publish();
+    for config in [pair.with_state(), pair.without_state()] {
+        let connector = pair.start(&config);
+        let next = 1 + pair.rows().len() as i64;
+        pair.insert(next);
+        let rows: Vec<i64> = (1..=next).collect();
+        pair.wait_rows(&rows);
+        pair.wait_confirmed();
+        pair.stop(connector);
+        pair.wait_free();
+        // There was no restart point since the standby was made.
+        pair.crash_standby(&HOLDS_REPLAY);
+        let publications = pair.ask("SELECT count(*) FROM pg_publication");
+        assert_eq!(publications.as_deref(), Some("0"));
+        assert_waits(&pair, &config, &[&rows[..], &[next + 1]].concat());
+        pair.wait_free();
     }
 }
 
