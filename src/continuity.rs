@@ -11,20 +11,24 @@ use crate::resume::Tail;
 use crate::sink::fluvio::reader::Bounds;
 use crate::state::Known;
 
+/// The way past every gap.
+const ACCEPT: &str = "accept what is lost with \"postgres-source accept-gap --config FILE --reason \
+    TEXT\", and copy the tables anew if consumers need what is missing";
+
 /// The ways out of every gap.
-const WAYS_OUT: &str = "if it was a mistake, undo it and start again; else accept what is lost with \
-    \"postgres-source accept-gap --config FILE --reason TEXT\", and copy the tables anew if consumers \
-    need what is missing";
+fn ways_out() -> String {
+    format!("if it was a mistake, undo it and start again; else {ACCEPT}")
+}
 
 /// An error of this kind, with the ways out.
 pub fn gap(message: impl Into<String>) -> Error {
-    Error::new(Kind::Gap, message).with_hint(WAYS_OUT)
+    Error::new(Kind::Gap, message).with_hint(ways_out())
 }
 
 /// A gap that was found while streaming has the same ways out.
 pub fn with_ways_out(error: Error) -> Error {
     match (error.kind(), error.hint()) {
-        (Kind::Gap, None) => error.with_hint(WAYS_OUT),
+        (Kind::Gap, None) => error.with_hint(ways_out()),
         _ => error,
     }
 }
@@ -33,13 +37,14 @@ pub fn with_ways_out(error: Error) -> Error {
 /// here at all.
 pub fn on_standby(message: impl Into<String>, hint: &str) -> Error {
     Error::unreachable(message)
-        .with_hint(format!("{hint}; if it is lost for good: {WAYS_OUT}"))
+        .with_hint(format!("{hint}; if it will not come, {ACCEPT}"))
         .with_reason(Reason::Standby)
 }
 
 /// The hint for a standby that is found where a primary is meant.
-pub const NAME_THE_PRIMARY: &str = "this server is a standby: if its primary is meant, name that in \
-    FLUVIO_PG_DATABASE_URL, or add target_session_attrs=read-write, which finds it among several hosts";
+pub const NAME_THE_PRIMARY: &str = "this server is a standby: what is missing here may not be replayed \
+    yet; if its primary is meant, name that in FLUVIO_PG_DATABASE_URL, or add \
+    target_session_attrs=read-write, which finds it among several hosts";
 
 /// A slot that no acceptance makes this program's own.
 fn foreign(message: impl Into<String>) -> Error {
@@ -134,10 +139,7 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
             system.timeline, known.timeline
         );
         return Err(match source.is_standby {
-            true => on_standby(
-                message,
-                "a standby goes over to the timeline of its new primary by itself",
-            ),
+            true => on_standby(message, NAME_THE_PRIMARY),
             false => gap(message),
         });
     }
@@ -276,7 +278,7 @@ fn behind(source: &Source, reach: Lsn) -> Error {
                 "this standby has WAL up to {wal_flush}, changes up to {reach} have been read: it has \
                  not replayed them again, or is not as far as the server that they were read from"
             ),
-            "it goes on by itself once the standby is there",
+            NAME_THE_PRIMARY,
         ),
         false => gap(format!(
             "the server's WAL ends at {wal_flush}, changes up to {reach} have been read: the database \

@@ -86,6 +86,19 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         )))
     }
 
+    /// How the partition ended when all of what was in doubt had been stored, and before retention removed
+    /// it, if that tells.
+    pub fn of_removed(&self, bounds: Bounds, in_doubt: &InDoubt) -> Option<Tail> {
+        let end = in_doubt.offset + in_doubt.records.count() as i64;
+        if !bounds.is_empty() || bounds.end != end {
+            return None;
+        }
+        let mut walk = WalkBack::default();
+        let values = in_doubt.records.values();
+        values.for_each(|value| walk.take(Placed::parse(value)));
+        walk.end_part().ok().flatten()
+    }
+
     /// Reads how the partition ends: one record, if that is a commit, else back to the begin of its
     /// transaction. Records before `first` do not matter.
     pub fn read(&mut self, bounds: Bounds, first: i64) -> Result<Tail> {
@@ -123,8 +136,8 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         }
         walk.without_begin().ok_or_else(|| {
             self.gap(&format!(
-                "the begin of the transaction at its end is not there, nor enough of its rows; it starts \
-                 at offset {first}"
+                "the begin of the transaction at its end is not there, nor a row of it; it starts at \
+                 offset {first}"
             ))
         })
     }

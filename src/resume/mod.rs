@@ -92,6 +92,8 @@ pub struct Resume {
     awaited: Option<Unit>,
     /// Where the last transaction that came, or message between two, is in the WAL.
     arrived: Lsn,
+    /// A row of this position would be one more than is in the topic, or one that was removed from it.
+    undecidable_at: Option<Lsn>,
     /// The transaction that the topic ends inside of, and whose begin it has not, was committed before.
     committed_before: Lsn,
     mode: Mode,
@@ -259,7 +261,11 @@ impl Resume {
                 };
                 Ok(Verdict::Drop)
             }
-            (_, Mode::Part { .. } | Mode::New) => Ok(Verdict::Write),
+            (_, Mode::Part { .. }) => match self.undecidable_at.take() {
+                Some(position) if position == envelope.wal_start => Err(undecidable(position)),
+                _ => Ok(Verdict::Write),
+            },
+            (_, Mode::New) => Ok(Verdict::Write),
         }
     }
 
@@ -268,6 +274,7 @@ impl Resume {
         let Tail::Headless {
             last_row,
             same_place,
+            is_all,
             last_message,
         } = self.tail
         else {
@@ -286,6 +293,7 @@ impl Resume {
                 if found == same_place {
                     is_there(last_row, envelope, message)?;
                     self.tail = Tail::Empty;
+                    self.undecidable_at = is_all.then_some(last_row.wal_start);
                     self.mode = Mode::Part {
                         rows: 0,
                         last_row: None,
@@ -472,6 +480,13 @@ fn rewritten(last: Unit) -> Error {
         "the topic ends with the {last}, and another one is in its place now: the database was restored \
          to an earlier point and has been written to since; what the topic has of the time after that \
          point never happened here, and what was written since is not in it"
+    ))
+}
+
+fn undecidable(position: Lsn) -> Error {
+    gap(format!(
+        "the topic ends inside a transaction whose begin its retention has removed, and several rows of \
+         it have the position {position}: it cannot be told how many of these are there"
     ))
 }
 

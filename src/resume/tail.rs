@@ -43,6 +43,8 @@ pub enum Tail {
         last_row: RowPlace,
         /// How many rows of its position are there.
         same_place: u64,
+        /// Whether no row of another position is there: then some of this one may have been removed too.
+        is_all: bool,
         /// The last of its messages that is there, or zero.
         last_message: Lsn,
     },
@@ -298,8 +300,8 @@ impl WalkBack {
         }
     }
 
-    /// There is no part before, and no begin: how the topic ends all the same, if what comes again can
-    /// be told from that. Were all that is left of one position, nobody knew how many of it are gone.
+    /// There is no part before, and no begin: how the topic ends all the same, if there is a row by
+    /// which what comes again can be told.
     pub fn without_begin(&self) -> Option<Tail> {
         let Rows {
             count,
@@ -307,12 +309,12 @@ impl WalkBack {
             same_place,
             last_message,
         } = self.done;
-        last.filter(|_| same_place < count)
-            .map(|last_row| Tail::Headless {
-                last_row,
-                same_place,
-                last_message,
-            })
+        last.map(|last_row| Tail::Headless {
+            last_row,
+            same_place,
+            is_all: same_place == count,
+            last_message,
+        })
     }
 
     /// How many rows were counted so far.

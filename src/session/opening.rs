@@ -252,7 +252,11 @@ impl<'a> Program<'a> {
                 ),
             }
         }
-        let found = tail.read(bounds, self.memory.first_offset())?;
+        let removed = in_doubt.and_then(|in_doubt| tail.of_removed(bounds, in_doubt));
+        let found = match removed {
+            Some(found) => found,
+            None => tail.read(bounds, self.memory.first_offset())?,
+        };
         self.in_doubt = None;
         self.least_settle = SETTLE;
         Ok(Topic {

@@ -57,7 +57,14 @@ impl Program<'_> {
         }
         if !self.is_set_up {
             if let Err(error) = self.set_up(&connection) {
-                return Err(self.unless_elsewhere(error, connection.is_standby()?));
+                let is_standby = connection.is_standby()?;
+                return Err(match error.kind() {
+                    // It was there when what the topic has was written.
+                    Kind::Config if is_standby && has_history => {
+                        on_standby(error.message(), NAME_THE_PRIMARY)
+                    }
+                    _ => self.unless_elsewhere(error, is_standby),
+                });
             }
             self.is_set_up = true;
         }

@@ -276,6 +276,22 @@ impl SentRecords {
         rest.starts_with(&found.records[size_of::<i32>()..])
     }
 
+    /// Their values, in order.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.records.get(size_of::<i32>()..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let len = usize::try_from(take_varint(&mut rest)?).ok()?;
+            let (mut record, others) = rest.split_at_checked(len)?;
+            rest = others;
+            // Attributes and timestamp delta, offset delta, no key.
+            record = record.get(2..)?;
+            take_varint(&mut record)?;
+            record = record.get(1..)?;
+            let len = usize::try_from(take_varint(&mut record)?).ok()?;
+            record.get(..len)
+        })
+    }
+
     /// The bytes of those after the first `skipped`, if there are so many.
     fn after(&self, skipped: u64) -> Option<&[u8]> {
         let mut rest = self.records.get(size_of::<i32>()..)?;
@@ -397,6 +413,7 @@ mod tests {
         let found = |values: &[&'static str]| {
             sent.match_after(0, values.iter().map(|value| str::as_bytes(value)))
         };
+        assert!(sent.values().eq([&b"one"[..], b"two", b"three"]));
         assert!(found(&[]) && found(&["one"]) && found(&["one", "two", "three"]));
         assert!(!found(&["two"]) && !found(&["one", "tw"]));
         assert!(!found(&["one", "two", "three", "four"]));
