@@ -162,7 +162,7 @@ fn each_level_has_its_priority() {
     let log = connector.log();
     for (says, priority) in [
         ("streaming from", "<6>"),
-        ("has the OID", "<7>postgres_source::session::opening: "),
+        ("has the OID", "<7>postgres_source::session::taking: "),
         ("raw_text has changed", "<4>"),
         ("SQLSTATE 57P01", "<3>"),
     ] {
