@@ -57,13 +57,12 @@ impl Program<'_> {
         }
         if !self.is_set_up {
             if let Err(error) = self.set_up(&connection) {
-                let is_standby = connection.is_standby()?;
-                return Err(match error.kind() {
+                let is_standby =
+                    error.kind() == Kind::Config && connection.is_standby().unwrap_or_default();
+                return Err(match is_standby && has_history {
                     // It was there when what the topic has was written.
-                    Kind::Config if is_standby && has_history => {
-                        on_standby(error.message(), NAME_THE_PRIMARY)
-                    }
-                    _ => self.unless_elsewhere(error, is_standby),
+                    true => on_standby(error.message(), NAME_THE_PRIMARY),
+                    false => self.unless_elsewhere(error, is_standby),
                 });
             }
             self.is_set_up = true;
