@@ -83,6 +83,8 @@ impl Kind {
 /// What is behind an error, where something else than its kind depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// What was to be made is there already: somebody else was faster.
+    AlreadyExists,
     /// The server is a standby: what it has not got may still come, or it is not the one that is meant.
     Standby,
 }

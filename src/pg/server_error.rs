@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::error::{Error, Kind, OneLine};
+use crate::error::{Error, Kind, OneLine, Reason};
 use crate::pg::wire::Cursor;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
@@ -64,7 +64,11 @@ impl ServerError {
         if let Some(detail) = self.detail.filter(|_| !quotes_data) {
             text = format!("{text}; {detail}");
         }
-        let error = Error::new(kind(&self.code), format!("{text} [SQLSTATE {}]", self.code));
+        let mut error = Error::new(kind(&self.code), format!("{text} [SQLSTATE {}]", self.code));
+        // duplicate_object; unique_violation, of a catalog's index, when both made it at the same time.
+        if matches!(self.code.as_str(), "42710" | "23505") {
+            error = error.with_reason(Reason::AlreadyExists);
+        }
         match hint(&self.code).map(str::to_owned).or(self.hint) {
             Some(hint) => error.with_hint(hint),
             None => error,

@@ -16,7 +16,7 @@ pub use slot::{alter_command as alter_slot_command, create_statement as create_s
 use serde::Deserialize;
 
 use crate::config::{Config, GeneratedColumns};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Reason, Result};
 use crate::pg::connection::Connection;
 use crate::pg::replication::Origins;
 use crate::pg::target::{Endpoint, Target};
@@ -26,6 +26,9 @@ const OLDEST: u32 = 10;
 
 /// The first major whose standbys decode.
 const STANDBY_DECODES: u32 = 16;
+
+/// How many things are made: the publication and the slot.
+const OBJECTS: usize = 2;
 
 /// What a server is.
 #[derive(Deserialize)]
@@ -38,7 +41,21 @@ struct Server {
 
 /// Makes what is missing on the server at `endpoint`, which has just let a replication connection
 /// in, or says how to. Here a table's name means what it means to the user: nothing is pinned.
+///
+/// Several processes may start at the same moment: what another one has made meanwhile is looked at
+/// again.
 pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+    // The publication and the slot can each be made by somebody else once.
+    for _ in 0..OBJECTS {
+        match ensure_once(target, endpoint, config) {
+            Err(error) if error.reason() == Some(Reason::AlreadyExists) => log::info!("{error}"),
+            ensured => return ensured,
+        }
+    }
+    ensure_once(target, endpoint, config)
+}
+
+fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
     let server = Server::ask(&mut connection).at(place)?;

@@ -4,6 +4,7 @@ use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::assert_fails;
 use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
+use crate::support::wait_until;
 
 /// A database of a test's own, and the names that its config has.
 pub struct Place {
@@ -315,5 +316,51 @@ fn with_skip_setup_the_missing_sql_is_told_and_works() {
             .database
             .execute("INSERT INTO \"Odd Name\" VALUES (71)");
         wait_row(&connector, "{\"Int4\":71}");
+    }
+}
+
+/// All of them find nothing, and are held where they make the publication until each is there.
+#[test]
+fn processes_that_start_at_the_same_moment_make_it_together() {
+    let place = Place::new("race");
+    place
+        .database
+        .execute("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut client = place.database.client();
+    let mut holder = client.transaction().expect("a transaction begins");
+    holder
+        .execute("LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE", &[])
+        .expect("nobody has the table");
+
+    let slots = [unique("race"), unique("race")];
+    let configs = slots.each_ref().map(|slot| {
+        ConfigFile::new("t", &place.publication, slot)
+            .set("retry", "{ min: 50ms, max: 100ms }")
+            .parameter("tables", "[t]")
+    });
+    let url = place.database.url();
+    let start = |config| Connector::spawn_config(config, &url, &["--stdout"]);
+    let connectors: Vec<Connector> = configs.iter().chain(&configs).map(start).collect();
+    wait_until("each waits for the table", DEADLINE, || {
+        let waiting = place.database.query_one_text(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        );
+        waiting == connectors.len().to_string()
+    });
+    holder.rollback().expect("it ends");
+
+    for slot in &slots {
+        place.database.wait_slot_active(slot);
+    }
+    wait_until("one of each two streams, and one waits", DEADLINE, || {
+        let in_log = |text: &str| {
+            let logs = connectors.iter().map(Connector::log);
+            logs.filter(|log| log.contains(text)).count()
+        };
+        (in_log("streaming from"), in_log("is active for PID")) == (2, 2)
+    });
+    for connector in &connectors {
+        assert_eq!(connector.exit_code(), None, "{}", connector.log());
     }
 }
