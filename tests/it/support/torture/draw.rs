@@ -8,7 +8,7 @@ use super::super::fluvio::{Close, Fault as Produce, Side};
 use super::super::postgres::Stop;
 use super::super::proxy::{Direction, End, Refusal};
 use super::super::random::Random;
-use super::fault::{Ends, Fault, History, Line, Meanwhile, Ms, Reach, Restore, Sides};
+use super::fault::{Ends, Fault, History, Line, Meanwhile, Ms, PassOn, Reach, Restore, Sides};
 use super::source::WAL_SENDER_TIMEOUT;
 use super::stage::Settings;
 
@@ -167,12 +167,15 @@ impl Fault {
                 after: Ms(random.magnitude(8)),
                 pause: long_pause(random),
             },
-            Choice::PassOn => Fault::PassOn {
+            Choice::PassOn => Fault::PassOn(PassOn {
+                behind: random
+                    .one_in(2)
+                    .then(|| (pause(random), Ms(random.magnitude(9)))),
                 frozen: frozen(random, scope),
                 together: pause(random),
                 which: random.below(2) as usize,
                 ends: ends(random),
-            },
+            }),
             Choice::HoldSlot => Fault::HoldSlot {
                 ends: ends(random),
                 pause: pause(random),

@@ -25,12 +25,7 @@ pub enum Fault {
     PauseWhileStarting { after: Ms, pause: Ms },
     /// SIGSTOP for longer than a walsender waits, while another instance of the program waits for
     /// the slot and takes it. Then both run, and if there is to be one only, one of them ends.
-    PassOn {
-        frozen: Ms,
-        together: Ms,
-        which: usize,
-        ends: Ends,
-    },
+    PassOn(PassOn),
     /// Another session holds the slot, before the program comes and after.
     HoldSlot { ends: Ends, pause: Ms },
     /// PostgreSQL stops and comes back.
@@ -130,6 +125,20 @@ pub struct Meanwhile {
     pub away: Ms,
 }
 
+/// How the slot goes from one instance to another.
+#[derive(Clone, Copy, Debug)]
+pub struct PassOn {
+    /// SIGKILL first and a new start after a while; the new process is frozen so soon after it began to
+    /// stream, with all in its buffers that it has to catch up with.
+    pub behind: Option<(Ms, Ms)>,
+    pub frozen: Ms,
+    /// For so long both run.
+    pub together: Ms,
+    /// Which one ends, the older or the newer, if there is to be one only.
+    pub which: usize,
+    pub ends: Ends,
+}
+
 /// How the data directory is put back.
 #[derive(Clone, Debug)]
 pub struct Restore {
@@ -195,6 +204,9 @@ impl Fault {
                 let ended = meanwhile.map_or(String::new(), |it| format!(", {:?}", it.ends));
                 return format!("Unplug {line:?}{ended}");
             }
+            Fault::PassOn(PassOn {
+                behind: Some(_), ..
+            }) => return "PassOn, behind".to_owned(),
             Fault::Promote { crash: Some(_) } => return "Promote and crash".to_owned(),
             Fault::Cut { line, .. }
             | Fault::Break { line, .. }
@@ -215,7 +227,7 @@ impl Fault {
             | Fault::TerminateAndKill { .. }
             | Fault::Pause { .. }
             | Fault::PauseWhileStarting { .. }
-            | Fault::PassOn { .. }
+            | Fault::PassOn(_)
             | Fault::HoldSlot { .. }
             | Fault::Unplug {
                 meanwhile: Some(_), ..

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::connector::{ConfigFile, Connector};
 use super::super::{POLL_INTERVAL, lock};
-use super::fault::Ends;
+use super::fault::{Ends, PassOn};
 
 /// What the program logs when a session begins.
 pub const STREAMS: &str = "streaming from";
@@ -164,10 +164,23 @@ impl Program {
         Ok(())
     }
 
+    /// Waits until the newest instance streams, unless another one has the slot or Fluvio is away.
+    pub fn wait_newest_streams(&self) {
+        let until = Instant::now() + MEET_DEADLINE;
+        let held = lock(&self.held);
+        let streams = || {
+            let newest = held.running.last();
+            newest.is_none_or(|newest| newest.log_count(STREAMS) > 0 || !newest.is_running())
+        };
+        while Instant::now() < until && !streams() {
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
     /// Freezes the process that streams while another one waits for the slot, which it gets when the
     /// server gives the first one up. Then both run for a while, and one of them ends if there is to
     /// be one only.
-    pub fn pass_on(&self, frozen: Duration, together: Duration, ends: (usize, Ends)) -> Result {
+    pub fn pass_on(&self, plan: &PassOn) -> Result {
         self.check()?;
         let mut held = lock(&self.held);
         let is_alone = held.running.len() == 1;
@@ -178,17 +191,16 @@ impl Program {
         }
         let first = holder(&held.running).unwrap_or(0);
         held.running[first].signal("STOP");
-        thread::sleep(frozen);
+        thread::sleep(plan.frozen.into());
         held.running[first].signal("CONT");
-        thread::sleep(together);
+        thread::sleep(plan.together.into());
         drop(held);
         self.check()?;
         if !is_alone {
             return Ok(());
         }
-        let (which, how) = ends;
-        let connector = lock(&self.held).running.remove(which);
-        self.end_one(connector, how)
+        let connector = lock(&self.held).running.remove(plan.which);
+        self.end_one(connector, plan.ends)
     }
 
     /// No instance has ended by itself.

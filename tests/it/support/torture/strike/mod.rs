@@ -29,7 +29,7 @@ pub fn strike(stage: &Stage<'_>, fault: &Fault) -> Result {
         | Fault::TerminateAndKill { .. }
         | Fault::Pause { .. }
         | Fault::PauseWhileStarting { .. }
-        | Fault::PassOn { .. }
+        | Fault::PassOn(_)
         | Fault::HoldSlot { .. } => return strike_program(stage, fault),
         Fault::Restart { mode, away } => restart(stage, *mode, *away),
         Fault::RestartPrimary { mode, away } => stage.source.restart_primary(*mode, (*away).into()),
@@ -126,12 +126,16 @@ fn strike_program(stage: &Stage<'_>, fault: &Fault) -> Result {
             pause(*after);
             program.pause((*paused).into())?;
         }
-        Fault::PassOn {
-            frozen,
-            together,
-            which,
-            ends,
-        } => program.pass_on((*frozen).into(), (*together).into(), (*which, *ends))?,
+        Fault::PassOn(plan) => {
+            if let Some((away, after)) = plan.behind {
+                program.end(Ends::Killed)?;
+                pause(away);
+                program.start();
+                program.wait_newest_streams();
+                pause(after);
+            }
+            program.pass_on(plan)?;
+        }
         Fault::HoldSlot { ends, pause } => slot::hold_slot(stage, *ends, *pause)?,
         other => unreachable!("{other:?} is no fault of the program"),
     }
