@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::lsn::Lsn;
-use crate::pg::system::{Slot, System};
+use crate::pg::system::{NAME_THE_PRIMARY, Slot, System};
 use crate::resume::Tail;
 use crate::sink::fluvio::reader::Bounds;
 use crate::state::Known;
@@ -40,11 +40,6 @@ pub fn on_standby(message: impl Into<String>, hint: &str) -> Error {
         .with_hint(format!("{hint}; if it will not come, {ACCEPT}"))
         .with_reason(Reason::Standby)
 }
-
-/// The hint for a standby that is found where a primary is meant.
-pub const NAME_THE_PRIMARY: &str = "this server is a standby: what is missing here may not be replayed \
-    yet; if its primary is meant, name that in FLUVIO_PG_DATABASE_URL, or add \
-    target_session_attrs=read-write, which finds it among several hosts";
 
 /// A slot that no acceptance makes this program's own.
 fn foreign(message: impl Into<String>) -> Error {

@@ -11,7 +11,7 @@ use crate::config::Setup;
 use crate::continuity;
 use crate::error::{Error, Kind, Result};
 use crate::pg::connection::quote_literal;
-use crate::pg::system;
+use crate::pg::system::{self, NAME_THE_PRIMARY};
 use crate::setup::{alter_slot_command, create_slot_statement};
 
 /// Where nothing limits the WAL that is kept, so much of it deserves a word.
@@ -76,6 +76,12 @@ pub fn check(
 fn missing(report: &mut Report, context: &Context<'_>) {
     let (slot, condition) = (&context.config.slot, Condition::Slot);
     match (context.has_history, context.config.setup) {
+        (true, _) if context.server.is_standby() => report.failure(
+            condition,
+            Kind::Unreachable,
+            format!("{slot} does not exist on this server"),
+            [Mend::advice(NAME_THE_PRIMARY)],
+        ),
         (true, _) => report.failure(
             condition,
             Kind::Gap,

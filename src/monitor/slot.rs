@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
 use crate::pg::connection::{Connection, quote_literal};
-use crate::pg::system::Slot;
+use crate::pg::system::{NAME_THE_PRIMARY, Slot};
 use crate::pg::target::Target;
 
 /// What the slot keeps, and how far the WAL goes.
@@ -20,7 +20,8 @@ pub struct SlotState {
     safe_wal_size: Option<i64>,
 }
 
-/// Asks over a connection that ends with the answer; `None` when there is no slot of this name.
+/// Asks over a connection that ends with the answer; `None` when there is no slot of this name. A standby
+/// without it may not be the server that is meant: then it is not known.
 pub fn ask(target: &Target, slot: &str) -> Result<Option<SlotState>> {
     let mut connection = Connection::connect_for_sql(target)?;
     let state = connection.select_first(&format!(
@@ -32,6 +33,11 @@ pub fn ask(target: &Target, slot: &str) -> Result<Option<SlotState>> {
          WHERE s.slot_name = {}",
         quote_literal(slot)
     ))?;
+    if state.is_none() && connection.is_standby()? {
+        let elsewhere = Error::unreachable("does not exist on this server");
+        return Err(elsewhere.with_hint(NAME_THE_PRIMARY))
+            .at(|| format!("replication slot {slot}"));
+    }
     connection.terminate();
     Ok(state)
 }

@@ -47,6 +47,11 @@ impl Slot {
     }
 }
 
+/// The hint for a standby that is found where a primary may be meant.
+pub const NAME_THE_PRIMARY: &str = "this server is a standby: what is missing here may not be replayed \
+    yet; if its primary is meant, name that in FLUVIO_PG_DATABASE_URL, or add \
+    target_session_attrs=read-write, which finds it among several hosts";
+
 /// What IDENTIFY_SYSTEM says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct System {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::Program;
 use crate::config::Config;
-use crate::continuity::{self, NAME_THE_PRIMARY, Source, gap, on_standby};
+use crate::continuity::{self, Source, gap, on_standby};
 use crate::error::{Context, Error, Kind, Result};
 use crate::lease::{self, Ask, Lease};
 use crate::lsn::Lsn;
 use crate::peer::Side;
 use crate::pg::connection::Connection;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
-use crate::pg::system::{Slot, System};
+use crate::pg::system::{NAME_THE_PRIMARY, Slot, System};
 use crate::pg::target::Endpoint;
 use crate::setup;
 use crate::state::Memory;

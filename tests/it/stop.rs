@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::connector::Connector;
+use crate::support::connector::{Connector, temp_dir};
 use crate::support::fluvio::{Fault, When};
 use crate::support::load::{assert_same_rows, under_load};
 use crate::support::pipeline::{DEADLINE, Pipeline};
@@ -247,4 +247,36 @@ fn inside_an_endless_transaction() {
     pipeline.wait_caught_up();
     let expected: Vec<i64> = (1..=HUGE).collect();
     assert_same_rows(&first_appearances(&pipeline.records()), &expected);
+}
+
+/// It is stored, and its acknowledgement does not come before the stop does.
+#[test]
+fn what_is_in_doubt_at_a_stop_is_not_forgotten() {
+    let state = temp_dir("state-");
+    let pipeline = Pipeline::new("doubt").in_process();
+    pipeline.database.execute("CREATE TABLE t (id int8)");
+    let state_dir = state.path().display().to_string();
+    let config = pipeline.config().set("state_dir", &state_dir);
+    let noted = || {
+        let file = state.path().join(format!("{}.json", pipeline.slot));
+        let json = std::fs::read(file).expect("there is a state file");
+        let known: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+        known["in_doubt"].clone()
+    };
+    let mut connector = pipeline.start_with(&config);
+    pipeline.database.execute("INSERT INTO t VALUES (0)");
+    pipeline.wait_commits(1);
+    pipeline.wait_caught_up();
+    let before = pipeline.end_offset();
+    pipeline.server().inject(Fault::SilenceAfter, When::Next);
+    pipeline.database.execute("INSERT INTO t VALUES (1)");
+    pipeline.wait_commits(2);
+    assert_stops(&mut connector, "TERM", STOP_LIMIT);
+    assert_eq!(noted()["offset"], before);
+    assert_eq!(noted()["records"], pipeline.end_offset() - before);
+
+    let _connector = pipeline.start_with(&config);
+    pipeline.wait_caught_up();
+    assert!(noted().is_null(), "it is settled");
+    assert_same_rows(&inserted(&pipeline.records()), &[0, 1]);
 }
