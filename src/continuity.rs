@@ -407,7 +407,7 @@ mod tests {
             error.to_string()
         };
         assert!(error(99, "0/64", 90).contains("the slot was confirmed at 0/64"));
-        assert!(error(90, "0/5A", 100).contains("the topic has changes up to 0/64"));
+        assert!(error(90, "0/5A", 100).contains("the topic goes up to 0/64"));
         // Only positions that had nothing for the topic were confirmed of that.
         further(false, 90, "0/5A", 90).unwrap();
     }

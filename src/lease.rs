@@ -37,10 +37,19 @@ impl Moment {
     /// The present one.
     pub fn now() -> Moment {
         let now = clock_gettime(ClockId::Boottime);
-        let ms = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
+        Moment::since_boot(now.tv_sec * 1000 + now.tv_nsec / 1_000_000)
+    }
+
+    /// So many ms after the machine was started.
+    pub fn since_boot(ms: i64) -> Moment {
         Moment {
-            since_boot_ms: ms.unsigned_abs(),
+            since_boot_ms: ms.max(0).unsigned_abs(),
         }
+    }
+
+    /// How many ms after that it is.
+    pub fn since_boot_ms(self) -> i64 {
+        i64::try_from(self.since_boot_ms).unwrap_or(i64::MAX)
     }
 
     /// How long ago it was.
@@ -125,11 +134,15 @@ impl Lease {
         self.0.patience / NEW_FOR
     }
 
-    fn is_new(&self) -> bool {
-        let proved = Moment {
+    /// When the server had the slot for us, as far as is known.
+    pub fn proved(&self) -> Moment {
+        Moment {
             since_boot_ms: self.0.proved_ms.load(Ordering::Relaxed),
-        };
-        proved.elapsed() < self.new_for()
+        }
+    }
+
+    fn is_new(&self) -> bool {
+        self.proved().elapsed() < self.new_for()
     }
 
     /// Whether the server has closed its side, or the connection broke; what it sent before may still

@@ -169,7 +169,7 @@ impl<'a> Shown<'a> {
                     Message::XLogData { envelope, data } => self
                         .take(envelope, data)
                         .at(|| format!("message at {}", envelope.wal_start))?,
-                    Message::Keepalive { wal_end, reply } => {
+                    Message::Keepalive { wal_end, reply, .. } => {
                         is_asked |= reply;
                         if !self.is_inside {
                             self.reached = self.reached.max(wal_end);

@@ -48,6 +48,8 @@ pub enum Message<'a> {
     Keepalive {
         /// Everything before this position has been sent.
         wal_end: Lsn,
+        /// When the server sent it: microseconds since 2000-01-01 UTC.
+        timestamp: i64,
         /// Whether the server wants a status at once.
         reply: bool,
     },
@@ -405,10 +407,14 @@ impl<'a> Message<'a> {
             }
             b'k' => {
                 let wal_end = c.lsn("walEnd")?;
-                c.i64("send time")?;
+                let timestamp = c.i64("send time")?;
                 let reply = c.u8("reply requested")? != 0;
                 c.end().at(|| "keepalive".into())?;
-                Ok(Message::Keepalive { wal_end, reply })
+                Ok(Message::Keepalive {
+                    wal_end,
+                    timestamp,
+                    reply,
+                })
             }
             tag => Err(Error::undeliverable(format!(
                 "unknown stream message type '{}'",
@@ -450,6 +456,7 @@ mod tests {
             Message::decode(&keepalive).unwrap(),
             Message::Keepalive {
                 wal_end: Lsn(7),
+                timestamp: 0,
                 reply: true
             }
         ));

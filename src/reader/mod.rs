@@ -214,6 +214,7 @@ impl<'a> Reader<'a> {
         while let Some(message) = self.stream.message()? {
             match message {
                 Message::XLogData { envelope, data } => {
+                    self.silence.message(envelope.timestamp);
                     let kept;
                     let (data, large): (&[u8], _) = if data.len() < LARGE_BYTES {
                         (data, None)
@@ -244,8 +245,12 @@ impl<'a> Reader<'a> {
                         return Ok(Some(ending));
                     }
                 }
-                Message::Keepalive { wal_end, reply } => {
-                    self.silence.keepalive();
+                Message::Keepalive {
+                    wal_end,
+                    timestamp,
+                    reply,
+                } => {
+                    self.silence.keepalive(timestamp);
                     self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {

@@ -29,6 +29,10 @@ pub struct Silence {
     /// Since when reads have brought nothing.
     since: Option<Moment>,
     is_told: bool,
+    /// How much our clock is ahead of the server's, and how long the quickest message took: in ms.
+    ahead_ms: Option<i64>,
+    /// Whether the next message is the first of a read.
+    is_first: bool,
 }
 
 impl Silence {
@@ -40,6 +44,8 @@ impl Silence {
             asked: None,
             since: None,
             is_told: false,
+            ahead_ms: None,
+            is_first: false,
         }
     }
 
@@ -50,13 +56,36 @@ impl Silence {
         asks
     }
 
-    /// A keepalive came. It may be one that the server sends by itself while the reply is under way; it
-    /// follows what was sent before all the same, unless the way there is broken, which the kernel
-    /// notices before the server gives the slot away.
-    pub fn keepalive(&mut self) {
-        if let Some(sent) = self.asked.take() {
-            self.lease.renew(sent);
+    /// A message came that the server sent at this time by its clock. One of each read is enough.
+    pub fn message(&mut self, sent_us: i64) {
+        if std::mem::take(&mut self.is_first) {
+            self.compare_clocks(sent_us / 1000, Moment::now());
         }
+    }
+
+    /// A keepalive came. It may have waited for us for long, while we were stopped or had no room, and
+    /// be none that was asked for: it proves no more than that the server had the slot for us when it
+    /// sent that. A clock of the server's that is set back makes it older than it is, which costs a
+    /// question.
+    pub fn keepalive(&mut self, sent_us: i64) {
+        self.keepalive_at(sent_us / 1000, Moment::now());
+    }
+
+    fn keepalive_at(&mut self, sent_ms: i64, now: Moment) {
+        let ahead_ms = self.compare_clocks(sent_ms, now);
+        if let Some(asked) = self.asked.take() {
+            let sent = Moment::since_boot(sent_ms.saturating_add(ahead_ms));
+            self.lease.renew(asked.min(sent));
+        }
+    }
+
+    fn compare_clocks(&mut self, sent_ms: i64, now: Moment) -> i64 {
+        let ahead_ms = now.since_boot_ms().saturating_sub(sent_ms);
+        let least_ms = self
+            .ahead_ms
+            .map_or(ahead_ms, |before| before.min(ahead_ms));
+        self.ahead_ms = Some(least_ms);
+        least_ms
     }
 
     /// Nobody was listening until now.
@@ -68,6 +97,7 @@ impl Silence {
     /// half of the time after which it is an error.
     pub fn follow(&mut self, bytes: usize, metrics: &Metrics) -> Result<bool> {
         if bytes > 0 {
+            self.is_first = true;
             self.end(metrics);
             return Ok(false);
         }
@@ -118,5 +148,34 @@ impl Silence {
         .with_hint(
             "the server hangs, or something between here and there keeps the connection open",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_was_sent_before_a_freeze_proves_nothing_after_it() {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let ask = || Err(lease::lost("it is somebody else's"));
+        let timeout = Some(Duration::from_secs(60));
+        let lease = Lease::begin(OwnedFd::from(socket), timeout, Box::new(ask));
+        let begun = lease.proved().since_boot_ms();
+        let mut silence = Silence::of("PostgreSQL".to_owned(), lease.clone());
+        let at = |ms: i64| Moment::since_boot(begun + ms);
+        let mut keepalive = |asked_at: i64, sent: i64, read_at: i64| {
+            silence.asked = Some(at(asked_at));
+            // The server's clock has another beginning than ours.
+            silence.keepalive_at(800_000_000_000 + sent, at(read_at));
+            lease.proved().since_boot_ms() - begun
+        };
+        assert_eq!(keepalive(1_000, 1_001, 1_002), 1_000);
+        // It was sent before the freeze, and is read after it: no answer to what was asked then.
+        assert_eq!(keepalive(90_000, 2_000, 90_001), 2_001);
+        assert_eq!(keepalive(90_002, 90_003, 90_005), 90_002);
     }
 }
