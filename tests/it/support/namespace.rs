@@ -22,9 +22,10 @@ const DIRECTORY: &str = "/run/netns";
 /// A name goes on with the process id of its test and a number.
 const PREFIX: &str = "postgres-source-test";
 
-/// A network namespace that has only a loopback interface. It goes away on drop.
+/// A network namespace that has only a loopback interface. One that was made here goes away on drop.
 pub struct Namespace {
     name: String,
+    is_ours: bool,
 }
 
 impl Namespace {
@@ -46,6 +47,18 @@ impl Namespace {
             thread.expect("a thread starts").join()
         });
         result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// The one of this name, which this process is in already.
+    pub fn around_us(name: &str) -> Namespace {
+        let namespace = Namespace {
+            name: name.to_owned(),
+            is_ours: false,
+        };
+        // What a former run left there goes first.
+        namespace.run("nft", &["add table inet test; delete table inet test"]);
+        namespace.prepare();
+        namespace
     }
 
     /// Loses every packet from now on.
@@ -116,9 +129,18 @@ impl Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}-{}-{number}", std::process::id());
         run(Command::new("ip").args(["netns", "add", &name]));
-        let namespace = Namespace { name };
+        let namespace = Namespace {
+            name,
+            is_ours: true,
+        };
         namespace.run("ip", &["link", "set", "lo", "up"]);
-        namespace.run("nft", &["add table inet test"]);
+        namespace.prepare();
+        namespace
+    }
+
+    /// The rules by which packets are lost, none so far.
+    fn prepare(&self) {
+        self.run("nft", &["add table inet test"]);
         for what in [
             "chain inet test lost { type filter hook input priority 0; }",
             "set inet test to { type inet_service; }",
@@ -127,9 +149,8 @@ impl Namespace {
             "rule inet test ports tcp dport @to drop",
             "rule inet test ports tcp sport @from drop",
         ] {
-            namespace.run("nft", &[&format!("add {what}")]);
+            self.run("nft", &[&format!("add {what}")]);
         }
-        namespace
     }
 
     /// Moves this thread in, and no other.
@@ -151,7 +172,10 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = remove(&self.name);
+        match self.is_ours {
+            true => drop(remove(&self.name)),
+            false => self.heal(),
+        }
     }
 }
 

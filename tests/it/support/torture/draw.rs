@@ -10,7 +10,7 @@ use super::super::proxy::{Direction, End, Refusal};
 use super::super::random::Random;
 use super::fault::{Ends, Fault, History, Line, Meanwhile, Ms, PassOn, Reach, Restore, Sides};
 use super::source::WAL_SENDER_TIMEOUT;
-use super::stage::Settings;
+use super::stage::{Settings, spu_port};
 
 /// What is forgotten was stored within this time. It is far less than a long `confirm_delay`.
 pub const FORGET_WITHIN: Duration = Duration::from_millis(500);
@@ -312,8 +312,12 @@ fn unplug(random: &mut Random, scope: Scope<'_>) -> Fault {
         ends: random.pick(&[Ends::Killed, Ends::Killed, Ends::Stopped]),
         away: Ms(random.magnitude(11)),
     });
+    let line = match (scope.reach, spu_port()) {
+        (Reach::Real { .. }, Some(_)) => line(random, Reach::InProcess),
+        (reach, _) => line(random, reach),
+    };
     Fault::Unplug {
-        line: line(random, scope.reach),
+        line,
         direction: random.pick(&[
             None,
             None,

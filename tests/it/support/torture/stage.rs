@@ -14,7 +14,7 @@ use super::super::random::Random;
 use super::fault::Line;
 use super::program::Program;
 use super::source::Source;
-use super::{Reading, Round};
+use super::{Reading, Round, SPU_PORT};
 
 const VERIFY_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -217,7 +217,15 @@ impl Lines<'_> {
 
     fn network_and_port(&self, line: Line) -> (&Namespace, u16) {
         let network = self.network.expect("the network can be cut");
-        let proxy = self.proxy(line).expect("the line has a proxy");
-        (network, proxy.port())
+        let port = match self.proxy(line) {
+            Some(proxy) => Some(proxy.port()),
+            None => spu_port(),
+        };
+        (network, port.expect("the line has a port"))
     }
+}
+
+/// The port of a real cluster's SPU, to which there is no proxy.
+pub fn spu_port() -> Option<u16> {
+    std::env::var(SPU_PORT).ok()?.parse().ok()
 }
