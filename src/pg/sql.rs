@@ -62,13 +62,11 @@ impl Connection {
 
     /// How far the server's WAL goes, as IDENTIFY_SYSTEM says it too.
     pub fn wal_flush(&mut self) -> Result<Lsn> {
-        let end = match self.is_standby()? {
-            true => {
-                "GREATEST(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())"
-            }
-            false => "pg_catalog.pg_current_wal_flush_lsn()",
-        };
-        let end = self.value(&format!("SELECT {end}"))?;
+        let end = self.value(
+            "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
+             THEN GREATEST(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) \
+             ELSE pg_catalog.pg_current_wal_flush_lsn() END",
+        )?;
         Ok(end.and_then(|lsn| lsn.parse().ok()).unwrap_or_default())
     }
 }
