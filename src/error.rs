@@ -44,7 +44,7 @@ impl Kind {
     pub fn meaning(self) -> &'static str {
         match self {
             Kind::Usage => "wrong command line",
-            Kind::Undeliverable => "a change that cannot be delivered",
+            Kind::Undeliverable => "a change, or what is to be printed, that cannot be delivered",
             Kind::Unreachable => {
                 "PostgreSQL or Fluvio cannot be reached (with --once or --once-drained, and by the \
                  other verbs)"

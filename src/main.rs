@@ -1,7 +1,6 @@
 //! Arguments → config → logging → run → exit code.
 
 use std::fmt::Display;
-use std::io::Write;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +20,7 @@ use postgres_source::provision::{Publication, setup_plan, teardown_plan};
 use postgres_source::run::{Attempts, Surroundings, run};
 use postgres_source::session::Output;
 use postgres_source::signals::Signals;
+use postgres_source::sink::stdout::StandardOutput;
 use postgres_source::status::status;
 use postgres_source::verify::verify;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -42,11 +42,13 @@ fn main() -> ExitCode {
     let bug = |_| Ok(ExitCode::from(Kind::Bug.exit_code()));
     match catch_unwind(|| execute(verb)).unwrap_or_else(bug) {
         Ok(code) => code,
-        Err(error) => {
-            logging::last_word(&error);
-            ExitCode::from(error.kind().exit_code())
-        }
+        Err(error) => ended_by(&error),
     }
+}
+
+fn ended_by(error: &Error) -> ExitCode {
+    logging::last_word(error);
+    ExitCode::from(error.kind().exit_code())
 }
 
 fn execute(verb: Verb) -> Result<ExitCode> {
@@ -56,7 +58,7 @@ fn execute(verb: Verb) -> Result<ExitCode> {
         Verb::Check(arguments) => done(look(&arguments)),
         Verb::Config(arguments) => done(show(&arguments)),
         Verb::Peek(arguments) => done(look_ahead(&arguments)),
-        Verb::Schema(arguments) => done(say(arguments.what.schema().trim_end())),
+        Verb::Schema(arguments) => done(print(arguments.what.schema().trim_end())),
         Verb::Setup(arguments) => done(set_up(&arguments)),
         Verb::Status(arguments) => tell(&arguments),
         Verb::Teardown(arguments) => done(tear_down(&arguments)),
@@ -64,9 +66,9 @@ fn execute(verb: Verb) -> Result<ExitCode> {
         Verb::AcceptGap(arguments) => {
             done(load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason)))
         }
-        Verb::Completions(arguments) => done(say(&completions(arguments.shell))),
-        Verb::Man(_) => done(say(&man())),
-        Verb::Version(_) => done(say(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")))),
+        Verb::Completions(arguments) => done(print(&completions(arguments.shell))),
+        Verb::Man(_) => done(print(&man())),
+        Verb::Version(_) => done(print(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")))),
     }
 }
 
@@ -88,10 +90,10 @@ fn arguments() -> std::result::Result<Arguments, ExitCode> {
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Arguments::parse(&words).map_err(|instead| match instead {
-        Instead::Help(text) => {
-            print(&text);
-            ExitCode::SUCCESS
-        }
+        Instead::Help(text) => match print(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => ended_by(&error),
+        },
         Instead::Wrong(text) => {
             let code = Kind::Usage.exit_code();
             logging::complain(&text, code);
@@ -130,18 +132,12 @@ fn look(arguments: &Check) -> Result<()> {
         (true, _) => report.json()?,
         (_, true) => report.sql(),
         _ => report.to_string(),
-    });
+    })?;
     report.result()
 }
 
-fn say(text: &str) -> Result<()> {
-    print(text);
-    Ok(())
-}
-
 fn show(arguments: &ShowConfig) -> Result<()> {
-    print(&load(&arguments.config)?.effective()?);
-    Ok(())
+    print(&load(&arguments.config)?.effective()?)
 }
 
 fn look_ahead(arguments: &Peek) -> Result<()> {
@@ -156,7 +152,7 @@ fn look_ahead(arguments: &Peek) -> Result<()> {
 fn set_up(arguments: &Setup) -> Result<()> {
     let config = load(&arguments.config)?;
     let plan = setup_plan(&config)?;
-    print(&plan.to_string());
+    print(&plan.to_string())?;
     match arguments.dry_run {
         true => Ok(()),
         false => plan.set_up(&config),
@@ -170,7 +166,7 @@ fn tear_down(arguments: &Teardown) -> Result<()> {
         false => Publication::Drop,
     };
     let plan = teardown_plan(&config, publication)?;
-    print(&plan.to_string());
+    print(&plan.to_string())?;
     if !arguments.yes {
         return Err(
             Error::new(Kind::Usage, "nothing was removed").with_hint("\"teardown --yes\" does it")
@@ -197,8 +193,7 @@ fn read(arguments: &Verify) -> Result<()> {
 fn print_as(found: &(impl Display + Serialize), as_json: bool) -> Result<()> {
     let json = serde_json::to_string_pretty(found)
         .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))?;
-    print(&if as_json { json } else { found.to_string() });
-    Ok(())
+    print(&if as_json { json } else { found.to_string() })
 }
 
 /// Reads the config at a start. What is wrong with it is told in the form that it asks for.
@@ -218,7 +213,12 @@ fn reload(path: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// A line on standard output. That nobody reads it is no error, nor a reason to panic.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Lines on standard output. A verb whose words nobody gets has failed.
+fn print(lines: &str) -> Result<()> {
+    StandardOutput::open()?.print(lines)
+}
+
+#[ctor::ctor]
+fn before_main() {
+    postgres_source::sink::stdout::look_before_main();
 }

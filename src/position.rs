@@ -99,13 +99,17 @@ impl Position {
     /// When nothing that was read is missing there, that is all the server has sent: it moves on
     /// with WAL that is not for us, which would otherwise hold the slot back.
     pub fn confirmable(&self, stored: Stored) -> Stored {
-        let idle = self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_end;
-        let lsn = if idle {
+        let lsn = if self.is_idle(stored) {
             stored.lsn.max(self.sent_up_to)
         } else {
             stored.lsn
         };
         Stored { lsn, ..stored }
+    }
+
+    /// Whether all that was read is stored, and no transaction is open.
+    pub fn is_idle(&self, stored: Stored) -> bool {
+        self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_end
     }
 
     /// So much is confirmed now, and stays confirmed.
@@ -161,10 +165,16 @@ impl Delay {
         }
     }
 
+    /// A hundred positions are enough for whatever the delay is.
+    fn is_later(&self, now: Instant) -> bool {
+        let last = self.pending.back();
+        last.is_none_or(|(since, _)| now.duration_since(*since) >= self.delay / 100)
+    }
+
     /// What could be confirmed this long ago.
     pub fn pass(&mut self, confirmable: Stored, now: Instant) -> Stored {
         let last = self.pending.back().map_or(self.passed, |(_, last)| *last);
-        if confirmable.lsn > last.lsn {
+        if confirmable.lsn > last.lsn && self.is_later(now) {
             self.pending.push_back((now, confirmable));
         }
         while let Some((since, oldest)) = self.pending.front()

@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_published_when_its_record_is_stored() {
-        let progress = Progress::default();
+        let progress = Progress::starting_at(Stored::default()).unwrap();
         let mut commits = Commits {
             base: 100,
             ..Commits::default()

@@ -1,7 +1,11 @@
 //! What goes back from the producer to the reader: how far the stream is stored.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 
 /// A position in the stream and where it is in the topic.
@@ -13,14 +17,21 @@ pub struct Stored {
     pub offset: i64,
 }
 
-/// The last [`Stored`], which only grows.
-#[derive(Debug, Default)]
-pub struct Progress(Mutex<Stored>);
+/// The last [`Stored`], which only grows, and a bell for the reader, which waits for its socket.
+#[derive(Debug)]
+pub struct Progress {
+    stored: Mutex<Stored>,
+    bell: OwnedFd,
+}
 
 impl Progress {
     /// Progress that begins at what is stored already.
-    pub fn starting_at(stored: Stored) -> Self {
-        Progress(Mutex::new(stored))
+    pub fn starting_at(stored: Stored) -> Result<Self> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        Ok(Progress {
+            stored: Mutex::new(stored),
+            bell: bell.map_err(|e| Error::unreachable("cannot make an eventfd").with_source(e))?,
+        })
     }
 
     /// So much is stored now.
@@ -28,6 +39,8 @@ impl Progress {
         let mut stored = self.lock();
         if to.lsn > stored.lsn {
             *stored = to;
+            // It fails only when it has rung 2^64 times and nobody came.
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 
@@ -36,7 +49,18 @@ impl Progress {
         *self.lock()
     }
 
+    /// Can be read once there has been progress since [`Progress::hear`].
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Whoever waited for the bell has come.
+    pub fn hear(&self) {
+        // It fails when it has not rung.
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Stored> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,6 +27,11 @@ pub enum Instead {
 impl Arguments {
     /// Understands a command line without its first word.
     pub fn parse(words: &[&str]) -> Result<Arguments, Instead> {
+        // As every program has it.
+        let words = match words {
+            ["--version" | "-V"] => &["version"],
+            others => others,
+        };
         Arguments::from_args(&[PROGRAM], words).map_err(|early| {
             let text = early.output.trim_end().to_owned();
             match early.status {

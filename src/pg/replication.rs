@@ -2,7 +2,7 @@
 //!
 //! [Streaming replication protocol](https://www.postgresql.org/docs/current/protocol-replication.html)
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
@@ -11,6 +11,7 @@ use postgres_protocol::message::frontend;
 use super::connection::{Connection, lost, quote_identifier, unexpected};
 use super::frames::Frame;
 use super::server_error::{ServerError, pooler};
+pub use super::stream::Arrived;
 use super::system::{Slot, System};
 use super::target::{Endpoint, Target};
 use super::wire::Cursor;
@@ -99,6 +100,7 @@ pub struct ReplicationConnection {
 /// The stream of one slot. Nobody else can stream from the slot while it lives.
 pub struct ReplicationStream {
     connection: Connection,
+    poll: Duration,
 }
 
 impl ReplicationConnection {
@@ -233,9 +235,11 @@ impl ReplicationConnection {
         self.connection.copy_both(&format!(
             "START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})"
         ))?;
-        self.connection.set_read_timeout(wanted.poll.min(POLL))?;
+        let poll = wanted.poll.min(POLL);
+        self.connection.set_read_timeout(poll)?;
         Ok(ReplicationStream {
             connection: self.connection,
+            poll,
         })
     }
 }
@@ -288,6 +292,14 @@ impl ReplicationStream {
     /// Reads once, and waits for no longer than the `poll` of the start: how many bytes came.
     pub fn wait(&mut self) -> Result<usize> {
         self.connection.fill()
+    }
+
+    /// Waits until [`ReplicationStream::wait`] would not, until the bell can be read, or until
+    /// `timeout` or the `poll` of the start is over.
+    pub fn wait_beside(&mut self, bell: BorrowedFd<'_>, timeout: Duration) -> Result<Arrived> {
+        let timeout = timeout.min(self.poll);
+        let arrived = self.connection.stream.wait_beside(bell, timeout);
+        arrived.map_err(|e| lost(&e))
     }
 
     fn decode(&self, frame: &Frame) -> Result<Message<'_>> {

@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::target::{Endpoint, Host, TcpOptions, socket_path};
@@ -24,6 +26,17 @@ pub enum Stream {
     Unix(UnixStream),
     /// Over the network, encrypted.
     Tls(Box<TlsStream>),
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrived {
+    /// A read does not wait now. There may be both.
+    Data,
+    /// The bell alone.
+    Bell,
+    /// The time is over.
+    Nothing,
 }
 
 impl Stream {
@@ -82,6 +95,35 @@ impl Stream {
             .tcp_user_timeout()?
             .filter(|agreed| !agreed.is_zero());
         socket.set_tcp_user_timeout(Some(agreed.unwrap_or(timeout).min(timeout)))
+    }
+
+    /// Waits until there is something to read, the bell can be read, or `timeout` is over.
+    pub fn wait_beside(&mut self, bell: BorrowedFd<'_>, timeout: Duration) -> io::Result<Arrived> {
+        if let Stream::Tls(tls) = self
+            && tls.has_more()
+        {
+            return Ok(Arrived::Data);
+        }
+        let socket = match &*self {
+            Stream::Tcp(tcp) => tcp.as_fd(),
+            Stream::Unix(unix) => unix.as_fd(),
+            Stream::Tls(tls) => tls.socket().as_fd(),
+        };
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let mut polled = [
+            PollFd::from_borrowed_fd(socket, PollFlags::IN),
+            PollFd::from_borrowed_fd(bell, PollFlags::IN),
+        ];
+        match poll(&mut polled, Some(&timeout)) {
+            Err(Errno::INTR) => return Ok(Arrived::Nothing),
+            ready => ready?,
+        };
+        let [socket, bell] = polled.map(|fd| !fd.revents().is_empty());
+        Ok(match (socket, bell) {
+            (true, _) => Arrived::Data,
+            (false, true) => Arrived::Bell,
+            (false, false) => Arrived::Nothing,
+        })
     }
 
     /// The same socket once more, to look at from elsewhere.

@@ -6,6 +6,7 @@
 //! the reader waits, and goes on reporting, so that a slow sink costs neither memory nor the
 //! connection.
 
+mod confirmation;
 mod intake;
 mod silence;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
 
+use self::confirmation::Confirmation;
 use self::intake::Intake;
 use self::silence::Silence;
 use crate::error::{Context, Result};
@@ -23,7 +25,7 @@ use crate::lease::Lease;
 use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::pg::replication::{Message, POLL, ReplicationStream};
+use crate::pg::replication::{Arrived, Message, POLL, ReplicationStream};
 use crate::position::{Delay, Position};
 use crate::progress::{Progress, Stored};
 use crate::relation::Catalog;
@@ -77,6 +79,7 @@ pub struct Reader<'a> {
     counted_dropped: u64,
     status_interval: Duration,
     status_sent: Instant,
+    confirmation: Confirmation,
     goal: Option<Lsn>,
     stopping_since: Option<Instant>,
     /// Whether the service manager knows that reading is to end.
@@ -126,6 +129,7 @@ pub struct Parts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: Parts<'a>) -> Self {
+        let confirmation = Confirmation::of(parts.confirmed, parts.memory.is_shared());
         Reader {
             stream: parts.stream,
             silence: Silence::of(parts.summary.server().to_owned(), parts.lease.clone()),
@@ -138,6 +142,7 @@ impl<'a> Reader<'a> {
             counted_dropped: 0,
             status_interval: parts.status_interval,
             status_sent: Instant::now(),
+            confirmation,
             goal: parts.goal,
             stopping_since: None,
             announced: false,
@@ -192,14 +197,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads once. A quiet stream is waited for, so that what comes is read at once.
+    /// Reads once. A quiet stream is waited for, so that what comes is read at once; the producer can
+    /// end that wait, since what it has stored is confirmed then.
     fn wait(&mut self) -> Result<()> {
         let pause = self.pace.pause(Instant::now());
         if !pause.is_zero() {
             thread::sleep(pause);
         }
         let begun = Instant::now();
-        let bytes = self.stream.wait()?;
+        let bytes = match self.until_confirmed() {
+            None => self.stream.wait()?,
+            Some(time) => match self.stream.wait_beside(self.progress.bell(), time)? {
+                Arrived::Data => self.stream.wait()?,
+                Arrived::Nothing => 0,
+                Arrived::Bell => {
+                    self.progress.hear();
+                    return Ok(());
+                }
+            },
+        };
         self.pace.has_read(bytes, begun.elapsed());
         self.metrics.received_bytes.add(bytes as u64);
         self.metrics.come_round(begun);
@@ -347,7 +363,8 @@ impl<'a> Reader<'a> {
     }
 
     fn report_if_due(&mut self) -> Result<()> {
-        if self.status_sent.elapsed() >= self.status_interval {
+        let is_due = self.status_sent.elapsed() >= self.status_interval;
+        if is_due || self.until_confirmed() == Some(Duration::ZERO) {
             self.report()?;
         }
         self.tell();
@@ -362,14 +379,31 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// How long what was read is waited for, until it is stored and may be confirmed; `None` when it
+    /// is confirmed.
+    fn until_confirmed(&mut self) -> Option<Duration> {
+        let stored = self.progress.stored();
+        if !self.position.is_idle(stored) {
+            return Some(POLL);
+        }
+        if self.resume.is_awaiting() {
+            return None;
+        }
+        let confirmable = self.position.confirmable(stored);
+        let next = self.delay.pass(confirmable, Instant::now());
+        (next.lsn > self.position.confirmed()).then(|| self.confirmation.due_in(next))
+    }
+
     fn report(&mut self) -> Result<()> {
         // What the topic holds counts only once the stream is known to be the one it holds.
         if !self.resume.is_awaiting() {
             let confirmable = self.position.confirmable(self.progress.stored());
             self.show(confirmable.lsn);
-            let confirmed = self.delay.pass(confirmable, Instant::now());
+            let now = Instant::now();
+            let confirmed = self.delay.pass(confirmable, now);
             self.memory.confirm(confirmed)?;
             self.position.confirm(confirmed.lsn);
+            self.confirmation.made(confirmed, now);
         }
         let confirmed = self.position.confirmed();
         match self.silence.asks() {

@@ -12,6 +12,9 @@ use crate::lease::{Lease, Moment};
 use crate::metrics::Metrics;
 use crate::peer::Side;
 
+/// Positions may be confirmed in quick succession: not each of them asks.
+const ASKED_APART: Duration = Duration::from_millis(100);
+
 /// A reply that takes longer than this is waited for.
 const PROMPT: Duration = Duration::from_secs(1);
 
@@ -26,6 +29,8 @@ pub struct Silence {
     server: String,
     /// When a status was sent whose reply has not come.
     asked: Option<Moment>,
+    /// When the last status was sent that asked for one.
+    asked_last: Option<Moment>,
     /// Since when reads have brought nothing.
     since: Option<Moment>,
     is_told: bool,
@@ -42,6 +47,7 @@ impl Silence {
             lease,
             server,
             asked: None,
+            asked_last: None,
             since: None,
             is_told: false,
             ahead_ms: None,
@@ -51,8 +57,13 @@ impl Silence {
 
     /// A status is sent now: whether it asks for a reply. One is enough at a time.
     pub fn asks(&mut self) -> bool {
-        let asks = self.asked.is_none();
-        self.asked.get_or_insert_with(Moment::now);
+        let apart = ASKED_APART.min(self.lease.patience() / 16);
+        let is_late = |last: Moment| last.elapsed() >= apart;
+        let asks = self.asked.is_none() && self.asked_last.is_none_or(is_late);
+        if asks {
+            self.asked = Some(Moment::now());
+            self.asked_last = self.asked;
+        }
         asks
     }
 

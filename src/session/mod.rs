@@ -130,12 +130,15 @@ impl<'a> Program<'a> {
             Ok(opened) => opened,
             Err(error) => return (Err(error), false),
         };
+        let progress = match Progress::starting_at(opened.stored) {
+            Ok(progress) => Arc::new(progress),
+            Err(error) => return (Err(error), false),
+        };
         let _under_way = signals.under_way();
         self.announce(&opened);
         self.metrics
             .session_begins(opened.confirmed, opened.stored.lsn);
         let (before, begun) = (opened.stored, Instant::now());
-        let progress = Arc::new(Progress::starting_at(before));
         let result = self.stream(opened, &progress, goal, signals);
         self.left_at = self.left_at.max(progress.stored().offset);
         self.metrics.session_ends();

@@ -1,8 +1,11 @@
 //! Records as lines on standard output.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Sink;
 use crate::error::{Error, Result};
@@ -20,12 +23,60 @@ pub struct Lines<W: Write + Send> {
     stored: u64,
 }
 
-impl Lines<File> {
-    /// Lines on standard output, past the standard library's own buffer, which flushes each line.
+/// Whether the program was started without standard output.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Looks whether there is a standard output. Later nobody can know: before `main` the standard library
+/// opens `/dev/null` in the place of one that is closed, and each write to that succeeds.
+pub fn look_before_main() {
+    let is_closed = rustix::io::fcntl_getfd(io::stdout()).is_err();
+    IS_CLOSED.store(is_closed, Ordering::Relaxed);
+}
+
+/// Standard output, past the standard library's own buffer, which flushes each line, and takes an
+/// output that is closed for one that has taken everything.
+pub struct StandardOutput(File);
+
+impl StandardOutput {
+    /// Fails if it is closed.
+    pub fn open() -> Result<Self> {
+        if IS_CLOSED.load(Ordering::Relaxed) {
+            return Err(cannot_write().with_source("it is closed"));
+        }
+        let out = io::stdout().as_fd().try_clone_to_owned();
+        let out = out.map_err(|e| cannot_write().with_source(e))?;
+        Ok(StandardOutput(File::from(out)))
+    }
+
+    /// Writes one line, or several.
+    pub fn print(mut self, lines: &str) -> Result<()> {
+        self.write_all(format!("{lines}\n").as_bytes())
+            .map_err(|e| cannot_write().with_source(e))
+    }
+}
+
+impl Write for StandardOutput {
+    /// Whoever shares a pipe or a terminal with us may have made it non-blocking.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines<StandardOutput> {
+    /// Lines on standard output.
     pub fn on_stdout() -> Result<Self> {
-        let stdout = std::io::stdout();
-        let out = stdout.as_fd().try_clone_to_owned().map_err(closed)?;
-        Ok(Lines::new(File::from(out)))
+        StandardOutput::open().map(Lines::new)
     }
 }
 
@@ -93,10 +144,14 @@ impl<W: Write + Send> Sink for Lines<W> {
 }
 
 /// Nothing can reopen standard output, so this is never tried again.
-fn closed(error: std::io::Error) -> Error {
-    Error::undeliverable("cannot write to standard output")
+fn closed(error: io::Error) -> Error {
+    cannot_write()
         .with_source(error)
         .with_hint("what was not written has not been confirmed and will come again")
+}
+
+fn cannot_write() -> Error {
+    Error::undeliverable("cannot write to standard output")
 }
 
 #[cfg(test)]

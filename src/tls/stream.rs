@@ -74,6 +74,15 @@ impl TlsStream {
         self.tls.peer_certificates()?.first()
     }
 
+    /// Whether a read need not ask the socket for anything.
+    pub fn has_more(&mut self) -> bool {
+        let decrypted = |tls: &mut ClientConnection| {
+            let state = tls.process_new_packets();
+            state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+        };
+        self.failure.is_some() || !self.socket.buffer().is_empty() || decrypted(&mut self.tls)
+    }
+
     /// The protocol that the server has chosen of those that we offered.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.tls.alpn_protocol()

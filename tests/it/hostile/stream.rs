@@ -92,7 +92,8 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
     let stream = connection.start("s", Wanted::of("p")).expect("it streams");
     let socket = stream.socket().expect("it is open");
     let lease = Lease::begin(socket, None, Box::new(|| Ok(())));
-    let (progress, mut memory) = (Progress::default(), Memory::default());
+    let progress = Progress::starting_at(Stored::default()).expect("an eventfd");
+    let mut memory = Memory::default();
     let metrics = Metrics::default();
     let records = Arc::new(Mutex::new(Vec::new()));
     let producer = Producer {
