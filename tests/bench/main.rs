@@ -14,6 +14,7 @@
 #![allow(missing_docs)]
 
 mod chart;
+mod confirmed;
 mod contenders;
 mod fluvio;
 mod growth;
@@ -160,6 +161,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Question::Latency => {
             latency::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
+            confirmed::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
         }
         Question::Growth => growth::measure(arguments, &postgres, &mut report)?,
         Question::Idle => idle::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?,

@@ -69,6 +69,11 @@ impl SlotWatch {
         Ok(self.look(slot)?.confirmed >= end)
     }
 
+    /// What a slot has confirmed.
+    pub fn confirmed(&mut self, slot: &str) -> Result<u64> {
+        Ok(self.look(slot)?.confirmed)
+    }
+
     fn look(&mut self, slot: &str) -> Result<SlotState> {
         let row = self.client.query_one(&self.statement, &[&slot]);
         let row = row.map_err(|error| format!("slot {slot}: {error:?}"))?;
