@@ -26,7 +26,19 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
         ));
     }
     let mut program = Program::new(config, Output::Topic, Notify::default())?;
-    let Some(gap) = find_gap(&mut program)? else {
+    let stuck = program.stuck();
+    let found = match stuck {
+        Some(why) => Some(Found {
+            gap: why,
+            slot_is_useless: true,
+        }),
+        None => find_gap(&mut program)?,
+    };
+    let Some(Found {
+        gap,
+        slot_is_useless,
+    }) = found
+    else {
         log::info!("slot and topic meet: there is no gap to accept");
         return Ok(());
     };
@@ -39,10 +51,16 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
     };
     let end = Partition::open(config.fluvio.clone())?.bounds().end;
     let mut connection = program.connect_anew()?;
-    remove_useless_slot(&mut connection, config, program.target().database())?;
+    if slot_is_useless {
+        remove_slot(&mut connection, config, program.target().database())?;
+    }
     program.set_up(&connection)?;
     let source = program.find(&mut connection)?;
-    continuity::check_slot(&source.slot, program.target().database())?;
+    let made = connection.slot_with_wal(&config.slot)?;
+    continuity::check_slot(
+        made.as_ref().unwrap_or(&source.slot),
+        program.target().database(),
+    )?;
     drop(connection);
     let stored = Stored {
         lsn: source.slot.confirmed(),
@@ -51,7 +69,7 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
     let before = program.first_offset();
     program.accept(&source, stored, before, accepted.clone())?;
     // What the topic ends with may be of use still: then what it has does not come twice.
-    if let Some(gap) = find_gap(&mut program)? {
+    if let Some(Found { gap, .. }) = find_gap(&mut program)? {
         log::warn!(
             "what the topic has is not looked at any more, so what it has of the changes to come comes \
              twice: {gap}"
@@ -67,18 +85,31 @@ pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
 }
 
 /// Opens both sides as a session does, and gives the slot back.
-fn find_gap(program: &mut Program<'_>) -> Result<Option<String>> {
-    match program.open().and_then(Opened::prove) {
-        Ok(()) => Ok(None),
-        Err(error) if error.kind() == Kind::Gap => Ok(Some(error.message())),
-        // It may pass; whoever accepts it says that it does not.
-        Err(error) if error.reason() == Some(Reason::Standby) => Ok(Some(error.message())),
-        Err(error) => Err(error),
+fn find_gap(program: &mut Program<'_>) -> Result<Option<Found>> {
+    let Err(error) = program.open().and_then(Opened::prove) else {
+        return Ok(None);
+    };
+    let slot_is_useless = error.reason() == Some(Reason::SlotUseless);
+    // What a standby lacks may pass; whoever accepts it says that it does not.
+    let is_gap = error.kind() == Kind::Gap || error.reason() == Some(Reason::Standby);
+    match is_gap || slot_is_useless {
+        true => Ok(Some(Found {
+            gap: error.message(),
+            slot_is_useless,
+        })),
+        false => Err(error),
     }
 }
 
-/// A slot that the server has invalidated holds nothing but its name.
-fn remove_useless_slot(
+/// What is given up.
+struct Found {
+    gap: String,
+    /// Whether it is all that the slot holds.
+    slot_is_useless: bool,
+}
+
+/// A slot that nobody can read holds nothing but its name.
+fn remove_slot(
     connection: &mut ReplicationConnection,
     config: &Config,
     database: &str,
@@ -88,13 +119,10 @@ fn remove_useless_slot(
         return Ok(());
     };
     continuity::check_own(&found, database)?;
-    if found.invalidated().is_none() {
-        return Ok(());
-    }
     let statement = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
     if config.setup == Setup::Require {
         return Err(Error::config(format!(
-            "replication slot {slot} is invalidated, and skip_setup is true"
+            "replication slot {slot} has to be made anew, and skip_setup is true"
         ))
         .with_hint(format!(
             "run: {statement}; {};",
@@ -102,6 +130,6 @@ fn remove_useless_slot(
         )));
     }
     connection.query(&statement)?;
-    log::warn!("dropped the replication slot {slot}, which the server had invalidated");
+    log::warn!("dropped the replication slot {slot}: nothing can be read from it any more");
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::lsn::Lsn;
+use crate::pg::server_error::GIVE_UP;
 use crate::pg::system::{NAME_THE_PRIMARY, Slot, System};
 use crate::resume::Tail;
 use crate::sink::fluvio::reader::Bounds;
@@ -78,9 +79,35 @@ pub struct Topic<'a> {
     pub tail: Tail,
 }
 
-/// The slot by itself: whether this program can stream from it.
+/// The slot by itself: whether this program can stream from it. An error of which nothing but a new slot
+/// helps has [`Reason::SlotUseless`].
 pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
     check_own(slot, database)?;
+    check_readable(slot).map_err(|error| error.with_reason(Reason::SlotUseless))
+}
+
+fn check_readable(slot: &Slot) -> Result<()> {
+    if slot.two_phase == Some(true) {
+        return Err(Error::new(
+            Kind::Gap,
+            "was made with two_phase: it sends transactions when they are prepared, which this program does \
+             not read",
+        )
+        .with_hint(format!("name another slot under \"parameters\", or {GIVE_UP}")));
+    }
+    if let Some(missing) = slot.missing_wal {
+        return Err(Error::new(
+            Kind::Gap,
+            format!(
+                "the server has not the WAL any more that it needs, from {missing} on: files of pg_wal were \
+                 removed by hand, or the server was reset; the changes since {} are lost to it",
+                slot.confirmed()
+            ),
+        )
+        .with_hint(format!(
+            "if the files were moved, put them back and start again; else {GIVE_UP}"
+        )));
+    }
     match slot.invalidated() {
         Some(reason) => Err(gap(format!(
             "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \

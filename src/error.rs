@@ -87,6 +87,8 @@ pub enum Reason {
     AlreadyExists,
     /// The server is a standby: what it has not got may still come, or it is not the one that is meant.
     Standby,
+    /// The server cannot read what the slot holds, or cannot decode it: nothing but a new slot helps.
+    SlotUseless,
 }
 
 /// An error with the path that led to it.

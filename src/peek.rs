@@ -87,7 +87,7 @@ fn find(connection: &mut ReplicationConnection, target: &Target, config: &Config
     if missing.publication.is_some() {
         return Err(does_not_exist()).at(|| format!("publication {}", config.publication));
     }
-    let found = connection.slot(&config.slot)?;
+    let found = connection.slot_with_wal(&config.slot)?;
     let found = found.ok_or_else(does_not_exist).at(slot)?;
     continuity::check_slot(&found, target.database()).at(slot)?;
     Ok(found.active)

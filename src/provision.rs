@@ -37,8 +37,10 @@ struct Step {
 pub fn setup_plan(config: &Config) -> Result<Plan> {
     let (target, mut connection) = connect(config)?;
     let missing = setup::missing_statements(&mut connection, config)?;
-    if missing.slot.is_some() {
-        refuse_to_hide_a_gap(config)?;
+    match connection.slot_with_wal(&config.slot)? {
+        Some(found) => continuity::check_slot(&found, target.database())
+            .at(|| format!("replication slot {}", config.slot))?,
+        None => refuse_to_hide_a_gap(config)?,
     }
     let publication = missing.publication.map(|sql| Step {
         sql,

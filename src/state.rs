@@ -50,6 +50,10 @@ pub struct Known {
     /// A gap that was found while streaming: it stays until it is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<String>,
+    /// What the last session ended with if the slot is of no use any more, or holds what cannot be
+    /// delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
     /// Gaps that an operator accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
@@ -195,6 +199,15 @@ impl Memory {
         self.save()
     }
 
+    /// What the slot holds cannot be read or delivered. The next session tries again.
+    pub fn note_stuck(&mut self, why: &str) -> Result<()> {
+        self.refresh()?;
+        if let Some(known) = &mut self.known {
+            known.stuck = Some(why.to_owned());
+        }
+        self.save()
+    }
+
     /// The session has ended with something in doubt. Whoever goes on has to wait until that has arrived
     /// or cannot arrive any more. Another process that has the slot already has waited by itself.
     pub fn note_in_doubt(&mut self, sent: Sent) -> Result<()> {
@@ -262,6 +275,7 @@ impl Known {
             offset: stored.offset,
             in_doubt: None,
             gap: None,
+            stuck: None,
             accepted,
         }
     }

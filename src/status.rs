@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
 use crate::metrics::now_us;
 use crate::monitor::slot::{self, SlotState};
+use crate::pg::connection::Connection;
 use crate::record::{Placed, Record};
 use crate::sink::fluvio::{Options, Partition};
 use crate::state;
@@ -67,7 +68,7 @@ pub struct Status {
     pub lag_bytes: Option<u64>,
     /// The age of the topic's last record, if there is a lag: the topic is no further behind.
     pub lag_seconds: Option<u64>,
-    /// The gap that the state file has on record, if there is one.
+    /// What the state file says that the last run ended with, if it cannot go on by itself.
     pub last_error: Option<String>,
 }
 
@@ -94,14 +95,14 @@ pub fn status(config: &Config) -> Status {
         None => Ok(None),
     };
     let last_error = last_error.map_err(&mut or_problem).ok().flatten();
-    let last_error = last_error.and_then(|known| known.gap);
-    problems.extend(
-        last_error
-            .iter()
-            .map(|gap| format!("the last run ended at a gap: {gap}")),
-    );
+    let last_error = last_error.and_then(|known| {
+        let gap = known.gap.map(|why| ("ended at a gap", why));
+        gap.or(known.stuck.map(|why| ("could not go on", why)))
+    });
+    let problem = last_error.as_ref();
+    problems.extend(problem.map(|(what, why)| format!("the last run {what}: {why}")));
     Status {
-        last_error,
+        last_error: last_error.map(|(_, why)| why),
         ..Status::of(config, slot.as_ref(), end.as_ref())
     }
     .judged(problems, config.max_lag_bytes)
@@ -111,7 +112,13 @@ fn find_slot(config: &Config) -> Result<SlotState> {
     let place = || format!("replication slot {}", config.slot);
     let target = config.target()?;
     let found = slot::ask(&target, &config.slot)?;
-    let found = found.ok_or_else(|| Error::config("does not exist").at(place()))?;
+    let mut found = found.ok_or_else(|| Error::config("does not exist").at(place()))?;
+    if !found.slot.active {
+        let mut connection = Connection::connect_for_sql(&target)?;
+        let slot = connection.slot_with_wal(&config.slot)?;
+        connection.terminate();
+        found.slot.missing_wal = slot.and_then(|slot| slot.missing_wal);
+    }
     continuity::check_slot(&found.slot, target.database()).at(place)?;
     Ok(found)
 }

@@ -27,8 +27,9 @@ use self::server::Server;
 use self::sql::Sql;
 use crate::config::Config;
 use crate::continuity::{self, Source, Topic};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::replication::ReplicationConnection;
+use crate::pg::server_error::GIVE_UP;
 use crate::pg::target::Target;
 use crate::state::Known;
 
@@ -148,6 +149,11 @@ impl Parts<'_> {
             publication_oid: publication.publication_oid,
             left_timeline_at,
         };
+        if let Some(why) = self.known.and_then(|known| known.stuck.as_deref()) {
+            let stuck = Error::undeliverable(format!("the last run could not go on: {why}"));
+            let hint = format!("if that was mended, start it again; else {GIVE_UP}");
+            return Err(stuck.with_hint(hint));
+        }
         continuity::check_source(self.known, &source)?;
         continuity::check_moved(self.known, &source)?;
         let Some((topic, tail)) = self.topic.and_then(|topic| Some((topic, topic.tail?))) else {

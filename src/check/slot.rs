@@ -43,6 +43,8 @@ pub fn check(
     context: &Context<'_>,
     publication: Option<&publication::Found>,
 ) -> Result<Option<Found>> {
+    // Whatever the slot needs then was needed when they were listed.
+    let files = sql.wal_files()?;
     let found: Option<Found> = sql
         .rows(&format!(
             "SELECT s.*, a.application_name AS application, age(s.catalog_xmin) AS catalog_age, \
@@ -55,11 +57,13 @@ pub fn check(
             quote_literal(&context.config.slot)
         ))
         .map(|mut rows| rows.pop())?;
-    let Some(found) = found else {
+    let Some(mut found) = found else {
         missing(report, context);
         return Ok(None);
     };
     report.ok(Condition::Slot, format!("{} exists", context.config.slot));
+    let missing = |from| files.as_ref()?.first_missing(from);
+    found.slot.missing_wal = found.slot.restart().and_then(missing);
     if found.owner(report, context) {
         found.failover(report, context);
         found.active(report, context);
@@ -178,6 +182,9 @@ impl Found {
 
     fn wal_status(&self, report: &mut Report, context: &Context<'_>) {
         let condition = Condition::SlotWalStatus;
+        if self.slot.missing_wal.is_some() || self.slot.two_phase == Some(true) {
+            return self.useless(report, context);
+        }
         if let Some(reason) = self.slot.invalidated() {
             let slot = quote_literal(&context.config.slot);
             let drop = Mend::sql(format!("SELECT pg_drop_replication_slot({slot});"))
@@ -196,6 +203,20 @@ impl Found {
             ),
             Some(status) => report.ok(condition, status),
         }
+    }
+
+    /// Nothing but a new slot helps.
+    fn useless(&self, report: &mut Report, context: &Context<'_>) {
+        let checked = continuity::check_slot(&self.slot, context.target.database());
+        let Err(error) = checked else { return };
+        let slot = quote_literal(&context.config.slot);
+        let mend = match context.has_history {
+            true => context.accept_gap(),
+            false => Mend::sql(format!("SELECT pg_drop_replication_slot({slot});"))
+                .giving_up(format!("the changes since {}", self.slot.confirmed())),
+        };
+        let (kind, found) = (error.kind(), error.message());
+        report.failure(Condition::SlotWalStatus, kind, found, [mend]);
     }
 
     fn lag(&self, report: &mut Report, context: &Context<'_>) {

@@ -7,6 +7,7 @@ use crate::pg::connection::Connection;
 use crate::pg::encryption::Protection;
 use crate::pg::sql::{as_json, decode};
 use crate::pg::target::{Endpoint, Target};
+use crate::pg::wal_files::WalFiles;
 
 /// Each question is a transaction of its own that the server lets change nothing. Behind a pooler
 /// a setting must not outlive it, so it is local.
@@ -43,13 +44,23 @@ impl<'a> Sql<'a> {
         self.protection
     }
 
+    /// The files of `pg_wal`, if this user may know.
+    pub fn wal_files(&mut self) -> Result<Option<WalFiles>> {
+        let mut connection = self.connection()?;
+        let files = WalFiles::list(&mut connection)?;
+        self.connection = Some(connection);
+        Ok(files)
+    }
+
+    /// Takes the connection. After an error it is of no use, and the next question makes a new one.
+    fn connection(&mut self) -> Result<Connection> {
+        let connection = self.connection.take().map(Ok);
+        connection.unwrap_or_else(|| Connection::connect_for_sql(self.target))
+    }
+
     /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            // After an error a connection is of no use.
-            None => Connection::connect_for_sql(self.target)?,
-        };
+        let mut connection = self.connection()?;
         let rows = connection.query(&format!("{BEGIN}; {}; COMMIT", as_json(select)))?;
         self.connection = Some(connection);
         decode(rows)

@@ -5,7 +5,7 @@
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
 //! messages; [`auth`] proves who we are, with [`scram`] for the most part. [`connection`] is what
 //! there is then, [`start_up`] the way there, and [`search`] finds the server that takes us. [`sql`]
-//! asks it, [`system`] is what it says of itself, [`replication`] streams, and [`peek`] looks at a slot
+//! asks it, [`wal_files`] looks whether its WAL is there, [`system`] is what it says of itself, [`replication`] streams, and [`peek`] looks at a slot
 //! without taking anything.
 
 pub mod auth;
@@ -26,4 +26,5 @@ pub mod stream;
 pub mod system;
 pub mod target;
 pub mod tls;
+pub mod wal_files;
 pub mod wire;

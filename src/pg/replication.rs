@@ -190,6 +190,11 @@ impl ReplicationConnection {
         self.connection.slot(name)
     }
 
+    /// The same, with what is missing of its WAL.
+    pub fn slot_with_wal(&mut self, name: &str) -> Result<Option<Slot>> {
+        self.connection.slot_with_wal(name)
+    }
+
     /// The OID of the publication, if there is one of this name.
     pub fn publication(&mut self, name: &str) -> Result<Option<u32>> {
         self.connection.publication(name)

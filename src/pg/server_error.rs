@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::error::{Error, Kind, OneLine, Reason};
+use crate::lsn::Lsn;
 use crate::pg::wire::Cursor;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
@@ -76,6 +77,11 @@ impl ServerError {
     }
 }
 
+/// The way past what a slot holds and nobody can read.
+pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source accept-gap --config FILE \
+    --reason TEXT\", which makes the slot anew (with --stdout: SELECT pg_drop_replication_slot('NAME')), \
+    and copy the tables anew if consumers need what is missing";
+
 impl ServerError {
     /// Data exceptions and violated constraints: their details quote the data itself.
     fn quotes_data(&self) -> bool {
@@ -107,21 +113,75 @@ impl ServerError {
 
     /// The error of a stream that this message came in.
     pub fn into_stream_error(self) -> Error {
-        if self.is_of_an_encoding() {
-            return self.unconvertible();
-        }
-        if !self.publication_is_too_young() {
+        let (kind, message, why) = if self.is_of_an_encoding() {
+            self.unconvertible()
+        } else if self.publication_is_too_young() {
+            self.too_young()
+        } else if self.code == "58P01" {
+            self.wal_is_gone()
+        } else if self.is_of_decoding() {
+            self.undecodable()
+        } else {
             return self.without_rows().into_error();
-        }
+        };
+        Error::new(kind, message)
+            .with_hint(format!("{why}: {GIVE_UP}"))
+            .with_reason(Reason::SlotUseless)
+    }
+
+    fn too_young(self) -> (Kind, String, &'static str) {
         let message = format!(
             "the server says: {self}: the slot holds changes of a time without the publication, which \
              cannot be decoded"
         );
-        Error::new(Kind::Gap, message).with_hint(
-            "to make the publication now does not help: give these changes up, SELECT \
-             pg_drop_replication_slot('...'), then \"postgres-source accept-gap --config FILE --reason \
-             TEXT\", and copy the tables anew if consumers need what is missing",
+        (
+            Kind::Gap,
+            message,
+            "to make the publication now does not help",
         )
+    }
+
+    /// undefined_file: somebody has removed files of `pg_wal`, or reset the server.
+    fn wal_is_gone(self) -> (Kind, String, &'static str) {
+        let message = format!("the server says: {self}: WAL that the slot needs is gone");
+        (
+            Kind::Gap,
+            message,
+            "if a file was moved away from pg_wal, put it back and start again; else",
+        )
+    }
+
+    /// Errors that the change itself brings about, in the server's decoding or in what users have made a
+    /// part of that, such as a row filter; and internal ones.
+    fn is_of_decoding(&self) -> bool {
+        let class = self.code.get(..2).unwrap_or_default();
+        let is_of_a_change = ["21", "22", "23", "2F", "38", "39", "42", "P0", "XX"];
+        is_of_a_change.contains(&class) && self.code != "42501"
+    }
+
+    fn undecodable(self) -> (Kind, String, &'static str) {
+        let place = self.place();
+        let message = format!(
+            "the server cannot decode the change {place}: it says: {}",
+            self.without_rows()
+        );
+        (
+            Kind::Undeliverable,
+            message,
+            "a change is decoded with the catalog of its time, so it does not help to change the row \
+             filter, the table or the row now",
+        )
+    }
+
+    /// Where the server was in its WAL, which its context tells at the end: `..., associated LSN 0/1D4C068`.
+    fn place(&self) -> String {
+        const AT: &str = "associated LSN ";
+        let context = self.context.as_deref().unwrap_or_default();
+        let lsn = context.lines().find_map(|line| {
+            let (_, lsn) = line.split_once(AT)?;
+            lsn.parse::<Lsn>().ok()
+        });
+        lsn.map_or("after the last one".to_owned(), |lsn| format!("at {lsn}"))
     }
 
     /// untranslatable_character; character_not_in_repertoire.
@@ -130,17 +190,16 @@ impl ServerError {
     }
 
     /// Its own words quote the value, and do not say where it is.
-    fn unconvertible(self) -> Error {
-        let place = self.context.unwrap_or_default();
-        let place = place.lines().next().unwrap_or_default();
+    fn unconvertible(self) -> (Kind, String, &'static str) {
         let message = format!(
-            "the server cannot convert a value, or a name, of this change to UTF-8 [SQLSTATE {}]: {place}",
+            "the server cannot convert a value, or a name, of the change {} to UTF-8 [SQLSTATE {}]",
+            self.place(),
             self.code
         );
-        Error::new(Kind::Undeliverable, message).with_hint(
-            "it has bytes that mean nothing in the database's encoding: correct the row, give the \
-             changes that the slot holds up, SELECT pg_drop_replication_slot('...'), then \
-             \"postgres-source accept-gap --config FILE --reason TEXT\"",
+        (
+            Kind::Undeliverable,
+            message,
+            "it has bytes that mean nothing in the database's encoding; correct the row, and then",
         )
     }
 }

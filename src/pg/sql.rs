@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::connection::{Connection, Row, quote_literal};
 use super::system::Slot;
+use super::wal_files::WalFiles;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 
@@ -45,6 +46,18 @@ impl Connection {
         ))
     }
 
+    /// The slot, and whether the files are there that it needs: a server does not look for them until it
+    /// reads them. Without the right to see them, which pg_monitor has, it is not known.
+    pub fn slot_with_wal(&mut self, name: &str) -> Result<Option<Slot>> {
+        let files = WalFiles::list(self)?;
+        // Whatever it needs now was needed when they were listed.
+        let mut found = self.slot(name)?;
+        if let (Some(slot), Some(files)) = (&mut found, files) {
+            slot.missing_wal = slot.restart().and_then(|from| files.first_missing(from));
+        }
+        Ok(found)
+    }
+
     /// The OID of the publication, if there is one of this name.
     pub fn publication(&mut self, name: &str) -> Result<Option<u32>> {
         let oid = self.value(&format!(
@@ -52,6 +65,23 @@ impl Connection {
             quote_literal(name)
         ))?;
         Ok(oid.and_then(|oid| oid.parse().ok()))
+    }
+
+    /// The tables that the publication has row filters for (15+).
+    pub fn row_filters(&mut self, publication: &str) -> Result<Vec<String>> {
+        // Older versions do not have that column of the row.
+        let rows = self.query(&format!(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
+             FROM pg_catalog.pg_publication p \
+             JOIN pg_catalog.pg_publication_rel r ON r.prpubid OPERATOR(pg_catalog.=) p.oid \
+             JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.prrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+             WHERE p.pubname OPERATOR(pg_catalog.=) {} \
+             AND (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'prqual') IS NOT NULL ORDER BY 1",
+            quote_literal(publication)
+        ))?;
+        let names = rows.into_iter().filter_map(|row| row.into_iter().next()?);
+        Ok(names.collect())
     }
 
     /// Whether the server follows another one, or replays what it had written before a crash.

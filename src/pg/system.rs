@@ -22,6 +22,13 @@ pub struct Slot {
     pub active_pid: Option<i64>,
     /// The position up to which everything was confirmed.
     confirmed_flush_lsn: Option<String>,
+    /// From where on the WAL is kept for it.
+    restart_lsn: Option<String>,
+    /// Whether prepared transactions are sent when they are prepared (14+).
+    pub two_phase: Option<bool>,
+    /// Where the first of the WAL begins that it needs and the server has not, as far as that was looked for.
+    #[serde(skip)]
+    pub missing_wal: Option<Lsn>,
     /// `lost` when WAL that it needs was removed (13+).
     pub wal_status: Option<String>,
     /// Why it cannot be used any more (17+).
@@ -35,6 +42,11 @@ impl Slot {
     pub fn confirmed(&self) -> Lsn {
         let lsn = self.confirmed_flush_lsn.as_deref();
         lsn.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
+    }
+
+    /// From where on the WAL is kept for it, unless it has lost that.
+    pub fn restart(&self) -> Option<Lsn> {
+        self.restart_lsn.as_deref().and_then(|lsn| lsn.parse().ok())
     }
 
     /// Why nothing can be streamed from it any more.

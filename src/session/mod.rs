@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
 use crate::continuity::{self, Source};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::event::Batch;
 use crate::lease::Lease;
 use crate::lsn::Lsn;
@@ -119,10 +119,11 @@ impl<'a> Program<'a> {
     /// One session; and whether it proved to work: it stored something, or lived for long.
     pub fn session(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
         let (ended, proved) = self.open_and_stream(goal, signals);
-        if ended.is_err() {
+        let ended = ended.map_err(|error| {
             self.least_settle = opening::FIRST_SETTLE;
-        }
-        (ended, proved)
+            self.with_row_filters(error)
+        });
+        (self.remember(ended), proved)
     }
 
     fn open_and_stream(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
@@ -229,6 +230,11 @@ impl<'a> Program<'a> {
         self.memory.accept(identity, stored, first_offset, accepted)
     }
 
+    /// What the last run ended with, if it could not read or deliver what the slot holds.
+    pub fn stuck(&self) -> Option<String> {
+        self.memory.known()?.stuck.clone()
+    }
+
     /// Records of the topic before this offset do not matter.
     pub fn first_offset(&self) -> i64 {
         self.memory.first_offset()
@@ -305,16 +311,27 @@ impl<'a> Program<'a> {
                 metrics.waits.begin(side);
             }
         }
-        let result = outcome(read, stored);
-        self.remember(result)
+        self.remember_gap(outcome(read, stored))
     }
 
-    /// A gap that was found while streaming does not go away by starting again.
-    fn remember(&mut self, result: Result<Ending>) -> Result<Ending> {
+    /// A gap that was found while streaming does not go away by starting again, unless it is the slot
+    /// that is gone.
+    fn remember_gap(&mut self, result: Result<Ending>) -> Result<Ending> {
         if let Err(error) = &result
             && error.kind() == Kind::Gap
+            && error.reason() != Some(Reason::SlotUseless)
         {
             self.memory.note_gap(&error.message())?;
+        }
+        result
+    }
+
+    /// What cannot be read or delivered may be the next time, but whoever looks meanwhile is to know.
+    fn remember(&mut self, result: Result<Ending>) -> Result<Ending> {
+        if let Err(error) = &result
+            && (error.kind() == Kind::Undeliverable || error.reason() == Some(Reason::SlotUseless))
+        {
+            self.memory.note_stuck(&error.message())?;
         }
         result
     }

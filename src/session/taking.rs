@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Program;
 use crate::config::Config;
 use crate::continuity::{self, Source, gap, on_standby};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Reason, Result};
 use crate::lease::{self, Ask, Lease};
 use crate::lsn::Lsn;
 use crate::peer::Side;
@@ -51,7 +51,11 @@ impl Program<'_> {
         self.wait_for(&self.server());
         // First of all, because this connection is needed in any case and its errors are exact.
         let mut connection = self.connect_anew()?;
-        let exists = connection.slot(slot)?.is_some();
+        let found = connection.slot_with_wal(slot)?;
+        let exists = found.is_some();
+        if let Some(found) = found.filter(|found| !found.active) {
+            continuity::check_slot(&found, self.target.database()).at(place)?;
+        }
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
             return Err(self.slot_is_missing(connection.is_standby()?)).at(place);
         }
@@ -167,7 +171,10 @@ impl Program<'_> {
             mut stream,
             walsender,
             wal_sender_timeout,
-        } = self.start(connection)?;
+        } = match self.start(connection) {
+            Ok(started) => started,
+            Err(error) => return Err(self.slot_as_it_is(&endpoint).err().unwrap_or(error)),
+        };
         let ask = self.who_has_the_slot(&endpoint, walsender);
         let lease = Lease::begin(stream.socket()?, wal_sender_timeout, ask);
         // The kernel notices a line that is cut before the server gives the slot to somebody else.
@@ -188,6 +195,16 @@ impl Program<'_> {
         })
     }
 
+    /// Whether the slot is of use now: it may have been lost since it was looked at.
+    fn slot_as_it_is(&self, endpoint: &Endpoint) -> Result<()> {
+        let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)?;
+        let found = connection.slot(&self.config.slot)?;
+        connection.terminate();
+        found.map_or(Ok(()), |slot| {
+            continuity::check_slot(&slot, self.target.database()).at(|| self.slot_place())
+        })
+    }
+
     /// The server ended the stream as soon as it had begun. Of a gap that it found while decoding, what
     /// is known from before may say more.
     fn lost_at_once(&self, stream: &mut ReplicationStream, before: &Source) -> Error {
@@ -198,6 +215,23 @@ impl Program<'_> {
             _ => None,
         };
         known_better.unwrap_or(why).at(self.slot_place())
+    }
+
+    /// The server does not say in which table it met what it cannot decode. A row filter that fails is one
+    /// of few.
+    pub(super) fn with_row_filters(&self, error: Error) -> Error {
+        let is_of_decoding = error.reason() == Some(Reason::SlotUseless);
+        if error.kind() != Kind::Undeliverable || !is_of_decoding {
+            return error;
+        }
+        let asked = Connection::connect_for_sql(&self.target)
+            .and_then(|mut connection| connection.row_filters(&self.config.publication));
+        match asked {
+            Ok(tables) if !tables.is_empty() => {
+                error.at(format!("with row filters on {}", tables.join(", ")))
+            }
+            _ => error,
+        }
     }
 
     pub(super) fn slot_place(&self) -> String {

@@ -31,7 +31,7 @@ fn without_a_state_dir_there_is_nothing_to_write_it_into() {
 fn without_a_gap_nothing_changes() {
     let stopped = Stopped::new("no_gap");
     // Something to resume, so that it has to look into the stream.
-    let connector = stopped.start(&stopped.with_state().set("status_interval", "1h"));
+    let connector = stopped.start(&stopped.with_state().set("confirm_delay", "1h"));
     stopped.insert(4);
     stopped.pipeline.wait_commits(4);
     connector.kill();
@@ -130,7 +130,7 @@ fn an_invalidated_slot_is_made_anew() {
     let config = stopped.with_state().parameter("skip_setup", "true");
     let outcome = stopped.run_verb("accept-gap", &config, &REASON);
     let says = [
-        "is invalidated, and skip_setup is true",
+        "has to be made anew, and skip_setup is true",
         "SELECT pg_drop_replication_slot(",
         "SELECT pg_catalog.pg_create_logical_replication_slot(",
     ];

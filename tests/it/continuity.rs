@@ -60,7 +60,7 @@ fn the_slot_was_advanced() {
 #[test]
 fn the_slot_was_advanced_past_the_transaction_that_the_topic_ends_in() {
     let stopped = Stopped::new("past");
-    let config = stopped.without_state().set("status_interval", "1h");
+    let config = stopped.without_state().set("confirm_delay", "1h");
     let connector = stopped.start(&config);
     stopped.insert(4);
     stopped.pipeline.wait_commits(4);

@@ -158,3 +158,4 @@ mod torture;
 mod types;
 mod url;
 mod verify;
+mod ways_out;

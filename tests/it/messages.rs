@@ -189,7 +189,7 @@ fn each_is_there_once_wherever_the_topic_ends() {
     }
     let stopped = Stopped::new("messages");
     let config = || {
-        let config = stopped.without_state().set("status_interval", "1h");
+        let config = stopped.without_state().set("confirm_delay", "1h");
         config.parameter("messages", "[one, two]")
     };
     let whole = unconfirmed(&stopped, &config());
@@ -231,7 +231,7 @@ fn the_last_of_them_is_missed_when_they_are_not_asked_for() {
         return;
     }
     let stopped = Stopped::new("messages");
-    let config = stopped.without_state().set("status_interval", "1h");
+    let config = stopped.without_state().set("confirm_delay", "1h");
     unconfirmed(&stopped, &config.parameter("messages", "[one, two]"));
     let without = stopped.pipeline.config();
     let url = stopped.pipeline.database.url();

@@ -119,7 +119,7 @@ fn a_publication_that_is_dropped_while_streaming_ends_it() {
             place.slot
         ),
         &what,
-        "to make the publication now does not help: give these changes up, SELECT pg_drop_replication_slot",
+        "to make the publication now does not help: give up what the slot holds with",
     ];
     assert_end(outcome, 76, &says);
 
