@@ -44,6 +44,11 @@ impl Slot {
         lsn.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
     }
 
+    /// Whether it has been made: until then it may go away again with the session that makes it.
+    pub fn is_made(&self) -> bool {
+        self.confirmed_flush_lsn.is_some()
+    }
+
     /// From where on the WAL is kept for it, unless it has lost that.
     pub fn restart(&self) -> Option<Lsn> {
         self.restart_lsn.as_deref().and_then(|lsn| lsn.parse().ok())

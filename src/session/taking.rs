@@ -69,9 +69,9 @@ impl Program<'_> {
                     false => self.unless_elsewhere(error, is_standby),
                 });
             }
-            self.is_set_up = true;
         }
         let source = self.find(&mut connection)?;
+        self.is_set_up |= source.slot.is_made();
         continuity::check_slot(&source.slot, self.target.database()).at(place)?;
         if source.slot.active {
             return Err(self.in_use(connection));
@@ -134,12 +134,11 @@ impl Program<'_> {
             }
             _ => None,
         };
-        let missing = |what: String| {
-            let what = format!("{what} does not exist");
-            match is_standby && self.is_set_up {
-                true => on_standby(what, NAME_THE_PRIMARY),
-                false => Error::config(what),
-            }
+        let missing = |what: String| match (self.is_set_up, is_standby) {
+            (true, true) => on_standby(format!("{what} does not exist"), NAME_THE_PRIMARY),
+            (true, false) => Error::config(format!("{what} does not exist")),
+            // A moment ago it did: whoever was making it has given up.
+            (false, _) => Error::unreachable(format!("{what} has gone again")),
         };
         Ok(Source {
             slot: found.ok_or_else(|| missing(format!("replication slot {slot}")))?,

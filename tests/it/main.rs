@@ -105,6 +105,7 @@ mod ddl;
 mod decoder;
 mod delivery;
 mod drained;
+mod first_start;
 mod fluvio_tls;
 mod frozen;
 mod fuzz;
