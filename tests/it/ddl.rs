@@ -202,3 +202,41 @@ fn rows_of_a_copy() {
     positions.dedup();
     assert!(positions.len() < ROWS as usize / 2, "{}", positions.len());
 }
+
+/// The first major that describes a table anew when its schema gets another name.
+const TELLS_OF_SCHEMAS: u32 = 16;
+
+/// Of a type no server tells that it has another name.
+#[test]
+fn a_schema_and_a_type_get_other_names() {
+    let pipeline = Pipeline::new("ddl_schema");
+    let messages = stream(
+        &pipeline,
+        &[
+            "CREATE SCHEMA before",
+            "CREATE TYPE before.mood AS ENUM ('x')",
+            "CREATE TABLE before.t (m before.mood)",
+            "INSERT INTO before.t VALUES ('x')",
+            "ALTER SCHEMA before RENAME TO after",
+            "INSERT INTO after.t VALUES ('x')",
+            "ALTER TYPE after.mood RENAME TO temper",
+            "INSERT INTO after.t VALUES ('x')",
+        ],
+    );
+    let names = |kind: &str| -> Vec<String> {
+        let of_kind = messages.iter().filter(|message| message["type"] == kind);
+        of_kind
+            .map(|message| format!("{}.{}", message["namespace"], message["name"]))
+            .map(|name| name.replace('"', ""))
+            .collect()
+    };
+    let (tables, types) = match pipeline.database.major() {
+        ..TELLS_OF_SCHEMAS => (vec!["before.t"], vec!["before.mood"]),
+        _ => (
+            vec!["before.t", "after.t"],
+            vec!["before.mood", "after.mood"],
+        ),
+    };
+    assert_eq!(names("relation"), tables);
+    assert_eq!(names("type"), types);
+}
