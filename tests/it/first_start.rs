@@ -1,5 +1,7 @@
 //! The first start of several processes on a server and a cluster that have nothing yet.
 
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
 use crate::setup::Place;
@@ -20,6 +22,12 @@ struct Start {
     topics: [String; 2],
 }
 
+/// A file that is written once.
+struct Config {
+    path: PathBuf,
+    _file: ConfigFile,
+}
+
 impl Start {
     fn new(name: &str) -> Start {
         let place = Place::new(name);
@@ -35,6 +43,14 @@ impl Start {
         }
     }
 
+    fn configs(&self) -> [Config; 2] {
+        [0, 1].map(|connector| {
+            let file = self.config(connector);
+            let path = file.path();
+            Config { path, _file: file }
+        })
+    }
+
     fn config(&self, connector: usize) -> ConfigFile {
         let Place { publication, .. } = &self.place;
         ConfigFile::new(&self.topics[connector], publication, &self.slots[connector])
@@ -44,8 +60,9 @@ impl Start {
             .parameter("tables", "[t]")
     }
 
-    fn start(&self, config: &ConfigFile) -> Connector {
-        Connector::spawn_config(config, &self.place.database.url(), &[])
+    /// Starts a process, whose config is as it was written: others may read it at this moment.
+    fn start(&self, config: &Config) -> Connector {
+        Connector::spawn(&config.path, &self.place.database.url(), &[])
     }
 
     /// One process streams each slot, the others wait, and each row arrives once.
@@ -83,7 +100,7 @@ impl Start {
 fn all_at_once() {
     for round in 0..3 {
         let start = Start::new(&format!("at_once_{round}"));
-        let configs = [start.config(0), start.config(1)];
+        let configs = start.configs();
         let all = configs.iter().chain(&configs).chain(&configs);
         let connectors: Vec<Connector> = all.map(|config| start.start(config)).collect();
         start.assert_won(&connectors);
@@ -100,7 +117,7 @@ fn one_after_the_other() {
         "streaming from",
     ] {
         let start = Start::new("in_turn");
-        let configs = [start.config(0), start.config(1)];
+        let configs = start.configs();
         let mut connectors = vec![start.start(&configs[0])];
         connectors[0].wait_log(so_far, DEADLINE);
         connectors.extend([1, 0, 1].map(|connector| start.start(&configs[connector])));
@@ -118,7 +135,7 @@ fn a_slot_that_was_seen_and_is_never_made() {
     blocker
         .execute("INSERT INTO t VALUES (0)", &[])
         .expect("it has an id");
-    let configs = [start.config(0), start.config(1)];
+    let configs = start.configs();
     let mut connectors = vec![start.start(&configs[0])];
     let slot = &start.slots[0];
     let maker = format!(
@@ -150,7 +167,7 @@ fn a_publication_that_was_hidden_for_a_while() {
     let mut hidden = client.transaction().expect("a transaction begins");
     let make = format!("CREATE PUBLICATION {} FOR TABLE t", start.place.publication);
     hidden.batch_execute(&make).expect("it is made");
-    let configs = [start.config(0), start.config(1)];
+    let configs = start.configs();
     let connectors: Vec<Connector> = configs.iter().map(|config| start.start(config)).collect();
     wait_until("each waits for it", DEADLINE, || {
         let waiting = database.query_one_text(
