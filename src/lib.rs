@@ -29,6 +29,7 @@
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
 //! | [`peer`], [`metrics`] | whom the program waits for; what it counts of itself |
 //! | [`resolver`] | the addresses behind a name |
+//! | [`input`] | files that others write, within bounds |
 //! | [`logging`] | log lines as text, as JSON or for the journal |
 //! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
@@ -57,6 +58,7 @@ pub mod config;
 pub mod continuity;
 pub mod error;
 pub mod event;
+pub mod input;
 pub mod json;
 pub mod lease;
 pub mod logging;

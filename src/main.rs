@@ -1,5 +1,6 @@
 //! Arguments → config → logging → run → exit code.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -84,12 +85,8 @@ fn forbid_core_dumps() {
 
 /// The command line; or the exit code, once the help or the error is printed.
 fn arguments() -> std::result::Result<Arguments, ExitCode> {
-    let words: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Arguments::parse(&words).map_err(|instead| match instead {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    Arguments::parse_os(&words).map_err(|instead| match instead {
         Instead::Help(text) => match print(&text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => ended_by(&error),

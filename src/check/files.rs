@@ -8,6 +8,7 @@ use super::report::{Mend, Report};
 use crate::config::file::File;
 use crate::config::{Config, secret};
 use crate::error::Result;
+use crate::input;
 use crate::state::{self, Known};
 
 /// Looks at both; returns what the state file says.
@@ -24,7 +25,7 @@ pub fn check(report: &mut Report, config: &Config, path: &Path) -> Option<Known>
 
 fn permissions(report: &mut Report, path: &Path) {
     let condition = Condition::ConfigPermissions;
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = input::read_text(path, input::CONFIG_BYTES).unwrap_or_default();
     let file = File::parse(&text).ok();
     let in_config = file.as_ref().and_then(File::database_url);
     let holding = secret::files(in_config, path);

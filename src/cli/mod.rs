@@ -6,6 +6,8 @@ mod man;
 pub use completions::{Shell, completions};
 pub use man::{exit_codes, man};
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -25,6 +27,19 @@ pub enum Instead {
 }
 
 impl Arguments {
+    /// Understands a command line as the system gives it. Only paths need not be UTF-8.
+    pub fn parse_os(words: &[OsString]) -> Result<Arguments, Instead> {
+        let as_text: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let texts: Vec<&str> = as_text.iter().map(Cow::as_ref).collect();
+        let mut arguments = Self::parse(&texts)?;
+        if let Some(path) = arguments.verb.config_mut()
+            && let Some(at) = texts.iter().position(|text| path.as_os_str() == *text)
+        {
+            *path = PathBuf::from(&words[at]);
+        }
+        Ok(arguments)
+    }
+
     /// Understands a command line without its first word.
     pub fn parse(words: &[&str]) -> Result<Arguments, Instead> {
         // As every program has it.
@@ -68,6 +83,23 @@ pub enum Verb {
     Completions(Completions),
     Man(Man),
     Version(Version),
+}
+
+impl Verb {
+    fn config_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Verb::Run(Run { config, .. })
+            | Verb::Check(Check { config, .. })
+            | Verb::Config(ShowConfig { config, .. })
+            | Verb::Peek(Peek { config, .. })
+            | Verb::Setup(Setup { config, .. })
+            | Verb::Status(Status { config, .. })
+            | Verb::Teardown(Teardown { config, .. })
+            | Verb::Verify(Verify { config, .. })
+            | Verb::AcceptGap(AcceptGap { config, .. }) => Some(config),
+            Verb::Schema(_) | Verb::Completions(_) | Verb::Man(_) | Verb::Version(_) => None,
+        }
+    }
 }
 
 /// Stream until stopped.

@@ -4,7 +4,6 @@
 //! path and line; what it says never includes what could be a secret.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,10 +12,10 @@ use super::GeneratedColumns;
 use super::message::message;
 use super::secret::Secret;
 use super::value::{
-    Endpoint, LogLevel, MessagePrefix, Operation, Publication, Refused, SlotName, SourceType,
-    TableName, TopicName, address, batch_bytes, boolean, command, compression, duration,
-    generated_columns, log_format, optional_boolean, origin, positive_duration, raw_text, secret,
-    size,
+    Endpoint, FilePath, LogLevel, MessagePrefix, Name, Operation, Publication, Refused, SlotName,
+    SourceType, TableName, TopicName, address, batch_bytes, boolean, command, compression,
+    duration, generated_columns, log_format, optional_boolean, origin, positive_duration, raw_text,
+    secret, size,
 };
 use crate::error::{Error, Result};
 use crate::json::RawText;
@@ -30,7 +29,7 @@ use crate::pg::replication::Origins;
 pub struct File {
     #[serde(rename = "version")]
     _version: String,
-    pub name: String,
+    pub name: Name,
     #[serde(rename = "type")]
     _type: SourceType,
     topic: Option<TopicName>,
@@ -58,7 +57,7 @@ pub struct File {
     #[serde(default)]
     pub retry: Retry,
     #[serde(default, alias = "state-dir")]
-    pub state_dir: Option<PathBuf>,
+    pub state_dir: Option<FilePath>,
     #[serde(default, alias = "confirm-delay", deserialize_with = "duration")]
     pub confirm_delay: Duration,
     #[serde(
@@ -208,15 +207,22 @@ impl Default for Retry {
 pub struct Metrics {
     #[serde(deserialize_with = "address")]
     pub listen: Option<SocketAddr>,
-    pub textfile: Option<PathBuf>,
+    pub textfile: Option<FilePath>,
 }
 
 impl File {
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<File> {
+        if opens(text) > MOST_BRACKETS {
+            return Err(Error::config(format!(
+                "it has more than {MOST_BRACKETS} opening brackets: it is no config"
+            )));
+        }
         yaml_serde::from_str(text).map_err(|e| {
-            Error::config(message(&e, text))
-                .with_hint("config-example.yaml names and explains every key")
+            Error::config(message(&e, text)).with_hint(match merges(text) {
+                true => "a merge key (<<) is not understood: write the keys out where they belong",
+                false => "config-example.yaml names and explains every key",
+            })
         })
     }
 
@@ -226,6 +232,9 @@ impl File {
         struct Glance {
             #[serde(default, alias = "log-format", deserialize_with = "log_format")]
             log_format: Option<Format>,
+        }
+        if opens(text) > MOST_BRACKETS {
+            return None;
         }
         let glance = yaml_serde::from_str::<Glance>(text);
         glance.ok().and_then(|glance| glance.log_format)
@@ -248,6 +257,22 @@ impl File {
     pub fn database_url(&self) -> Option<&Secret> {
         self.secrets.database_url.as_ref()
     }
+}
+
+/// The parser takes a time that grows with the square of the brackets that are open.
+const MOST_BRACKETS: usize = 1000;
+
+fn opens(text: &str) -> usize {
+    let is_open = |byte: &u8| matches!(byte, b'[' | b'{');
+    text.bytes().filter(is_open).count()
+}
+
+/// Whether the file has a [merge key](https://yaml.org/type/merge.html).
+fn merges(text: &str) -> bool {
+    text.split("<<").skip(1).any(|after| {
+        let after = after.trim_start_matches(['"', '\'']);
+        after.trim_start_matches(' ').starts_with(':')
+    })
 }
 
 #[cfg(test)]

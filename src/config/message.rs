@@ -64,8 +64,8 @@ fn without_values(message: &str) -> String {
 }
 
 fn looks_like_a_key(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    let of_a_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text == "<<" || text.bytes().all(of_a_key)
 }
 
 /// Where a quoted text ends, its closing quote included.

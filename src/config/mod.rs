@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::file::File;
-use self::secret::Secret;
+use self::secret::{DatabaseUrl, Secret};
 use self::value::{Publication, SlotName};
 use crate::error::{Context, Error, Result};
+use crate::input;
 use crate::json::RawText;
 use crate::logging::{FORMAT_VARIABLE, Format};
 use crate::pg::replication::Origins;
@@ -31,7 +32,7 @@ pub struct Config {
     /// The connector's name, which the server shows as `postgres-source/NAME`.
     pub name: String,
     /// The database.
-    pub database_url: Secret,
+    pub database_url: DatabaseUrl,
     /// The command that tells the password, unless the URL does.
     pub password_command: Option<Secret>,
     /// The publication.
@@ -132,7 +133,7 @@ pub struct Retry {
 impl<'a> ConfigText<'a> {
     /// Reads the file, once: it may be a pipe.
     pub fn read(path: &'a Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
+        let text = input::read_text(path, input::CONFIG_BYTES)
             .map_err(|e| Error::config("cannot read the config file").with_source(e))
             .at(|| path.display().to_string())?;
         Ok(ConfigText { path, text })
@@ -163,7 +164,8 @@ impl Config {
         let application = format!("postgres-source/{}", self.name);
         let command = self.password_command.as_ref();
         let command = command.map(|command| PasswordCommand::new(command.expose()));
-        let target = Target::parse(self.database_url.expose(), &application)?;
+        let DatabaseUrl { text, source } = &self.database_url;
+        let target = Target::parse_from(text.expose(), source, &application)?;
         Ok(target.with_password_command(command))
     }
 
@@ -205,7 +207,7 @@ impl Config {
         differ.map(|(key, _)| key).collect()
     }
 
-    fn resolve(file: File, database_url: Secret) -> Result<Config> {
+    fn resolve(file: File, database_url: DatabaseUrl) -> Result<Config> {
         let publication = overridden("FLUVIO_PG_PUBLICATION", Publication::parse)?;
         let slot = overridden("FLUVIO_PG_SLOT", SlotName::parse)?;
         let log_format = overridden(FORMAT_VARIABLE, Format::parse)?;
@@ -215,7 +217,7 @@ impl Config {
             return Err(Error::config("retry: \"min\" is longer than \"max\""));
         }
         Ok(Config {
-            name: file.name,
+            name: file.name.0,
             database_url,
             password_command: file.password_command,
             publication: publication.unwrap_or(parameters.publication).0,
@@ -254,12 +256,12 @@ impl Config {
                 min: file.retry.min,
                 max: file.retry.max,
             },
-            state_dir: file.state_dir.or_else(state_directory),
+            state_dir: file.state_dir.map(|path| path.0).or_else(state_directory),
             confirm_delay: file.confirm_delay,
             max_lag_bytes: file.max_lag,
             metrics: Metrics {
                 listen: file.metrics.listen,
-                textfile: file.metrics.textfile,
+                textfile: file.metrics.textfile.map(|path| path.0),
             },
             log: file.log.map(|level| level.0),
             log_format: log_format.or(file.log_format),
@@ -285,7 +287,10 @@ fn overridden<T>(
             Err(expected) => Err(Error::config(format!("{variable}: expected {expected}"))),
         },
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(e) => Err(Error::config(variable).with_source(e)),
+        // Whatever it is instead is not quoted: it may be a secret in the wrong place.
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Error::config(format!("{variable} is not UTF-8")))
+        }
     }
 }
 
@@ -296,7 +301,10 @@ mod tests {
     fn resolve(text: &str) -> Result<Config> {
         Config::resolve(
             File::parse(text)?,
-            Secret::new("postgres://u:p@h/db".into()),
+            DatabaseUrl {
+                text: Secret::new("postgres://u:p@h/db".into()),
+                source: "of the test".into(),
+            },
         )
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::input;
 
 /// The secret's name, in every place it may come from.
 pub const NAME: &str = "FLUVIO_PG_DATABASE_URL";
@@ -32,21 +33,41 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The URL, and where it was found, for whoever has to look for a mistake in it.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    /// The URL.
+    pub text: Secret,
+    /// The file, the variable, or the key of the config.
+    pub source: String,
+}
+
+/// The same URL is the same wherever it was found.
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+/// More than any URL has.
+const MAX_BYTES: u64 = 64 * 1024;
+
 /// Takes the URL from the first of: `$CREDENTIALS_DIRECTORY/FLUVIO_PG_DATABASE_URL`
 /// ([credentials](https://systemd.io/CREDENTIALS/)), the environment, the file that
-/// `FLUVIO_PG_DATABASE_URL_FILE` names, the config file.
-pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<Secret> {
+/// `FLUVIO_PG_DATABASE_URL_FILE` names, the config file. One that is there and empty is a mistake: to
+/// go on with the next, or with libpq's defaults, could lead to another server.
+pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<DatabaseUrl> {
     if let Some(directory) = variable("CREDENTIALS_DIRECTORY") {
         let path = PathBuf::from(directory).join(NAME);
         if path.exists() {
             return read(&path);
         }
     }
-    if let Some(url) = variable(NAME) {
-        let url = url.into_string();
-        return url
-            .map(Secret)
-            .map_err(|_| Error::config(format!("{NAME} is not UTF-8")));
+    if let Some(url) = std::env::var_os(NAME) {
+        let url = url
+            .into_string()
+            .map_err(|_| Error::config(format!("{NAME} is not UTF-8")))?;
+        return found(&url, NAME.to_owned());
     }
     if let Some(path) = variable(&format!("{NAME}_FILE")) {
         return read(Path::new(&path));
@@ -54,7 +75,10 @@ pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<Secret> {
     match in_config {
         Some(url) => {
             warn_if_readable(config);
-            Ok(url.clone())
+            found(
+                url.expose(),
+                format!("{}: secrets.{NAME}", config.display()),
+            )
         }
         None => Err(Error::config(format!("no database URL: the secret {NAME} is missing"))
             .with_hint(format!(
@@ -75,15 +99,32 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-fn read(path: &Path) -> Result<Secret> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
+fn read(path: &Path) -> Result<DatabaseUrl> {
+    let text = input::read_text(path, MAX_BYTES).map_err(|e| {
         Error::config(format!(
             "cannot read the secret {NAME} from {}",
             path.display()
         ))
         .with_source(e)
     })?;
-    Ok(Secret(text.trim_end_matches(['\n', '\r']).to_owned()))
+    found(
+        text.trim_end_matches(['\n', '\r']),
+        path.display().to_string(),
+    )
+}
+
+fn found(url: &str, source: String) -> Result<DatabaseUrl> {
+    // A text that was marked as UTF-8 before it became a variable.
+    let url = url.strip_prefix('\u{feff}').unwrap_or(url).trim_start();
+    if url.is_empty() {
+        return Err(Error::config("the database URL is there and empty")
+            .with_hint("write it there, or take away what is to hold it")
+            .at(source));
+    }
+    Ok(DatabaseUrl {
+        text: Secret(url.to_owned()),
+        source,
+    })
 }
 
 fn warn_if_readable(config: &Path) {
@@ -109,11 +150,25 @@ mod tests {
     fn a_file_may_end_with_a_newline() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "postgres://u@h/db\n").unwrap();
-        assert_eq!(read(file.path()).unwrap().expose(), "postgres://u@h/db");
+        let url = read(file.path()).unwrap();
+        assert_eq!(url.text.expose(), "postgres://u@h/db");
+        assert_eq!(url.source, file.path().display().to_string());
         let error = read(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(
             error.contains("/nowhere") && error.contains(NAME),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_there_and_empty_is_a_mistake() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for text in ["", "\n", " \t\r\n", "\u{feff}\n"] {
+            std::fs::write(&file, text).unwrap();
+            let error = read(file.path()).unwrap_err().to_string();
+            let path = file.path().display().to_string();
+            assert!(error.starts_with(&path), "{text:?}: {error}");
+            assert!(error.contains("is there and empty"), "{text:?}: {error}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -71,6 +72,21 @@ fn if_valid(text: &str, valid: bool, expected: &'static str) -> Result<String, &
     }
 }
 
+/// Whether a text holds what no name, path or address has, and what would be cut off or refused
+/// somewhere else, where nobody knows which key it came from.
+fn has_controls(text: &str) -> bool {
+    text.contains(char::is_control)
+}
+
+text!(
+    /// `name`. The server shows the beginning of a longer one, and takes no connection from one that
+    /// fills its packet.
+    Name(String),
+    |text| {
+        let valid = (1..=255).contains(&text.len()) && !has_controls(text);
+        if_valid(text, valid, "a name: 1 to 255 bytes, none of them a control character")
+    }
+);
 text!(
     /// The name of a replication slot.
     SlotName(String),
@@ -84,16 +100,16 @@ text!(
     /// The name of a publication: an identifier.
     Publication(String),
     |text| {
-        let valid = (1..=63).contains(&text.len()) && !text.contains('\0');
-        if_valid(text, valid, "the name of a publication: 1 to 63 bytes")
+        let valid = (1..=63).contains(&text.len()) && !has_controls(text);
+        if_valid(text, valid, "the name of a publication: 1 to 63 bytes, none of them a control character")
     }
 );
 text!(
     /// A table: `name` or `schema.name`, quoted as in SQL where that is needed.
     TableName(String),
     |text| {
-        let valid = !text.trim().is_empty() && !text.contains('\0');
-        if_valid(text, valid, "the name of a table")
+        let valid = !text.trim().is_empty() && !has_controls(text);
+        if_valid(text, valid, "the name of a table, without control characters")
     }
 );
 text!(
@@ -124,7 +140,15 @@ text!(
     |text| {
         let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
         let valid = text.rsplit_once(':').is_some_and(|(host, end)| !host.is_empty() && port(end));
-        if_valid(text, valid, "host:port")
+        if_valid(text, valid && !has_controls(text), "host:port")
+    }
+);
+text!(
+    /// A path of this machine.
+    FilePath(PathBuf),
+    |text| match text.is_empty() || text.contains('\0') {
+        true => Err("a path"),
+        false => Ok(PathBuf::from(text)),
     }
 );
 text!(
@@ -197,12 +221,15 @@ pub fn batch_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, 
     })
 }
 
+/// More than any WAL has, and small enough that a larger one is a slip of the keys.
+const LARGEST: u64 = 1_000_000_000_000_000;
+
 /// `10MB`, `1GB`, `1GiB`.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     parsed(deserializer, |text| {
-        let size = text.parse::<ByteSize>().ok();
-        size.map(|size| size.as_u64())
-            .ok_or("a size such as 10MB or 1GB")
+        let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
+        let size = size.filter(|size| *size <= LARGEST);
+        size.ok_or("a size such as 10MB or 1GB, at most 1PB")
     })
 }
 
@@ -274,16 +301,18 @@ pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sock
 
 /// A secret that must be a text.
 pub fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    parsed(deserializer, |text| match text {
+    parsed(deserializer, |text| match text.trim() {
         "" => Err("postgres://user:password@hostname:port/database_name"),
-        text => Ok(Some(Secret::new(text.to_owned()))),
+        _ => Ok(Some(Secret::new(text.to_owned()))),
     })
 }
 
 /// A shell command that prints the password.
 pub fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     parsed(deserializer, |text| match text.trim() {
-        "" => Err("a shell command that prints the password"),
+        text if text.is_empty() || text.contains('\0') => {
+            Err("a shell command that prints the password")
+        }
         _ => Ok(Some(Secret::new(text.to_owned()))),
     })
 }

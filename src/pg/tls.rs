@@ -14,6 +14,7 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use super::ssl::{RootCert, Ssl, SslMode, TlsVersion};
 use crate::error::{Context, Error, Result};
+use crate::input::{self, Links};
 use crate::tls::verifier::{Demand, Roots};
 use crate::tls::{self, Identity};
 
@@ -79,7 +80,7 @@ fn roots(ssl: &Ssl) -> Result<Option<Roots>> {
         None => return Ok(None),
     };
     let place = || format!("root certificate file {}", path.display());
-    match fs::read(path) {
+    match read(path) {
         Ok(pem) => tls::roots(&pem).map(Some).at(place),
         Err(e) if is_missing(&e) && !must_verify => {
             log::debug!("{}: {e}: certificates are not verified", place());
@@ -95,7 +96,7 @@ fn identity(ssl: &Ssl) -> Result<Option<Identity>> {
         return Ok(None);
     };
     let place = || format!("certificate file {}", path.display());
-    let chain = match fs::read(path) {
+    let chain = match read(path) {
         Ok(chain) => chain,
         Err(e) if is_missing(&e) => return Ok(None),
         Err(e) => return Err(Error::config("cannot be read").with_source(e)).at(place),
@@ -107,7 +108,7 @@ fn identity(ssl: &Ssl) -> Result<Option<Identity>> {
     let key = key.at(place)?;
     let place = || format!("{}, private key file {}", place(), key.display());
     check_permissions(key).at(place)?;
-    let secret = fs::read(key).map_err(|e| Error::config("cannot be read").with_source(e));
+    let secret = read(key).map_err(|e| Error::config("cannot be read").with_source(e));
     Identity::from_pem(&chain, &secret.at(place)?)
         .map(Some)
         .at(place)
@@ -129,6 +130,10 @@ fn check_permissions(key: &Path) -> Result<()> {
             .with_hint("chmod 600, or 640 if it belongs to root"));
     }
     Ok(())
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    input::read(path, input::PEM_BYTES, Links::Follow)
 }
 
 fn is_missing(error: &io::Error) -> bool {

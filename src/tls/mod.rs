@@ -20,6 +20,7 @@ use rustls::{
 
 use self::verifier::{Demand, OtherHost, Roots, Verifier, other};
 use crate::error::{Error, Result};
+use crate::input::without_mark;
 
 /// The certificate by which a server knows us, with those between it and a root; and its key.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Identity {
     /// From the text of PEM files. Errors show nothing of them.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity> {
         let chain = certificates(chain)?;
-        let secret = PrivateKeyDer::from_pem_slice(key).map_err(|e| {
+        let secret = PrivateKeyDer::from_pem_slice(without_mark(key)).map_err(|e| {
             let is_locked = key.windows(9).any(|word| word == b"ENCRYPTED");
             match is_locked {
                 true => Error::config("the private key is encrypted")
@@ -46,7 +47,7 @@ impl Identity {
 
 /// The certificates in the text of a PEM file, at least one.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(without_mark(pem)).collect();
     let found = found.map_err(|e| Error::config("cannot read a certificate").with_source(e))?;
     match found.is_empty() {
         true => Err(Error::config("no certificate in PEM form")),

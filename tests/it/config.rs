@@ -58,7 +58,7 @@ pub fn assert_not_in_cmdline(connector: &Connector) {
 }
 
 /// Texts that are no config, and what is said of them.
-pub fn refused() -> [(String, &'static str); 33] {
+pub fn refused() -> [(String, &'static str); 44] {
     [
         (
             with("frobnicate: 1"),
@@ -179,6 +179,50 @@ pub fn refused() -> [(String, &'static str); 33] {
         (
             with("raw_text: hex"),
             "raw_text: expected bytes or string at line 8",
+        ),
+        (
+            with("").replace("name: n", "name: \"a\\0b\""),
+            "name: expected a name: 1 to 255 bytes, none of them a control character at line 2",
+        ),
+        (
+            with("").replace("name: n", "name: \"a\\nb\""),
+            "name: expected a name: 1 to 255 bytes",
+        ),
+        (
+            with("").replace("name: n", &format!("name: {}", "n".repeat(256))),
+            "name: expected a name: 1 to 255 bytes",
+        ),
+        (
+            with("").replace("publication: p", "publication: |\n    p"),
+            "parameters.publication: expected the name of a publication",
+        ),
+        (
+            with("  tables: [\"a\\tb\"]"),
+            "expected the name of a table, without control characters at line 8",
+        ),
+        (
+            with("fluvio: { endpoint: \"a\\e[2J:1\" }"),
+            "fluvio.endpoint: expected host:port",
+        ),
+        (
+            with("state_dir: \"a\\0b\""),
+            "state_dir: expected a path at line 8",
+        ),
+        (
+            with("metrics: { textfile: '' }"),
+            "metrics.textfile: expected a path at line 8",
+        ),
+        (
+            with("secrets: { FLUVIO_PG_DATABASE_URL: ' ' }"),
+            "secrets.FLUVIO_PG_DATABASE_URL: expected postgres://",
+        ),
+        (
+            with("retry: { <<: { min: 1s } }"),
+            "a merge key (<<) is not understood: write the keys out where they belong",
+        ),
+        (
+            with("x-common: &c { min: 1s }\nretry:\n  <<: *c"),
+            "a merge key (<<) is not understood",
         ),
     ]
 }

@@ -37,14 +37,14 @@ fn the_secret_comes_from_the_first_source_that_has_it() {
         ("FLUVIO_PG_DATABASE_URL_FILE", file.as_str()),
     ];
     let without_credential = [("CREDENTIALS_DIRECTORY", empty.as_str()), all[1], all[2]];
-    // What is set and empty counts as not set.
-    let without_variable = [("CREDENTIALS_DIRECTORY", ""), (URL_VARIABLE, ""), all[2]];
+    // A place that is set and empty counts as not set; a secret that is, is a mistake.
+    let without_place = [("CREDENTIALS_DIRECTORY", ""), all[2]];
     let sources: [(&[(&str, &str)], u16); 6] = [
         (&all, ports[0]),
         (&all[1..], ports[1]),
         (&without_credential, ports[1]),
         (&all[2..], ports[2]),
-        (&without_variable, ports[2]),
+        (&without_place, ports[2]),
         (&[], ports[3]),
     ];
     for (variables, port) in sources {

@@ -66,6 +66,9 @@ pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
     let addresses = settings.list("hostaddr");
     let ports = settings.list("port");
     let count = hosts.len().max(addresses.len()).max(1);
+    if hosts.iter().any(|host| host.contains(char::is_control)) {
+        return Err(settings.invalid("host", "a name or an address without control characters"));
+    }
     let mismatch = |name: &str, found: usize| {
         settings.invalid(
             name,
@@ -90,7 +93,9 @@ pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
                 (host, address) if host.is_empty() => Host::Tcp(address),
                 (host, address) if !address.is_empty() => Host::Tcp(host),
                 (host, _) if host.starts_with('/') => Host::Unix(host.into()),
-                (host, _) if host.starts_with('@') => return Err(no_abstract_socket()),
+                (host, _) if host.starts_with('@') => {
+                    return Err(settings.of_url(no_abstract_socket()));
+                }
                 (host, _) => Host::Tcp(host),
             };
             let port = match ports.get(if ports.len() == 1 { 0 } else { i }) {

@@ -57,6 +57,13 @@ impl Target {
         Self::parse_in(url, application_name, &Environment::of_process())
     }
 
+    /// The same, of a string that was found at `source`, which errors about it name.
+    pub fn parse_from(url: &str, source: &str, application_name: &str) -> Result<Target> {
+        let environment = Environment::of_process();
+        let settings = Settings::resolve_from(url, source, &environment)?;
+        Self::of_settings(&settings, application_name, &environment)
+    }
+
     /// The same in an environment of the caller's choice.
     pub fn parse_in(
         url: &str,
@@ -64,13 +71,22 @@ impl Target {
         environment: &Environment,
     ) -> Result<Target> {
         let settings = Settings::resolve(url, environment)?;
+        Self::of_settings(&settings, application_name, environment)
+    }
+
+    fn of_settings(
+        settings: &Settings,
+        application_name: &str,
+        environment: &Environment,
+    ) -> Result<Target> {
+        check_packet(settings)?;
         let text = |name: &str| settings.text(name).map(str::to_owned);
         let user = text("user").or_else(|| environment.account().map(str::to_owned));
-        let user = user.ok_or_else(no_user)?;
+        let user = user.ok_or_else(|| settings.of_url(no_user()))?;
         let database = text("dbname").unwrap_or_else(|| user.clone());
         let home = environment.home();
-        let endpoints = endpoints(&settings)?;
-        let ssl = tls::read(&settings, home.as_deref())?;
+        let endpoints = endpoints(settings)?;
+        let ssl = tls::read(settings, home.as_deref())?;
         let password = text("password").map(Password::new);
         let is_default = matches!(settings.origin("password"), Some(Origin::Variable(_)));
         let (password, default_password) = match is_default {
@@ -90,10 +106,10 @@ impl Target {
                 .or_else(|| text("fallback_application_name"))
                 .unwrap_or_else(|| application_name.to_owned()),
             options: text("options"),
-            connect_timeout: connect_timeout(&settings)?,
-            tcp: TcpOptions::read(&settings)?,
-            session_attrs: session_attrs(&settings)?,
-            order: order(&settings)?,
+            connect_timeout: connect_timeout(settings)?,
+            tcp: TcpOptions::read(settings)?,
+            session_attrs: session_attrs(settings)?,
+            order: order(settings)?,
             ssl,
         })
     }
@@ -131,8 +147,8 @@ impl Target {
             &host
         };
         let file = self.password_file.as_deref();
-        let found = file.and_then(|file| passfile::find(file, [host, &port, database, user]));
-        Ok(found.map(Password::new))
+        let found = file.map(|file| passfile::find(file, [host, &port, database, user]));
+        Ok(found.transpose()?.flatten().map(Password::new))
     }
 
     /// The user.
@@ -186,6 +202,28 @@ impl Target {
     }
 }
 
+/// More than a server takes at start-up is 10,000 bytes; what we send of our own is less than the rest.
+const MOST_OF_A_PACKET: usize = 8_000;
+
+/// What is sent at start-up has to be text that ends nowhere, and not too much of it: a server refuses
+/// the rest without a word, as often as it is tried.
+fn check_packet(settings: &Settings) -> Result<()> {
+    let mut bytes = 0;
+    for name in ["user", "dbname", "application_name", "options", "password"] {
+        let text = settings.text(name).unwrap_or_default();
+        if text.contains('\0') {
+            return Err(settings.invalid(name, "a text without zero bytes"));
+        }
+        bytes += if name == "password" { 0 } else { text.len() };
+        if bytes > MOST_OF_A_PACKET {
+            let expected =
+                format!("at most {MOST_OF_A_PACKET} bytes, with user, dbname and the like");
+            return Err(settings.invalid(name, &expected));
+        }
+    }
+    Ok(())
+}
+
 fn no_user() -> Error {
     Error::config("the database URL names no user").with_hint(
         "the form is postgres://user:password@hostname:port/database_name; PGUSER or a service may \
@@ -224,6 +262,31 @@ mod tests {
         assert_eq!(target.tcp(), &tcp);
         let error = parse("postgres://h/db").unwrap_err().to_string();
         assert!(error.contains("names no user"), "{error}");
+    }
+
+    #[test]
+    fn what_no_server_takes_is_told_by_its_parameter() {
+        let long = "x".repeat(20_000);
+        for (url, says) in [
+            ("user=u dbname=a\0b", "dbname: expected a text without zero"),
+            ("user=u password=hunter2\0", "password: expected a text"),
+            (
+                "user=u host=a\u{1b}b",
+                "host: expected a name or an address",
+            ),
+            ("user=u host='a\nb'", "host: expected a name or an address"),
+            (
+                &format!("user=u options={long}"),
+                "options: expected at most",
+            ),
+            (&format!("user={long}"), "user: expected at most"),
+        ] {
+            let parsed = Target::parse_from(url, "/run/url", "test");
+            let error = parsed.unwrap_err().to_string();
+            assert!(error.starts_with("/run/url: the database URL: "), "{error}");
+            assert!(error.contains(says) && error.len() < 200, "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -5,13 +5,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::error::{Error, Result};
+use crate::input::{self, Links};
+
 /// The password of the first line of `file` for this connection. A file that is not there, or that
-/// others may read, has none.
-pub fn find(file: &Path, connection: [&str; 4]) -> Option<Vec<u8>> {
-    let metadata = fs::metadata(file).ok()?;
+/// others may read, has none. A line for this connection that ends before the password is a mistake.
+pub fn find(file: &Path, connection: [&str; 4]) -> Result<Option<Vec<u8>>> {
+    let Ok(metadata) = fs::metadata(file) else {
+        return Ok(None);
+    };
     if !metadata.is_file() {
         log::warn!("password file \"{}\" is not a plain file", file.display());
-        return None;
+        return Ok(None);
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         log::warn!(
@@ -19,16 +24,30 @@ pub fn find(file: &Path, connection: [&str; 4]) -> Option<Vec<u8>> {
              less; it is not read",
             file.display()
         );
-        return None;
+        return Ok(None);
     }
-    match fs::read(file) {
-        Ok(text) => text
-            .split(|b| *b == b'\n')
-            .find_map(|line| password(line, connection)),
+    let text = match input::read(file, input::CONFIG_BYTES, Links::Follow) {
+        Ok(text) => text,
         Err(e) => {
             log::warn!("password file \"{}\" cannot be read: {e}", file.display());
-            None
+            return Ok(None);
         }
+    };
+    let wrong = |what: String| {
+        Err(Error::config(format!(
+            "password file \"{}\": {what}",
+            file.display()
+        )))
+    };
+    if let Some(encoding) = input::wide_encoding(&text) {
+        return wrong(format!("it is {encoding}: save it as UTF-8"));
+    }
+    let mut lines = input::without_mark(&text).split(|b| *b == b'\n');
+    match lines.find_map(|line| password(line, connection)) {
+        Some(password) if password.is_empty() => {
+            wrong("its line for this connection has no password".to_owned())
+        }
+        found => Ok(found),
     }
 }
 
@@ -46,7 +65,7 @@ fn password(line: &[u8], connection: [&str; 4]) -> Option<Vec<u8>> {
         }
         rest = after?;
     }
-    Some(field(rest).0).filter(|password| !password.is_empty())
+    Some(field(rest).0)
 }
 
 /// One field without its escapes, and what follows its colon.
@@ -85,7 +104,6 @@ mod tests {
             "",
             "#*:*:*:*:a",
             "*:*:*:*",
-            "*:*:*:*:",
             "*:5433:*:*:a",
             "*:*:*:u:a",
             r"\*:*:*:*:a",
@@ -101,9 +119,32 @@ mod tests {
         let connection = ["h", "1", "d", "u"];
         for (mode, expected) in [(0o600, Some(b"yes".to_vec())), (0o640, None), (0o604, None)] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(find(file.path(), connection), expected, "{mode:o}");
+            let found = find(file.path(), connection).unwrap();
+            assert_eq!(found, expected, "{mode:o}");
         }
-        assert_eq!(find(Path::new("/"), connection), None);
-        assert_eq!(find(Path::new("/nowhere/.pgpass"), connection), None);
+        assert_eq!(find(Path::new("/"), connection).unwrap(), None);
+        let nowhere = Path::new("/nowhere/.pgpass");
+        assert_eq!(find(nowhere, connection).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_as_editors_write_it_and_one_without_the_password() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let connection = ["h", "1", "d", "u"];
+        let found = |text: &[u8]| {
+            fs::write(&file, text).unwrap();
+            find(file.path(), connection)
+        };
+        let marked = found(b"\xef\xbb\xbfh:1:d:u:yes\r\n").unwrap();
+        assert_eq!(marked.as_deref(), Some(&b"yes"[..]));
+        assert_eq!(found(b"").unwrap(), None);
+        for (text, says) in [
+            (&b"h:1:d:u:\n"[..], "has no password"),
+            (b"h\0:\x001\0:\0d\0", "it is UTF-16"),
+        ] {
+            let error = found(text).unwrap_err().to_string();
+            let path = file.path().display().to_string();
+            assert!(error.contains(says) && error.contains(&path), "{error}");
+        }
     }
 }

@@ -154,7 +154,7 @@ fn check(status: ExitStatus) -> Result<()> {
 fn first_line(output: &[u8]) -> Result<Password> {
     let line = output.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() {
+    if line.trim_ascii().is_empty() {
         return Err(Error::new(
             Kind::Config,
             "password_command printed no password on the first line of its output",
@@ -197,6 +197,7 @@ mod tests {
             ),
             ("true", Kind::Config, "printed no password"),
             ("echo; echo hunter2", Kind::Config, "printed no password"),
+            ("echo ' '", Kind::Config, "printed no password"),
         ] {
             let error = run(command).unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");

@@ -1,13 +1,13 @@
 //! Service files: named sets of parameters
 //! ([the connection service file](https://www.postgresql.org/docs/current/libpq-pgservice.html)).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::conninfo::Pair;
 use super::environment::Environment;
 use super::settings::Settings;
 use crate::error::{Context, Error, Result};
+use crate::input;
 
 /// Where the system's file is, as libpq on Debian has it.
 const SYSTEM_DIRECTORY: &str = "/etc/postgresql-common";
@@ -42,7 +42,7 @@ pub fn find(url: &Settings, environment: &Environment) -> Result<Vec<Pair>> {
             continue;
         }
         let place = || file.display().to_string();
-        let text = fs::read_to_string(file)
+        let text = input::read_text(file, input::CONFIG_BYTES)
             .map_err(|e| Error::config("cannot read the service file").with_source(e))
             .at(place)?;
         if let Some(found) = section(&text, service).at(place)? {

@@ -22,20 +22,39 @@ pub enum Origin {
 
 /// The values. Some of them are secret, so there is no `Debug`.
 #[derive(Default)]
-pub struct Settings(BTreeMap<&'static str, (String, Origin)>);
+pub struct Settings {
+    values: BTreeMap<&'static str, (String, Origin)>,
+    /// Where the connection string was found, if that is known.
+    source: Option<String>,
+}
 
 impl Settings {
     /// Collects them all.
     pub fn resolve(url: &str, environment: &Environment) -> Result<Settings> {
-        let mut settings = Settings::default();
+        Settings::default().with(url, environment)
+    }
+
+    /// Collects them all; `source` is where the connection string was found.
+    pub fn resolve_from(url: &str, source: &str, environment: &Environment) -> Result<Settings> {
+        let settings = Settings {
+            source: Some(source.to_owned()),
+            ..Settings::default()
+        };
+        settings.with(url, environment)
+    }
+
+    fn with(mut self, url: &str, environment: &Environment) -> Result<Settings> {
+        let pairs = conninfo::parse(url).map_err(|error| self.of_url(error))?;
         // A name that comes twice has its last value.
-        settings.take(conninfo::parse(url)?, Origin::Url)?;
+        self.take(pairs, Origin::Url)
+            .map_err(|error| self.of_url(error))?;
+        let mut settings = self;
         let service = service::find(&settings, environment)?;
         let mut of_service = Settings::default();
         // But here its first one, as libpq has it.
         of_service.take(service.into_iter().rev().collect(), Origin::Service)?;
-        for (name, value) in of_service.0 {
-            settings.0.entry(name).or_insert(value);
+        for (name, value) in of_service.values {
+            settings.values.entry(name).or_insert(value);
         }
         settings.add_variables(environment)?;
         Ok(settings)
@@ -48,7 +67,7 @@ impl Settings {
             if let Support::Refused(reason) = known.support {
                 return Err(Error::config(format!("{}: {name}: {reason}", at(origin))));
             }
-            self.0.insert(known.name, (value.clone(), origin));
+            self.values.insert(known.name, (value.clone(), origin));
             previous = known.name;
         }
         Ok(())
@@ -69,25 +88,25 @@ impl Settings {
                 return Err(Error::config(format!("{variable}: {reason}")));
             }
             let found = (value.to_owned(), Origin::Variable(variable));
-            self.0.entry(name).or_insert(found);
+            self.values.entry(name).or_insert(found);
         }
         // Its name before there was PGSSLMODE.
         if environment.variable("PGREQUIRESSL")? == Some("1") {
             let found = ("require".to_owned(), Origin::Variable("PGREQUIRESSL"));
-            self.0.entry("sslmode").or_insert(found);
+            self.values.entry("sslmode").or_insert(found);
         }
         Ok(())
     }
 
     /// A value that is not empty.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let (value, _) = self.0.get(name)?;
+        let (value, _) = self.values.get(name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// Where the value was found.
     pub fn origin(&self, name: &str) -> Option<Origin> {
-        self.0.get(name).map(|(_, origin)| *origin)
+        self.values.get(name).map(|(_, origin)| *origin)
     }
 
     /// A list with a comma between its elements, which may be empty.
@@ -105,7 +124,7 @@ impl Settings {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
-        let Some((value, _)) = self.0.get(name) else {
+        let Some((value, _)) = self.values.get(name) else {
             return Ok(None);
         };
         match choices.iter().find(|(word, _)| word == value) {
@@ -117,15 +136,29 @@ impl Settings {
         }
     }
 
+    /// An error about the connection string, with the place where that was found.
+    pub fn of_url(&self, error: Error) -> Error {
+        match &self.source {
+            Some(source) => error.at(source.as_str()),
+            None => error,
+        }
+    }
+
     /// A value that is not what it should be. It is not shown.
     pub fn invalid(&self, name: &str, expected: &str) -> Error {
         match self.origin(name) {
             Some(Origin::Variable(variable)) => {
                 Error::config(format!("{variable}: expected {expected}"))
             }
-            origin => {
-                let place = at(origin.unwrap_or(Origin::Url));
+            Some(Origin::Service) => {
+                let place = at(Origin::Service);
                 Error::config(format!("{place}: {name}: expected {expected}"))
+            }
+            Some(Origin::Url) | None => {
+                let place = at(Origin::Url);
+                self.of_url(Error::config(format!(
+                    "{place}: {name}: expected {expected}"
+                )))
             }
         }
     }

@@ -3,7 +3,6 @@
 //! One policy of the profile holds for all servers. The SC has the profile's domain for a name, and
 //! each SPU its own name in front of that, as the ordinary client has it.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::error::{Context, Error, Result};
+use crate::input;
 use crate::tls::verifier::Demand;
 use crate::tls::{self, Identity};
 
@@ -87,7 +87,7 @@ impl Server {
 
 fn read(paths: &TlsPaths) -> Result<TlsCerts> {
     let read = |path: &Path| {
-        fs::read_to_string(path).map_err(|e| {
+        input::read_text(path, input::PEM_BYTES).map_err(|e| {
             let what = format!(
                 "cannot read {}, which the Fluvio profile names",
                 path.display()

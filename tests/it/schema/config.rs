@@ -286,6 +286,8 @@ fn texts() -> Vec<String> {
         "\"Odd Name\"",
         "/var/lib",
         "s\n",
+        "a\tb",
+        "a\u{1b}b:1",
     ];
     let long = [63, 64].map(|length| "s".repeat(length));
     texts.into_iter().map(str::to_owned).chain(long).collect()
