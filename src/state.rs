@@ -147,6 +147,11 @@ impl Memory {
         self.known = None;
     }
 
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// What is known, if anything.
     pub fn known(&self) -> Option<&Known> {
         self.known.as_ref()
@@ -295,7 +300,8 @@ pub fn known(state_dir: &Path, slot: &str) -> Result<Option<Known>> {
     read(&file_of(state_dir, slot))
 }
 
-fn file_of(state_dir: &Path, slot: &str) -> PathBuf {
+/// The file of a slot.
+pub fn file_of(state_dir: &Path, slot: &str) -> PathBuf {
     state_dir.join(format!("{slot}.json"))
 }
 

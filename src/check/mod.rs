@@ -26,12 +26,12 @@ use self::report::{Mend, Report};
 use self::server::Server;
 use self::sql::Sql;
 use crate::config::Config;
-use crate::continuity::{self, Source, Topic};
+use crate::continuity::{self, Owner, Source, Topic};
 use crate::error::{Error, Result};
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::server_error::GIVE_UP;
 use crate::pg::target::Target;
-use crate::state::Known;
+use crate::state::{self, Known};
 
 /// What the parts have in common.
 pub struct Context<'a> {
@@ -61,6 +61,7 @@ pub fn check(config: &Config, path: &Path) -> Report {
 }
 
 /// What was found before PostgreSQL is looked at.
+#[derive(Clone, Copy)]
 struct Parts<'a> {
     config: &'a Config,
     path: &'a str,
@@ -92,13 +93,21 @@ impl Parts<'_> {
     }
 
     fn database(&self, report: &mut Report, sql: &mut Sql<'_>, target: &Target, server: &Server) {
-        let replication = role::replication(report, target, server);
+        let mut replication = role::replication(report, target, server);
+        let known = match self.check_owner(replication.as_mut()) {
+            Ok(()) => self.known,
+            Err(error) => {
+                report.error(Condition::StateDir, &error);
+                None
+            }
+        };
+        let parts = Parts { known, ..*self };
         let context = Context {
             config: self.config,
             path: self.path,
             target,
             server,
-            has_history: self.has_history(),
+            has_history: parts.has_history(),
         };
         let found = publication::check(report, sql, &context);
         let publication = unless_failed(report, Condition::Publication, found).flatten();
@@ -112,11 +121,30 @@ impl Parts<'_> {
             && continuity::check_slot(&slot.slot, target.database()).is_ok()
             && !slot.slot.active
         {
-            match self.meet(connection, &publication, slot) {
+            match parts.meet(connection, &publication, slot) {
                 Ok(found) => report.ok(Condition::Continuity, found),
                 Err(error) => report.error(Condition::Continuity, &error),
             }
         }
+    }
+
+    /// Whether the state file is of this cluster, slot and topic.
+    fn check_owner(&self, connection: Option<&mut ReplicationConnection>) -> Result<()> {
+        let (Some(known), Some(directory), Some(connection)) =
+            (self.known, &self.config.state_dir, connection)
+        else {
+            return Ok(());
+        };
+        let system = connection.identify_system()?;
+        let owner = Owner {
+            system_identifier: &system.identifier,
+            slot: &self.config.slot,
+            topic: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
+            end: self.topic.map(|topic| topic.bounds.end),
+        };
+        let file = state::file_of(directory, &self.config.slot);
+        continuity::check_owner(known, &file, &owner)
     }
 
     /// Whether something has been read before: then a missing slot is a gap.

@@ -42,6 +42,14 @@ pub fn ask(target: &Target, slot: &str) -> Result<Option<SlotState>> {
     Ok(state)
 }
 
+/// The identifier of the server's cluster, from whoever may ask for it.
+pub fn system_identifier(target: &Target) -> Result<String> {
+    let mut connection = Connection::connect_for_sql(target)?;
+    let found = connection.value("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;
+    connection.terminate();
+    found.ok_or_else(|| Error::undeliverable("the server has no system identifier"))
+}
+
 impl SlotState {
     /// How far the WAL of the server goes.
     pub fn wal_end(&self) -> Lsn {

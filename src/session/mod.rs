@@ -64,6 +64,8 @@ pub struct Program<'a> {
     metrics: Arc<Metrics>,
     /// Records that the last session sent and that may be stored or not.
     in_doubt: Option<InDoubt>,
+    /// Where the topic ends, once it has been opened.
+    topic_end: Option<i64>,
     /// Where the topic ended when the last session did, without what was in doubt then.
     left_at: i64,
     /// How long the topic must be still although nothing of this process is in doubt.
@@ -110,6 +112,7 @@ impl<'a> Program<'a> {
             memory,
             metrics: Arc::default(),
             in_doubt: None,
+            topic_end: None,
             left_at: 0,
             least_settle: opening::FIRST_SETTLE,
             is_set_up: false,

@@ -112,6 +112,7 @@ impl<'a> Program<'a> {
         self.wait_for(&self.cluster());
         let partition = Partition::open(self.config.fluvio.clone())?;
         self.metrics.waits.answered(Side::Sink);
+        self.topic_end = Some(partition.bounds().end);
         let has_history = partition.bounds().end > self.memory.first_offset();
         let mut taken = self.take_slot(has_history)?;
         match self.meet(&partition, &mut taken) {

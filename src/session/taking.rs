@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Program;
 use crate::config::Config;
-use crate::continuity::{self, Source, gap, on_standby};
+use crate::continuity::{self, Owner, Source, gap, on_standby};
 use crate::error::{Context, Error, Kind, Reason, Result};
 use crate::lease::{self, Ask, Lease};
 use crate::lsn::Lsn;
@@ -51,6 +51,9 @@ impl Program<'_> {
         self.wait_for(&self.server());
         // First of all, because this connection is needed in any case and its errors are exact.
         let mut connection = self.connect_anew()?;
+        if self.memory.known().is_some() {
+            self.check_state_file(&connection.identify_system()?)?;
+        }
         let found = connection.slot_with_wal(slot)?;
         let exists = found.is_some();
         if let Some(found) = found.filter(|found| !found.active) {
@@ -82,6 +85,21 @@ impl Program<'_> {
             source.publication_oid
         );
         Ok((connection, source))
+    }
+
+    /// Whether the state file, if there is one, is about this cluster, slot and topic.
+    fn check_state_file(&self, system: &System) -> Result<()> {
+        let (Some(known), Some(file)) = (self.memory.known(), self.memory.file()) else {
+            return Ok(());
+        };
+        let owner = Owner {
+            system_identifier: &system.identifier,
+            slot: &self.config.slot,
+            topic: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
+            end: self.topic_end,
+        };
+        continuity::check_owner(known, file, &owner)
     }
 
     /// What a standby cannot do, the primary may, which comes back or is found among the other hosts.
@@ -294,6 +312,7 @@ impl Program<'_> {
             },
             ..before.clone()
         };
+        self.check_state_file(&source.system)?;
         let known = self.memory.known();
         continuity::check_source(known, &source).at(|| self.slot_place())?;
         if self.memory.is_shared() {

@@ -54,15 +54,17 @@ fn another_cluster() {
         );
         assert_eq!(after, before);
     };
-    // It has no slot of this name, as after most moves.
-    refused(&stopped.with_state(), "does not exist any more");
+    // It has no slot of this name, as after most moves. What the file is of is told first.
+    let file = stopped.state_file().display().to_string();
+    let of_another =
+        format!("the state file {file} is of another cluster: its system identifier is ");
+    refused(&stopped.with_state(), &of_another);
     refused(&stopped.without_state(), "does not exist any more");
 
     other.execute("CREATE TABLE t (id int8)");
     other.execute(&format!("CREATE PUBLICATION {publication} FOR ALL TABLES"));
     other.create_slot(slot);
-    let says = "this is another cluster: its system identifier is ";
-    refused(&stopped.with_state(), says);
+    refused(&stopped.with_state(), &of_another);
 
     // Without a state file it is noticed when its WAL is shorter than what the topic has, or when
     // the slot has not confirmed the end of that.
@@ -77,7 +79,7 @@ fn another_cluster() {
     other.wait_slot_inactive(slot);
     other.query_one_text(&format!("SELECT pg_drop_replication_slot('{slot}')"));
     other.create_slot(slot);
-    refused(&stopped.with_state(), "this is another cluster");
+    refused(&stopped.with_state(), &of_another);
     let config = stopped.without_state();
     let connector = Connector::spawn_config(&config, &other.url(), &[]);
     connector.wait_log("streaming from", DEADLINE);
