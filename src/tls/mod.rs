@@ -20,7 +20,7 @@ use rustls::{
 
 use self::verifier::{Demand, OtherHost, Roots, Verifier, other};
 use crate::error::{Error, Result};
-use crate::input::without_mark;
+use crate::input::{wide_encoding, without_mark};
 
 /// The certificate by which a server knows us, with those between it and a root; and its key.
 #[derive(Debug)]
@@ -38,10 +38,18 @@ impl Identity {
             match is_locked {
                 true => Error::config("the private key is encrypted")
                     .with_hint("take the passphrase away: openssl pkey -in FILE -out NEW"),
-                false => Error::config("no private key in PEM form").with_source(e),
+                false => not_pem("no private key in PEM form", key).with_source(e),
             }
         })?;
         Ok(Identity { chain, key: secret })
+    }
+}
+
+/// A text without what it should have; where it is of another encoding, that is why.
+fn not_pem(what: &str, text: &[u8]) -> Error {
+    match wide_encoding(text) {
+        Some(encoding) => Error::config(format!("{what}: it is {encoding}: save it as UTF-8")),
+        None => Error::config(what),
     }
 }
 
@@ -50,7 +58,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(without_mark(pem)).collect();
     let found = found.map_err(|e| Error::config("cannot read a certificate").with_source(e))?;
     match found.is_empty() {
-        true => Err(Error::config("no certificate in PEM form")),
+        true => Err(not_pem("no certificate in PEM form", pem)),
         false => Ok(found),
     }
 }
@@ -102,12 +110,25 @@ pub fn client_config(
         .with_custom_certificate_verifier(verifier);
     let mut config = match identity {
         None => config.with_no_client_auth(),
-        Some(Identity { chain, key }) => config.with_client_auth_cert(chain, key).map_err(|e| {
-            Error::config("our own certificate or its key cannot be used").with_source(e)
-        })?,
+        Some(Identity { chain, key }) => config
+            .with_client_auth_cert(chain, key)
+            .map_err(unusable_identity)?,
     };
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
+}
+
+/// The cryptography only says that it takes no such key.
+fn unusable_identity(error: TlsError) -> Error {
+    let is_of_the_key = matches!(error, TlsError::General(_));
+    let told = Error::config("our own certificate or its key cannot be used").with_source(error);
+    match is_of_the_key {
+        true => told.with_hint(
+            "the key must be RSA of 2048 bits or more, ECDSA on P-256 or P-384 (not P-521), or Ed25519; \
+             one without its public part is made whole: openssl ec -in FILE -out NEW",
+        ),
+        false => told,
+    }
 }
 
 /// What an error of a [`stream::TlsStream`] means; None when it is not about TLS.
@@ -202,4 +223,64 @@ fn alerted(alert: AlertDescription) -> Error {
 
 fn utc(time: UnixTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key that nothing was ever signed with.
+    const P_521: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIAEdAJdP//CYoDxm6+
+V50WSBQ49TBy7mQMAGEXXafysZ9BbPpjzhdNtrnk4AcWeDeQynwn3wnF68Nr5ZnL
+gmqDXWahgYkDgYYABABVQRn3oR04jqz/vlCd9+ZptbuLvMlu9tdTIWq86J+2CTna
+voLOOIaM/H6Bw1QPOy5BAemhlYMyIK1p4U6V2b4yLAFtr6H3EfEExg7YEVLuOmRS
+5WGitnaS1nawa/fh18obUSChMC7D5xocfc9dBtk902RhIpEKQ5pnEOMI8fjIlF9B
+Xw==
+-----END PRIVATE KEY-----
+";
+
+    /// The same, without its public part.
+    const P_256_PRIVATE_PART: &str = "\
+-----BEGIN EC PRIVATE KEY-----
+MDECAQEEIHQ7OZaYLuRDZ7ZqAQgrU9MJ0mHa11msOIQXuIy40M6poAoGCCqGSM49
+AwEH
+-----END EC PRIVATE KEY-----
+";
+
+    #[test]
+    fn keys_that_are_not_taken_are_told_which_are() {
+        let own = rcgen::generate_simple_self_signed(vec!["u".into()]).unwrap();
+        let chain = own.cert.pem();
+        for key in [P_521, P_256_PRIVATE_PART] {
+            let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+            let versions = rustls::ALL_VERSIONS;
+            let error = client_config(Demand::Nothing, Some(identity), versions).unwrap_err();
+            let hint = error.hint().unwrap_or_default();
+            assert!(
+                hint.contains("not P-521") && hint.contains("openssl ec"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_mark_of_an_editor_does_not_hide_what_comes_first() {
+        let own = rcgen::generate_simple_self_signed(vec!["u".into()]).unwrap();
+        let marked = |pem: String| format!("\u{feff}{pem}").into_bytes();
+        let (chain, key) = (
+            marked(own.cert.pem()),
+            marked(own.signing_key.serialize_pem()),
+        );
+        let identity = Identity::from_pem(&chain, &key).unwrap();
+        client_config(Demand::Nothing, Some(identity), rustls::ALL_VERSIONS).unwrap();
+        assert_eq!(certificates(&chain).unwrap().len(), 1);
+        for empty in ["", " \n", "\u{feff}"] {
+            let error = certificates(empty.as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, "no certificate in PEM form");
+            let error = Identity::from_pem(&chain, empty.as_bytes()).unwrap_err();
+            assert!(error.to_string().starts_with("no private key in PEM form"));
+        }
+    }
 }
