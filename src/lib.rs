@@ -29,7 +29,7 @@
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
 //! | [`peer`], [`metrics`] | whom the program waits for; what it counts of itself |
 //! | [`resolver`] | the addresses behind a name |
-//! | [`input`] | files that others write, within bounds |
+//! | [`input`], [`replace`] | files that others write, within bounds; files of our own, never through a link |
 //! | [`logging`] | log lines as text, as JSON or for the journal |
 //! | [`tls`] | encrypted sockets, and which certificates are accepted |
 //! | [`pg`] | the blocking replication client, of use by itself |
@@ -78,6 +78,7 @@ pub mod provision;
 pub mod reader;
 pub mod record;
 pub mod relation;
+pub mod replace;
 pub mod resolver;
 pub mod resume;
 pub mod run;

@@ -11,11 +11,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::input::{self, Links};
 use crate::lsn::Lsn;
 use crate::progress::Stored;
+use crate::replace::{self, Readers};
 
 /// The file's format.
 const VERSION: u32 = 1;
+
+/// What an operator accepted is never removed, and is a few hundred bytes each time.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// What was true when a position was confirmed last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,14 +315,14 @@ pub fn file_of(state_dir: &Path, slot: &str) -> PathBuf {
 fn probe(directory: &Path, file: &Path) -> Result<()> {
     let name = file.with_extension("json.probe");
     let probe = directory.join(name.file_name().unwrap_or_default());
-    File::create(&probe).map_err(|e| cannot("write", file).with_source(e))?;
+    replace::create(&probe, Readers::Owner).map_err(|e| cannot("write", file).with_source(e))?;
     let _ = fs::remove_file(&probe);
     Ok(())
 }
 
 /// The file, if there is one.
 fn read(file: &Path) -> Result<Option<Known>> {
-    match fs::read(file) {
+    match input::read(file, MAX_BYTES, Links::Refuse).and_then(input::text) {
         Ok(json) => parse(&json).map(Some).map_err(|e| {
             cannot("read", file).with_source(e).with_hint(
                 "it was written by another program or version, or damaged; remove it if nothing of \
@@ -333,9 +338,9 @@ fn cannot(what: &str, file: &Path) -> Error {
     Error::config(format!("cannot {what} the state file {}", file.display()))
 }
 
-fn parse(json: &[u8]) -> Result<Known> {
-    let known: Known = serde_json::from_slice(json)
-        .map_err(|e| Error::config("not a state file").with_source(e))?;
+fn parse(json: &str) -> Result<Known> {
+    let known: Known =
+        serde_json::from_str(json).map_err(|e| Error::config("not a state file").with_source(e))?;
     match known.version {
         VERSION => Ok(known),
         version => Err(Error::config(format!(
@@ -346,7 +351,7 @@ fn parse(json: &[u8]) -> Result<Known> {
 
 fn write(known: &Known, file: &Path) -> std::io::Result<()> {
     let new = file.with_extension("json.new");
-    let mut out = File::create(&new)?;
+    let mut out = replace::create(&new, Readers::Owner)?;
     serde_json::to_writer_pretty(&mut out, known)?;
     out.write_all(b"\n")?;
     out.sync_all()?;
@@ -478,6 +483,52 @@ mod tests {
         memory.begin(identity(), stored(10, 8)).unwrap();
         assert_eq!(memory.first_offset(), 4);
         assert_eq!(memory.known().unwrap().accepted, [accepted]);
+    }
+
+    #[test]
+    fn a_link_is_neither_followed_nor_written_through() {
+        use std::os::unix::fs::symlink;
+        let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = elsewhere.path().join("victim");
+        let link = |name: &str| symlink(&victim, directory.path().join(name)).unwrap();
+        let is_kept = || fs::read(&victim).unwrap() == b"kept";
+        fs::write(&victim, "kept").unwrap();
+        link("s.json.probe");
+        link("s.json.new");
+        let mut memory = Memory::load(Some(directory.path()), "s").unwrap();
+        memory.begin(identity(), stored(10, 3)).unwrap();
+        assert!(is_kept());
+        let file = fs::symlink_metadata(directory.path().join("s.json")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.permissions());
+        assert!(file.is_file() && mode & 0o777 == 0o600, "{mode:o}");
+
+        fs::remove_file(directory.path().join("s.json")).unwrap();
+        link("s.json");
+        for found in [
+            Memory::load(Some(directory.path()), "s").map(drop),
+            look(directory.path(), "s").map(drop),
+            super::known(directory.path(), "s").map(drop),
+        ] {
+            let error = found.unwrap_err().to_string();
+            assert!(error.contains("it is a symbolic link"), "{error}");
+        }
+        assert!(memory.confirm(stored(20, 6)).is_err());
+        assert!(is_kept());
+    }
+
+    #[test]
+    fn a_file_as_an_editor_leaves_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut memory = Memory::load(Some(directory.path()), "s").unwrap();
+        memory.begin(identity(), stored(10, 3)).unwrap();
+        let file = directory.path().join("s.json");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        assert_eq!(read(&file).unwrap().as_ref(), memory.known());
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        fs::write(&file, wide).unwrap();
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.contains("it is UTF-16"), "{error}");
     }
 
     #[test]

@@ -6,10 +6,9 @@
 pub mod http;
 pub mod slot;
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -21,6 +20,7 @@ use crate::error::{Context, Error, Result};
 use crate::metrics::{Kept, Metrics, text};
 use crate::peer::Side;
 use crate::pg::target::Target;
+use crate::replace::{self, Readers};
 
 /// How often the text file is written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);
@@ -159,21 +159,10 @@ fn write(file: &Path, metrics: &Metrics, connector: &str) -> Result<()> {
     let mut name = file.as_os_str().to_owned();
     // The node exporter reads what ends with `.prom`.
     name.push(".tmp");
-    write_new(Path::new(&name), &text::render(metrics, connector))
+    // For the user of the node exporter.
+    replace::create(Path::new(&name), Readers::Everybody)
+        .and_then(|mut new| new.write_all(text::render(metrics, connector).as_bytes()))
         .and_then(|()| fs::rename(&name, file))
         .map_err(|e| Error::config("cannot write the file").with_source(e))
         .at(|| format!("metrics.textfile: {}", file.display()))
-}
-
-/// What an earlier run left there may be somebody else's by now: a service may have another user at
-/// each start.
-fn write_new(file: &Path, page: &str) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut new = File::create_new(file)?;
-    // For the user of the node exporter, whatever the umask is for secrets.
-    new.set_permissions(Permissions::from_mode(0o644))?;
-    new.write_all(page.as_bytes())
 }

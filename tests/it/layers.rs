@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the lowest to the highest; those in one group do not name each other.
 const LAYERS: &[&[&str]] = &[
-    &["input", "lsn", "peer", "resolver"],
+    &["input", "lsn", "peer", "replace", "resolver"],
     &["error"],
     &["tls", "metrics", "logging"],
     &["pg"],
