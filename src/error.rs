@@ -6,6 +6,8 @@
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
+use crate::printable::Escaping;
+
 /// What went wrong, as far as it decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -188,7 +190,7 @@ struct Headline<'a>(&'a Inner);
 
 impl fmt::Display for Headline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = Escaping(f);
         for context in self.0.context.iter().rev() {
             write!(f, "{context}: ")?;
         }
@@ -202,27 +204,11 @@ impl fmt::Display for Headline<'_> {
     }
 }
 
-/// Writes a space for each control character: what a server or a name has of them must not make a
-/// line of its own in a log, nor move a terminal's cursor.
-pub struct OneLine<W>(pub W);
-
-impl<W: fmt::Write> fmt::Write for OneLine<W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for (i, part) in text.split(char::is_control).enumerate() {
-            if i > 0 {
-                self.0.write_char(' ')?;
-            }
-            self.0.write_str(part)?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Headline(&self.0).fmt(f)?;
         match &self.0.hint {
-            Some(hint) => write!(OneLine(f), " (hint: {hint})"),
+            Some(hint) => write!(Escaping(f), " (hint: {hint})"),
             None => Ok(()),
         }
     }
@@ -276,7 +262,10 @@ mod tests {
             .with_source(std::io::Error::other("d\x1b[2Je"))
             .with_hint("f\0")
             .at("\n");
-        assert_eq!(error.to_string(), " : a b   c: d [2Je (hint: f )");
+        assert_eq!(
+            error.to_string(),
+            r"\n: a\nb\r\n\tc: d\u{1b}[2Je (hint: f\u{0})"
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
+//! | [`printable`] | text of others, so that a terminal or a log shows it as it is |
 //! | [`lsn`], [`error`] | a position in the WAL; what went wrong, where, and what to do |
 //! | [`peer`], [`metrics`] | whom the program waits for; what it counts of itself |
 //! | [`resolver`] | the addresses behind a name |
@@ -72,6 +73,7 @@ pub mod peek;
 pub mod peer;
 pub mod pg;
 pub mod position;
+pub mod printable;
 pub mod producer;
 pub mod progress;
 pub mod provision;

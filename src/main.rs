@@ -17,6 +17,7 @@ use postgres_source::error::{Error, Kind, Result};
 use postgres_source::logging;
 use postgres_source::notify::Notify;
 use postgres_source::peek::{Scope, peek};
+use postgres_source::printable;
 use postgres_source::provision::{Publication, setup_plan, teardown_plan};
 use postgres_source::run::{Attempts, Surroundings, run};
 use postgres_source::session::Output;
@@ -190,7 +191,10 @@ fn read(arguments: &Verify) -> Result<()> {
 fn print_as(found: &(impl Display + Serialize), as_json: bool) -> Result<()> {
     let json = serde_json::to_string_pretty(found)
         .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))?;
-    print(&if as_json { json } else { found.to_string() })
+    print(&match as_json {
+        true => printable::json(&json),
+        false => found.to_string(),
+    })
 }
 
 /// Reads the config at a start. What is wrong with it is told in the form that it asks for.

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::error::OneLine;
 use crate::peer::Peer;
+use crate::printable::Escaping;
 
 /// A service manager that does not take a message in this time does without it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,7 +127,7 @@ impl Notify {
         let Some(manager) = &self.0 else { return };
         let mut message = format!("{state}\nSTATUS=");
         // Writing into a string does not fail.
-        let _ = OneLine(&mut message).write_str(status);
+        let _ = Escaping(&mut message).write_str(status);
         manager.send(message.trim_start());
     }
 }

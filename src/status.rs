@@ -14,6 +14,7 @@ use crate::lsn::Lsn;
 use crate::metrics::now_us;
 use crate::monitor::slot::{self, SlotState};
 use crate::pg::connection::Connection;
+use crate::printable::Printable;
 use crate::record::{Placed, Record};
 use crate::sink::fluvio::{Options, Partition};
 use crate::state::{self, Known};
@@ -281,7 +282,7 @@ impl fmt::Display for Status {
             None => {}
         }
         if let Some(status) = &self.wal_status {
-            write!(f, ", {status}")?;
+            write!(f, ", {}", Printable(status))?;
         }
         if let Some(lsn) = &self.confirmed_lsn {
             write!(f, "\nconfirmed:  {lsn}")?;
@@ -308,7 +309,7 @@ impl fmt::Display for Status {
             write!(f, ", offset {offset}, {tail}")?;
         }
         for problem in &self.problems {
-            write!(f, "\nproblem:    {problem}")?;
+            write!(f, "\nproblem:    {}", Printable(problem))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::{Context, Error, Result};
 use crate::long_work::{Left, LongWork};
 use crate::lsn::Lsn;
+use crate::printable::Printable;
 use crate::record::{Placed, Record, Unit};
 use crate::sink::fluvio::{Options, Partition};
 
@@ -113,7 +114,7 @@ impl fmt::Display for Report {
         }
         write!(f, "violations:    {}", self.violation_count)?;
         for Violation { offset, what } in &self.violations {
-            write!(f, "\n  offset {offset}: {what}")?;
+            write!(f, "\n  offset {offset}: {}", Printable(what))?;
         }
         let more = self.violation_count - self.violations.len() as u64;
         if more > 0 {

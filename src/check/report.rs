@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::condition::{CONDITIONS, Condition};
 use crate::error::{Error, Kind, Result};
+use crate::printable::{self, Printable};
 
 /// How a condition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -205,6 +206,7 @@ impl Report {
             not_checked: self.not_checked(),
         };
         serde_json::to_string_pretty(&document)
+            .map(|json| printable::json(&json))
             .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))
     }
 
@@ -266,10 +268,11 @@ impl fmt::Display for Report {
         let width = widest.unwrap_or_default();
         for finding in &self.findings {
             let name = finding.condition.name();
-            writeln!(f, "{:7}  {name:width$}  {}", finding.status, finding.found)?;
+            let found = Printable(&finding.found);
+            writeln!(f, "{:7}  {name:width$}  {found}", finding.status)?;
             for mend in &finding.mend {
                 let indent = 7 + 2 + width + 2;
-                writeln!(f, "{:indent$}{mend}", "")?;
+                writeln!(f, "{:indent$}{}", "", Printable(mend))?;
             }
         }
         let count = |status| self.findings.iter().filter(|f| f.status == status).count();

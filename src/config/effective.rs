@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::RawText;
 use crate::logging::Format;
 use crate::pg::replication::Origins;
+use crate::printable::is_hidden;
 
 /// What stands in place of a secret.
 const SECRET: &str = "[secret]";
@@ -112,7 +113,7 @@ impl Config {
             hosts.join(", ")
         );
         // A name may have anything in it, and must not end the comment.
-        let comment = comment.replace(char::is_control, " ");
+        let comment = comment.replace(is_hidden, " ");
         Ok(format!("{comment}\n{}", yaml.trim_end()))
     }
 

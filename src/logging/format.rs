@@ -7,6 +7,8 @@ use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::printable::{self, Printable};
+
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -44,7 +46,7 @@ impl Format {
     /// Writes a record whole.
     pub fn write(self, out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
         match self {
-            Format::Text => writeln!(out, "{} {}", record.level(), record.args()),
+            Format::Text => writeln!(out, "{} {}", record.level(), Printable(record.args())),
             Format::Json => write_json(out, record),
             Format::Journal => write_journal(out, record),
         }
@@ -65,8 +67,8 @@ fn write_json(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
     // What a field fails with is an error of writing, which a buffer does not have.
     let _ = record.key_values().visit(&mut Fields(&mut object));
     object.end()?;
-    line.push(b'\n');
-    out.write_all(&line)
+    let line = String::from_utf8_lossy(&line);
+    writeln!(out, "{}", printable::json(&line))
 }
 
 /// Writes numbers as numbers and everything else as a text.
@@ -95,7 +97,7 @@ fn write_journal(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
         Level::Debug | Level::Trace => format!("{}: ", record.target()),
     };
     for line in message.lines() {
-        writeln!(out, "<{priority}>{target}{line}")?;
+        writeln!(out, "<{priority}>{target}{}", Printable(line))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use env_logger::{Builder, DEFAULT_FILTER_ENV, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::error::{Error, Kind};
+use crate::printable::Printable;
 
 /// The variable that goes before the config, and counts before that can be read.
 pub const FORMAT_VARIABLE: &str = "FLUVIO_PG_LOG_FORMAT";
@@ -119,7 +120,10 @@ fn say_at_any_level(line: &str, exit_code: u8) {
 pub fn complain(message: &str, exit_code: u8) {
     let mut line = Vec::new();
     let written = match current() {
-        Format::Text => writeln!(line, "{message}"),
+        // The help has lines of its own.
+        Format::Text => message
+            .lines()
+            .try_for_each(|part| writeln!(line, "{}", Printable(part))),
         other => other.write(
             &mut line,
             &Record::builder()
@@ -157,9 +161,24 @@ impl Log for Lines {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.text.matches(record) {
-            self.current().log(record);
+        if !self.text.matches(record) {
+            return;
         }
+        // JSON has an escape of its own, which its readers undo.
+        if current() == Format::Json {
+            return self.current().log(record);
+        }
+        let line = Printable(record.args());
+        self.current().log(
+            &Record::builder()
+                .metadata(record.metadata().clone())
+                .module_path(record.module_path())
+                .file(record.file())
+                .line(record.line())
+                .key_values(record.key_values())
+                .args(format_args!("{line}"))
+                .build(),
+        );
     }
 
     fn flush(&self) {

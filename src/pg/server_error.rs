@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::error::{Error, Kind, OneLine, Reason};
+use crate::error::{Error, Kind, Reason};
 use crate::lsn::Lsn;
 use crate::pg::wire::Cursor;
+use crate::printable::Escaping;
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
@@ -207,7 +208,7 @@ impl ServerError {
 impl std::fmt::Display for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
-            OneLine(f),
+            Escaping(f),
             "{} {} [SQLSTATE {}]",
             self.severity,
             self.message,

@@ -213,7 +213,7 @@ fn the_last_error_is_told_at_every_level() {
     assert_eq!(connector.wait_exit(FAIL_DEADLINE), 78);
     let log = connector.log();
     assert!(
-        log.starts_with("postgres-source: the database URL: sslmode"),
+        log.starts_with("postgres-source: FLUVIO_PG_DATABASE_URL: the database URL: sslmode"),
         "{log}"
     );
 }

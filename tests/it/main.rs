@@ -110,6 +110,7 @@ mod fluvio_tls;
 mod frozen;
 mod fuzz;
 mod golden;
+mod hidden_names;
 mod history;
 mod hostile;
 mod identity;

@@ -1,0 +1,95 @@
+//! Text of others on its way to a terminal, a log or a report: a name, or what a server says, must not
+//! make a line of its own, move a cursor, or turn around what stands beside it.
+
+use std::fmt::{self, Write};
+
+/// A value whose text is shown with everything escaped that is not seen, as in Rust: `\n`, `\u{1b}`.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Printable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+/// Escapes what is written through it.
+pub struct Escaping<W>(pub W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((at, hidden)) = rest.char_indices().find(|(_, c)| is_hidden(*c)) {
+            self.0.write_str(&rest[..at])?;
+            match hidden {
+                '\n' | '\r' | '\t' => write!(self.0, "{}", hidden.escape_default())?,
+                other => write!(self.0, "{}", other.escape_unicode())?,
+            }
+            rest = &rest[at + hidden.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
+/// The same JSON with the same meaning, all of which is seen: what a JSON writer may leave as it is
+/// inside of texts is escaped. Line breaks between values stay.
+pub fn json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) && !c.is_ascii_whitespace() {
+            // All of them are below U+10000.
+            true => out.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// The control characters of C0 and C1, the separators of lines and paragraphs, and what changes the
+/// direction of a text ([UAX #9](https://www.unicode.org/reports/tr9/)).
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind.
+    const HIDDEN: &str = "\n\r\t\0\u{1b}\u{7f}\u{85}\u{9b}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\
+        \u{202a}\u{202e}\u{2066}\u{2069}";
+
+    #[test]
+    fn nothing_hidden_is_left() {
+        let shown = Printable(HIDDEN).to_string();
+        assert!(
+            shown.starts_with(r"\n\r\t\u{0}\u{1b}\u{7f}\u{85}\u{9b}"),
+            "{shown}"
+        );
+        assert!(shown.is_ascii(), "{shown}");
+        assert_eq!(
+            Printable("é\u{1b}[2J\"'\\漢🐘").to_string(),
+            "é\\u{1b}[2J\"'\\漢🐘"
+        );
+        assert_eq!(Printable("").to_string(), "");
+    }
+
+    #[test]
+    fn json_means_the_same() {
+        let value = serde_json::json!({ "é": [HIDDEN, 1] });
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = json(&text);
+        assert!(shown.chars().all(|c| c == '\n' || !is_hidden(c)), "{shown}");
+        assert_eq!(shown.lines().count(), text.split('\n').count());
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, value);
+    }
+}
