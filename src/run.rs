@@ -71,12 +71,15 @@ fn sessions(
         Attempts::OnceDrained => Goal::Drained,
         Attempts::Unlimited | Attempts::Once => Goal::None,
     };
-    let monitor = monitor::start(config, program.target(), program.metrics())?;
+    let mut monitor = monitor::prepare(config, program.target(), program.metrics())?;
     let mut backoff = Backoff::new(config.retry);
     loop {
         // A reload, or one that did not work out, changes it.
         monitor.use_target(program.target());
-        let (ended, progressed) = program.session(goal, &surroundings.signals);
+        let (ended, progressed) = match monitor.begin() {
+            Ok(()) => program.session(goal, &surroundings.signals),
+            Err(error) => (Err(error), false),
+        };
         let error = match ended {
             Ok(Ending::Reload) => {
                 surroundings.reload(program);

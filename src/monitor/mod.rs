@@ -32,19 +32,44 @@ const ASK_INTERVAL: Duration = Duration::from_secs(30);
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What a thread does, which can be tried again when there is no thread to be had.
+type Work = Arc<dyn Fn() + Send + Sync>;
+
 /// What shows a running program.
-pub struct Monitor(Arc<Mutex<Target>>);
+pub struct Monitor {
+    target: Arc<Mutex<Target>>,
+    /// The threads that do not run yet, by their names.
+    to_start: Vec<(&'static str, Work)>,
+}
 
 impl Monitor {
     /// From now on the slot is asked about there.
     pub fn use_target(&self, target: &Target) {
-        *lock(&self.0) = target.clone();
+        *lock(&self.target) = target.clone();
+    }
+
+    /// Starts the threads that do not run yet. Where there is no thread to be had, there may be one later.
+    pub fn begin(&mut self) -> Result<()> {
+        while let Some((name, run)) = self.to_start.last() {
+            let run = Arc::clone(run);
+            let thread = thread::Builder::new().name((*name).to_owned());
+            thread
+                .spawn(move || run())
+                .map_err(|e| Error::unreachable("cannot start a thread").with_source(e))?;
+            self.to_start.pop();
+        }
+        Ok(())
     }
 }
 
-/// Begins to show `metrics` as the config says; whatever cannot work is told at once.
-pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result<Monitor> {
+/// Prepares to show `metrics` as the config says; whatever cannot work is told at once.
+pub fn prepare(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result<Monitor> {
     let config::Metrics { listen, textfile } = &config.metrics;
+    let target = Arc::new(Mutex::new(target.clone()));
+    let mut monitor = Monitor {
+        target: Arc::clone(&target),
+        to_start: Vec::new(),
+    };
     if let Some(address) = listen {
         let place = || format!("metrics.listen: {address}");
         let listener = TcpListener::bind(address)
@@ -53,13 +78,12 @@ pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result
         let bound = listener.local_addr().unwrap_or(*address);
         log::info!("metrics are at http://{bound}/metrics");
         let (name, metrics) = (config.name.clone(), Arc::clone(metrics));
-        spawn("http", move || http::serve(&listener, &metrics, &name))?;
+        let serve = move || http::serve(&listener, &metrics, &name);
+        monitor.to_start.push(("http", Arc::new(serve)));
     }
     if let Some(file) = textfile {
         write(file, metrics, &config.name)?;
     }
-    let target = Arc::new(Mutex::new(target.clone()));
-    let monitor = Monitor(Arc::clone(&target));
     if listen.is_none() && textfile.is_none() {
         return Ok(monitor);
     }
@@ -70,19 +94,14 @@ pub fn start(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result
         name: config.name.clone(),
         textfile: textfile.clone(),
     };
-    spawn("metrics", move || watch.run())?;
+    monitor
+        .to_start
+        .push(("metrics", Arc::new(move || watch.run())));
     Ok(monitor)
 }
 
 fn lock(target: &Mutex<Target>) -> MutexGuard<'_, Target> {
     target.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread
-        .map(drop)
-        .map_err(|e| Error::unreachable("cannot start a thread").with_source(e))
 }
 
 /// What is done once in a while.

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use crate::error::{Error, Kind, Result};
 
 /// How long the command may take. Those that ask a cloud for a token take seconds.
@@ -18,6 +20,29 @@ const LONGEST: u64 = 64 * 1024;
 
 /// How often is looked whether the command has ended.
 const POLL: Duration = Duration::from_millis(10);
+
+/// Runs the command, `$1`, beside a guard that ends the whole process group when we are gone, however
+/// that came about: then our end of the pipe that is standard input here is closed. The shell waits
+/// for both, so that nobody else has to, and ends as the command did.
+const GUARDED: &str = r#"exec 3<&0 </dev/null
+{ read -r _ <&3 || kill -s KILL 0; } >/dev/null 2>&1 &
+guard=$!
+exec 3<&-
+/bin/sh -c "$1"
+code=$?
+{ kill "$guard" && wait "$guard"; } 2>/dev/null
+[ "$code" -gt 128 ] && kill "-$((code - 128))" "$$" 2>/dev/null
+exit "$code""#;
+
+/// What is ours alone: where the database is, with the password that it may have, the other password,
+/// and the ear of the service manager. A credential is for the command to read too.
+const NOT_INHERITED: [&str; 5] = [
+    "FLUVIO_PG_DATABASE_URL",
+    "PGPASSWORD",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 /// A password. It is not shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,16 +91,28 @@ impl PasswordCommand {
 
     fn run_within(&self, limit: Duration, variables: &[(&str, &str)]) -> Result<Password> {
         let deadline = Instant::now() + limit;
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", &self.0])
+        let mut command = Command::new("/bin/sh");
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .args(["-c", GUARDED, "sh", &self.0])
             .envs(variables.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // What it starts is ended with it.
             .process_group(0)
             .spawn()
-            .map_err(|e| Error::config("password_command: cannot run /bin/sh").with_source(e))?;
-        let output = read(&mut child);
+            .map_err(|e| cannot_run(&e).with_source(e))?;
+        // To wait for it would close our end of the pipe, which tells the guard that we are gone.
+        let _leash = child.stdin.take();
+        let output = match read(&mut child) {
+            Ok(output) => output,
+            Err(e) => {
+                kill(&mut child);
+                return Err(failed("needs a thread, which cannot be started").with_source(e));
+            }
+        };
         let status = wait(&mut child, deadline);
         let output = output.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         let (Ok(Some(status)), Ok(output)) = (&status, &output) else {
@@ -95,11 +132,22 @@ impl PasswordCommand {
     }
 }
 
+/// A system that is out of processes or memory has some again later; a shell that is missing stays away.
+fn cannot_run(error: &io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Kind::Config,
+        io::ErrorKind::InvalidInput | io::ErrorKind::ArgumentListTooLong => Kind::Config,
+        _ => Kind::Unreachable,
+    };
+    Error::new(kind, "password_command: cannot run /bin/sh")
+}
+
 /// Reads the output in a thread of its own, which ends when nobody can write to it any more.
-fn read(child: &mut Child) -> Receiver<Vec<u8>> {
+fn read(child: &mut Child) -> io::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = channel();
     let stdout = child.stdout.take();
-    thread::spawn(move || {
+    let thread = thread::Builder::new().name("password".to_owned());
+    thread.spawn(move || {
         let mut output = Vec::new();
         if let Some(mut stdout) = stdout {
             // What came before an error is judged by the exit status.
@@ -108,8 +156,8 @@ fn read(child: &mut Child) -> Receiver<Vec<u8>> {
             let _ = io::copy(&mut stdout, &mut io::sink());
         }
         let _ = sender.send(output);
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
@@ -121,12 +169,9 @@ fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> 
     }
 }
 
-/// Ends the whole process group; the standard library can only end the shell.
+/// Ends the whole process group.
 fn kill(child: &mut Child) {
-    let group = format!("-{}", child.id());
-    let _ = Command::new("/bin/sh")
-        .args(["-c", "kill -s KILL -- \"$0\" 2>/dev/null", &group])
-        .status();
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -207,6 +252,13 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_command_reads_nothing_from_us() {
+        assert_eq!(run("cat; echo here").unwrap().expose(), b"here");
+        let open = run("[ -e /proc/$$/fd/3 ] && echo open || echo closed");
+        assert_eq!(open.unwrap().expose(), b"closed");
     }
 
     #[test]
