@@ -4,8 +4,6 @@
 //! two meet only if both are what they were. Each check that fails ends the program with one
 //! message: what happened, what is at stake, and the ways out.
 
-use std::path::Path;
-
 use crate::error::{Error, Kind, Reason, Result};
 use crate::lsn::Lsn;
 use crate::pg::server_error::GIVE_UP;
@@ -15,7 +13,7 @@ use crate::sink::fluvio::reader::Bounds;
 use crate::state::Known;
 
 /// The way past every gap.
-const ACCEPT: &str = "accept what is lost with \"postgres-source accept-gap --config FILE --reason \
+pub const ACCEPT: &str = "accept what is lost with \"postgres-source accept-gap --config FILE --reason \
     TEXT\", and copy the tables anew if consumers need what is missing";
 
 /// The ways out of every gap.
@@ -48,66 +46,6 @@ pub fn on_standby(message: impl Into<String>, hint: &str) -> Error {
 fn foreign(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message)
         .with_hint("name another slot under \"parameters\", or correct the database URL")
-}
-
-/// What a state file must be about.
-#[derive(Debug, Clone, Copy)]
-pub struct Owner<'a> {
-    /// The cluster that we are connected to.
-    pub system_identifier: &'a str,
-    /// The slot.
-    pub slot: &'a str,
-    /// The topic.
-    pub topic: &'a str,
-    /// The partition.
-    pub partition: u32,
-    /// Where that ends, if it is known.
-    pub end: Option<i64>,
-}
-
-/// Whether the state file is about these at all, before anything is concluded from what it says. A slot
-/// has one cluster, so that there another topic is a change of the config, and tells itself. In another
-/// cluster the topic tells a server that was replaced from a file that two connectors share: the file
-/// of the other is never given up.
-pub fn check_owner(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
-    let file = file.display();
-    if known.slot != owner.slot {
-        let what = format!("the state file {file} is of another slot, {}", known.slot);
-        return Err(Error::config(what).with_hint(
-            "a state file has the name of its slot and belongs to it alone: put it back in its place",
-        ));
-    }
-    if known.system_identifier == owner.system_identifier {
-        return Ok(());
-    }
-    let clusters = format!(
-        "its system identifier is {}, that of this server {}",
-        known.system_identifier, owner.system_identifier
-    );
-    let is_its_topic = (&*known.topic, known.partition) == (owner.topic, owner.partition);
-    if is_its_topic && owner.end.is_none_or(|end| end >= known.offset) {
-        return Err(Error::new(
-            Kind::Gap,
-            format!(
-                "the state file {file} is of another cluster: {clusters}; what was written there since \
-                 {} is not here",
-                known.confirmed
-            ),
-        )
-        .with_hint(format!(
-            "if another connector writes this file, name another state_dir in the config; if the \
-             database URL is wrong, correct it; if this server takes the place of that one, {ACCEPT}"
-        )));
-    }
-    Err(Error::config(format!(
-        "the state file {file} is of another cluster and topic: {clusters}, and it is about partition \
-         {} of the topic {}, with {} records",
-        known.partition, known.topic, known.offset
-    ))
-    .with_hint(
-        "two connectors share it by mistake: name another state_dir in the config; if the other one is \
-         no more, remove the file",
-    ))
 }
 
 /// What is found on the side of PostgreSQL.

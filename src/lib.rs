@@ -44,7 +44,7 @@
 //! | [`pace`], [`position`] | how far apart reads are; where the reader is and what it may confirm |
 //! | [`resume`] | what comes again and is dropped, to the row |
 //! | [`long_work`], [`summary`] | what is said of work that takes long; and of what goes through |
-//! | [`state`], [`continuity`] | what is known of slot and topic, and whether they meet |
+//! | [`state`], [`continuity`], [`owner`] | what is known of slot and topic, whether they meet, and whose a state file is |
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
 //! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
@@ -68,6 +68,7 @@ pub mod lsn;
 pub mod metrics;
 pub mod monitor;
 pub mod notify;
+pub mod owner;
 pub mod pace;
 pub mod peek;
 pub mod peer;

@@ -5,11 +5,11 @@ use std::fmt;
 use crate::config::{Config, Setup};
 use crate::continuity;
 use crate::error::{Context, Result};
+use crate::owner;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::target::Target;
 use crate::setup;
 use crate::sink::fluvio::{Options, Partition, cluster};
-use crate::state;
 
 /// What happens to the publication when everything else is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,12 +132,9 @@ fn connect(config: &Config) -> Result<(Target, Connection)> {
 
 /// A slot that is made where one was lost begins later than the topic ends, and nobody would notice.
 fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
-    let known = match &config.state_dir {
-        Some(directory) => state::known(directory, &config.slot)?,
-        None => None,
-    };
-    let first_offset = known.as_ref().map_or(0, |known| known.first_offset);
-    if known.is_none() && topic_end(&config.fluvio)? <= first_offset {
+    let end = topic_end(&config.fluvio);
+    let known = owner::known(config, end.as_ref().ok().copied())?;
+    if known.is_none() && end? <= 0 {
         return Ok(());
     }
     let gap = continuity::gap(

@@ -8,16 +8,16 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::continuity::{self, Owner};
+use crate::continuity;
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
 use crate::metrics::now_us;
 use crate::monitor::slot::{self, SlotState};
+use crate::owner;
 use crate::pg::connection::Connection;
 use crate::printable::Printable;
 use crate::record::{Placed, Record};
 use crate::sink::fluvio::{Options, Partition};
-use crate::state::{self, Known};
 
 /// How it is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -92,7 +92,7 @@ pub fn status(config: &Config) -> Status {
     let slot = find_slot(config).map_err(&mut or_problem).ok();
     let end = end(&config.fluvio).map_err(&mut or_problem).ok();
     let end_offset = end.as_ref().map(|end| end.offset);
-    let last_error = own_known(config, end_offset);
+    let last_error = owner::known(config, end_offset);
     let last_error = last_error.map_err(&mut or_problem).ok().flatten();
     let last_error = last_error.and_then(|known| {
         let gap = known.gap.map(|why| ("ended at a gap", why));
@@ -105,30 +105,6 @@ pub fn status(config: &Config) -> Status {
         ..Status::of(config, slot.as_ref(), end.as_ref())
     }
     .judged(problems, config.max_lag_bytes)
-}
-
-/// What the state file says, if it is one of this slot and topic. Of a server that does not tell who it
-/// is, it is taken to be the right one.
-fn own_known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
-    let Some(directory) = &config.state_dir else {
-        return Ok(None);
-    };
-    let Some(known) = state::known(directory, &config.slot)? else {
-        return Ok(None);
-    };
-    let found = config
-        .target()
-        .and_then(|target| slot::system_identifier(&target));
-    let owner = Owner {
-        system_identifier: found.as_deref().unwrap_or(&known.system_identifier),
-        slot: &config.slot,
-        topic: &config.fluvio.topic,
-        partition: config.fluvio.partition,
-        end,
-    };
-    let file = state::file_of(directory, &config.slot);
-    continuity::check_owner(&known, &file, &owner)?;
-    Ok(Some(known))
 }
 
 fn find_slot(config: &Config) -> Result<SlotState> {

@@ -26,8 +26,9 @@ use self::report::{Mend, Report};
 use self::server::Server;
 use self::sql::Sql;
 use crate::config::Config;
-use crate::continuity::{self, Owner, Source, Topic};
+use crate::continuity::{self, Source, Topic};
 use crate::error::{Error, Result};
+use crate::owner::{self, Owner};
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::server_error::GIVE_UP;
 use crate::pg::target::Target;
@@ -97,7 +98,7 @@ impl Parts<'_> {
         let known = match self.check_owner(replication.as_mut()) {
             Ok(()) => self.known,
             Err(error) => {
-                report.error(Condition::StateDir, &error);
+                report.error_after_all(Condition::StateDir, &error);
                 None
             }
         };
@@ -136,7 +137,7 @@ impl Parts<'_> {
             return Ok(());
         };
         let system = connection.identify_system()?;
-        let owner = Owner {
+        let wanted = Owner {
             system_identifier: &system.identifier,
             slot: &self.config.slot,
             topic: &self.config.fluvio.topic,
@@ -144,7 +145,7 @@ impl Parts<'_> {
             end: self.topic.map(|topic| topic.bounds.end),
         };
         let file = state::file_of(directory, &self.config.slot);
-        continuity::check_owner(known, &file, &owner)
+        owner::check(known, &file, &wanted)
     }
 
     /// Whether something has been read before: then a missing slot is a gap.

@@ -161,6 +161,13 @@ impl Report {
         self.failure(condition, error.kind(), error.message(), advice);
     }
 
+    /// An error about what was found to be well before.
+    pub fn error_after_all(&mut self, condition: Condition, error: &Error) {
+        self.findings
+            .retain(|found| found.condition != condition || found.status != Status::Ok);
+        self.error(condition, error);
+    }
+
     fn add(
         &mut self,
         condition: Condition,

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::Program;
 use crate::config::Config;
-use crate::continuity::{self, Owner, Source, gap, on_standby};
+use crate::continuity::{self, Source, gap, on_standby};
 use crate::error::{Context, Error, Kind, Reason, Result};
 use crate::lease::{self, Ask, Lease};
 use crate::lsn::Lsn;
+use crate::owner::{self, Owner};
 use crate::peer::Side;
 use crate::pg::connection::Connection;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
@@ -92,14 +93,14 @@ impl Program<'_> {
         let (Some(known), Some(file)) = (self.memory.known(), self.memory.file()) else {
             return Ok(());
         };
-        let owner = Owner {
+        let wanted = Owner {
             system_identifier: &system.identifier,
             slot: &self.config.slot,
             topic: &self.config.fluvio.topic,
             partition: self.config.fluvio.partition,
             end: self.topic_end,
         };
-        continuity::check_owner(known, file, &owner)
+        owner::check(known, file, &wanted)
     }
 
     /// What a standby cannot do, the primary may, which comes back or is found among the other hosts.

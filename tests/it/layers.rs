@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["long_work"],
     &["summary", "continuity"],
+    &["owner"],
     &["tail"],
     &["reader", "producer"],
     &["session"],

@@ -43,12 +43,13 @@ fn the_file_of_another_connector_is_left_alone() {
         assert_end(outcome, 78, &says);
         let checked = check(&shared, &url);
         assert_eq!(checked.code, 78, "{}", checked.log);
-        let problems = checked.problems();
-        assert!(problems.contains(&("state_dir", "failure")), "{problems:?}");
+        assert_eq!(checked.status("state_dir"), Some("failure"));
         let (code, log, lines) = run_verb("status", &shared, &url, &[]);
         let lines = lines.join("\n");
         assert_eq!(code, 2, "{log}");
         assert!(lines.contains(&file) && lines.contains(&about), "{lines}");
+        let outcome = run_verb("setup", &shared, &url, &[]);
+        assert_end(outcome, 78, &says);
         // Nothing was made for it, and nothing was taken.
         assert!(!other.database.slot_exists(&stopped.pipeline.slot));
         assert_eq!(fs::read(stopped.state_file()).ok(), before);
