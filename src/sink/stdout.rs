@@ -1,7 +1,7 @@
 //! Records as lines on standard output.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::Sink;
 use crate::error::{Error, Result};
 use crate::json::LargeRecord;
+use crate::printable;
 
 /// Lines are written in pieces of this size while they keep coming.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -35,7 +36,15 @@ pub fn look_before_main() {
 
 /// Standard output, past the standard library's own buffer, which flushes each line, and takes an
 /// output that is closed for one that has taken everything.
-pub struct StandardOutput(File);
+pub struct StandardOutput {
+    out: File,
+    /// Where a terminal is, people read: what moves its cursor is shown as JSON has it. What goes anywhere
+    /// else is what it is.
+    for_people: Option<Unfinished>,
+}
+
+/// The beginning of a character whose rest comes with the next bytes.
+type Unfinished = Vec<u8>;
 
 impl StandardOutput {
     /// Fails if it is closed.
@@ -45,7 +54,9 @@ impl StandardOutput {
         }
         let out = io::stdout().as_fd().try_clone_to_owned();
         let out = out.map_err(|e| cannot_write().with_source(e))?;
-        Ok(StandardOutput(File::from(out)))
+        let out = File::from(out);
+        let for_people = out.is_terminal().then(Unfinished::new);
+        Ok(StandardOutput { out, for_people })
     }
 
     /// Writes one line, or several.
@@ -58,19 +69,46 @@ impl StandardOutput {
 impl Write for StandardOutput {
     /// Whoever shares a pipe or a terminal with us may have made it non-blocking.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
-                }
-                written => return written,
+        let Some(unfinished) = &mut self.for_people else {
+            return write(&mut self.out, bytes);
+        };
+        let shown = show(unfinished, bytes);
+        let mut rest = shown.as_bytes();
+        while !rest.is_empty() {
+            match write(&mut self.out, rest)? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                written => rest = &rest[written..],
             }
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn write(out: &mut File, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match out.write(bytes) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(&*out, PollFlags::OUT)], None)?;
+            }
+            written => return written,
+        }
+    }
+}
+
+/// All whole characters, without those that a terminal would obey.
+fn show(unfinished: &mut Unfinished, bytes: &[u8]) -> String {
+    let mut all = std::mem::take(unfinished);
+    all.extend_from_slice(bytes);
+    if let Err(error) = std::str::from_utf8(&all)
+        && error.error_len().is_none()
+    {
+        *unfinished = all.split_off(error.valid_up_to());
+    }
+    printable::json(&String::from_utf8_lossy(&all))
 }
 
 impl Lines<StandardOutput> {
@@ -170,6 +208,19 @@ mod tests {
         lines.flush().unwrap();
         assert_eq!(lines.stored(), 3);
         assert!(out.starts_with(b"{}\nxxx") && out.ends_with(b"xxx\n[]\n"));
+    }
+
+    #[test]
+    fn a_terminal_is_shown_characters_that_come_in_pieces() {
+        let text = "é\u{9b}31m漢\n\u{2028}\u{85}".as_bytes();
+        for cut in 0..text.len() {
+            let mut unfinished = Unfinished::new();
+            let (first, second) = text.split_at(cut);
+            let shown = show(&mut unfinished, first) + &show(&mut unfinished, second);
+            assert_eq!(shown, "é\\u009b31m漢\n\\u2028\\u0085", "cut at {cut}");
+            assert!(unfinished.is_empty());
+        }
+        assert_eq!(show(&mut Unfinished::new(), b"a\xffb"), "a\u{fffd}b");
     }
 
     #[test]

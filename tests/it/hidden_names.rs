@@ -1,6 +1,8 @@
 //! Names of others with everything in them that makes a line of its own, moves a cursor or turns text
 //! around: no log, in any of its forms, and no report has any of it.
 
+use std::process::{Command, Stdio};
+
 use crate::config::{Home, with};
 use crate::support::connector::{URL_VARIABLE, run_command};
 use crate::support::pipeline::{DEADLINE, Pipeline};
@@ -105,4 +107,36 @@ fn a_state_file_that_says_so() {
     let (_, log, lines) = stopped.run_verb("status", &stopped.with_state(), &["--json"]);
     assert_seen(&format!("{log}\n{}", lines.join("\n")));
     stopped.refused(&stopped.with_state(), &["ERROR forged"]);
+}
+
+/// On a terminal: anywhere else a record is what it is.
+#[test]
+fn a_row_that_is_looked_at() {
+    let pipeline = Pipeline::new("hidden_row");
+    let config = pipeline.config();
+    let path = config.path();
+    let path = path.to_str().expect("a path in UTF-8");
+    let url = pipeline.database.url();
+    let variables = [(URL_VARIABLE, url.as_str())];
+    let (code, log, _) = run_command(&["setup", "--config", path], &variables, DEADLINE);
+    assert_eq!(code, 0, "{log}");
+    pipeline.database.execute("CREATE TABLE t (v text)");
+    let insert = format!("INSERT INTO t VALUES ('{NAME}')");
+    pipeline.database.execute(&insert);
+    let program = env!("CARGO_BIN_EXE_postgres-source");
+    // The log has colours of its own there.
+    let peek = format!("{program} peek --config {path} 2>/dev/null");
+    let output = Command::new("script")
+        .args(["-qec", &peek, "/dev/null"])
+        .env(URL_VARIABLE, &url)
+        .stdin(Stdio::null())
+        .output()
+        .expect("script is a part of every Debian");
+    let shown = String::from_utf8(output.stdout).expect("text");
+    // The terminal has line ends of its own.
+    assert_seen(&shown.replace('\r', ""));
+    assert!(shown.contains("\\u009b"), "{shown}");
+    let (code, log, lines) = run_command(&["peek", "--config", path], &variables, DEADLINE);
+    assert_eq!(code, 0, "{log}");
+    assert!(lines.join("\n").contains('\u{9b}'), "{lines:?}");
 }
