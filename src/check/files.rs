@@ -25,7 +25,11 @@ pub fn check(report: &mut Report, config: &Config, path: &Path) -> Option<Known>
 
 fn permissions(report: &mut Report, path: &Path) {
     let condition = Condition::ConfigPermissions;
-    let text = input::read_text(path, input::CONFIG_BYTES).unwrap_or_default();
+    // A pipe has been read, and lies nowhere.
+    let text = match path.is_file() {
+        true => input::read_text(path, input::CONFIG_BYTES).unwrap_or_default(),
+        false => String::new(),
+    };
     let file = File::parse(&text).ok();
     let in_config = file.as_ref().and_then(File::database_url);
     let holding = secret::files(in_config, path);

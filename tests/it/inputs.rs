@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::config::{Home, URL, with};
-use crate::support::connector::{Connector, URL_VARIABLE};
+use crate::support::connector::{Connector, URL_VARIABLE, run_command};
 use crate::support::outcome::{FAIL_DEADLINE, assert_end};
 use crate::support::postgres::Postgres;
 
@@ -68,6 +68,10 @@ fn the_password_of_a_file_that_has_none() {
     ];
     let says = "its line for this connection has no password";
     ends(&config, &variables, 78, &[&file, says]);
+
+    let empty = home.write("empty", " \n", 0o600).display().to_string();
+    let named = [variables[0], ("PGPASSFILE", empty.as_str())];
+    ends(&config, &named, 78, &[&empty, "it is there and empty"]);
 
     let text = with("password_command: 'echo \" \"'");
     let config = home.write("config.yaml", &text, 0o600);
@@ -218,5 +222,26 @@ fn variables_that_are_no_text_are_not_quoted() {
         assert!(log.contains(&format!("{variable} is not UTF-8")), "{log}");
         assert!(!log.contains("hunter2"), "{log}");
         assert!(output.stderr.is_ascii(), "{log}");
+    }
+}
+
+/// The file in which the ordinary tools of Fluvio keep the cluster.
+#[test]
+fn a_profile_that_is_no_text_or_never_ends() {
+    let home = Home::new();
+    let config = home.write("config.yaml", &with(""), 0o600);
+    let path = config.to_str().expect("a path in UTF-8");
+    let wide = home.path("profile");
+    fs::write(&wide, utf_16("version = \"2.0\"\n")).expect("it is ours");
+    let wide = wide.display().to_string();
+    for (profile, says) in [
+        (wide.as_str(), "it is UTF-16: save it as UTF-8"),
+        ("/dev/zero", "it is larger than 1048576 bytes"),
+    ] {
+        let variables = [(URL_VARIABLE, URL), ("FLV_PROFILE_PATH", profile)];
+        let args = ["run", "--once", "--config", path];
+        let outcome = run_command(&args, &variables, FAIL_DEADLINE);
+        let place = format!("cannot read the Fluvio profile {profile}: ");
+        assert_end(outcome, 78, &[&place, says]);
     }
 }

@@ -23,6 +23,7 @@ pub use self::hosts::{Endpoint, Host, socket_path};
 use self::hosts::{SOCKET_DIRECTORY, endpoints};
 pub use self::options::{FOR_EVER, Order, SessionAttrs, TcpOptions};
 use self::options::{connect_timeout, order, session_attrs};
+use self::passfile::PasswordFile;
 use self::password::{Password, PasswordCommand};
 use self::settings::{Origin, Settings};
 use super::ssl::Ssl;
@@ -39,7 +40,7 @@ pub struct Target {
     password_command: Option<PasswordCommand>,
     /// From `PGPASSWORD`.
     default_password: Option<Password>,
-    password_file: Option<PathBuf>,
+    password_file: Option<PasswordFile>,
     application_name: String,
     options: Option<String>,
     connect_timeout: Duration,
@@ -94,6 +95,8 @@ impl Target {
             false => (password, None),
         };
         let named_file = settings.text("passfile").map(PathBuf::from);
+        let named_file = named_file.map(PasswordFile::Named);
+        let own_file = || Some(PasswordFile::Own(home.as_ref()?.join(".pgpass")));
         Ok(Target {
             endpoints,
             user,
@@ -101,7 +104,7 @@ impl Target {
             password,
             password_command: None,
             default_password,
-            password_file: named_file.or_else(|| home.map(|home| home.join(".pgpass"))),
+            password_file: named_file.or_else(own_file),
             application_name: text("application_name")
                 .or_else(|| text("fallback_application_name"))
                 .unwrap_or_else(|| application_name.to_owned()),
@@ -146,7 +149,7 @@ impl Target {
         } else {
             &host
         };
-        let file = self.password_file.as_deref();
+        let file = self.password_file.as_ref();
         let found = file.map(|file| passfile::find(file, [host, &port, database, user]));
         Ok(found.transpose()?.flatten().map(Password::new))
     }
@@ -270,6 +273,9 @@ mod tests {
         for (url, says) in [
             ("user=u dbname=a\0b", "dbname: expected a text without zero"),
             ("user=u password=hunter2\0", "password: expected a text"),
+            ("user=u keepalives_idle=32768", "a number up to 32767"),
+            ("user=u keepalives_interval=32768", "a number up to 32767"),
+            ("user=u keepalives_count=128", "a number up to 127"),
             (
                 "user=u host=a\u{1b}b",
                 "host: expected a name or an address",

@@ -16,6 +16,11 @@ pub const FOR_EVER: Duration = Duration::from_secs(i32::MAX as u64);
 /// send often, so this notices a host that vanished; the kernel's own limit is a quarter of an hour.
 pub const DEAD_AFTER: Duration = Duration::from_secs(60);
 
+/// What Linux takes ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)): more than that is
+/// refused when the socket is made, as often as it is tried.
+const MAX_KEEPALIVE_S: u32 = 32_767;
+const MAX_KEEPALIVES: u32 = 127;
+
 /// `target_session_attrs`: what a server needs to be for this program to stay with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionAttrs {
@@ -60,24 +65,29 @@ pub struct TcpOptions {
 impl TcpOptions {
     /// Reads them; unix sockets have none.
     pub fn read(settings: &Settings) -> Result<TcpOptions> {
-        let positive = |name: &str| -> Result<Option<u32>> {
+        let positive = |name: &str, most: u32| -> Result<Option<u32>> {
             let number = settings.number(name)?;
-            Ok(number
-                .and_then(|n| u32::try_from(n).ok())
-                .filter(|n| *n > 0))
+            match number.and_then(|n| u32::try_from(n).ok()) {
+                Some(n) if n > most => {
+                    Err(settings.invalid(name, &format!("a number up to {most}")))
+                }
+                number => Ok(number.filter(|n| *n > 0)),
+            }
         };
         let seconds = |name: &str| -> Result<Option<Duration>> {
-            Ok(positive(name)?.map(|n| Duration::from_secs(n.into())))
+            Ok(positive(name, MAX_KEEPALIVE_S)?.map(|n| Duration::from_secs(n.into())))
         };
         let user_timeout = match settings.text("tcp_user_timeout") {
-            Some(_) => positive("tcp_user_timeout")?.map(|n| Duration::from_millis(n.into())),
+            Some(_) => {
+                positive("tcp_user_timeout", u32::MAX)?.map(|n| Duration::from_millis(n.into()))
+            }
             None => Some(DEAD_AFTER),
         };
         Ok(TcpOptions {
             keepalives: settings.number("keepalives")? != Some(0),
             idle: seconds("keepalives_idle")?,
             interval: seconds("keepalives_interval")?,
-            count: positive("keepalives_count")?,
+            count: positive("keepalives_count", MAX_KEEPALIVES)?,
             user_timeout,
         })
     }

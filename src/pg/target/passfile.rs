@@ -3,14 +3,26 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::input::{self, Links};
 
+/// Where passwords may be.
+#[derive(Debug, Clone)]
+pub enum PasswordFile {
+    /// Of this account, for all of its programs. It may hold nothing for this one, or nothing at all.
+    Own(PathBuf),
+    /// Named for this program, so that one without a line is a mistake.
+    Named(PathBuf),
+}
+
 /// The password of the first line of `file` for this connection. A file that is not there, or that
 /// others may read, has none. A line for this connection that ends before the password is a mistake.
-pub fn find(file: &Path, connection: [&str; 4]) -> Result<Option<Vec<u8>>> {
+pub fn find(file: &PasswordFile, connection: [&str; 4]) -> Result<Option<Vec<u8>>> {
+    let (PasswordFile::Own(path) | PasswordFile::Named(path)) = file;
+    let is_named = matches!(file, PasswordFile::Named(_));
+    let file: &Path = path;
     let Ok(metadata) = fs::metadata(file) else {
         return Ok(None);
     };
@@ -42,7 +54,11 @@ pub fn find(file: &Path, connection: [&str; 4]) -> Result<Option<Vec<u8>>> {
     if let Some(encoding) = input::wide_encoding(&text) {
         return wrong(format!("it is {encoding}: save it as UTF-8"));
     }
-    let mut lines = input::without_mark(&text).split(|b| *b == b'\n');
+    let text = input::without_mark(&text);
+    if is_named && text.trim_ascii().is_empty() {
+        return wrong("it is there and empty".to_owned());
+    }
+    let mut lines = text.split(|b| *b == b'\n');
     match lines.find_map(|line| password(line, connection)) {
         Some(password) if password.is_empty() => {
             wrong("its line for this connection has no password".to_owned())
@@ -86,6 +102,10 @@ fn field(line: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
 mod tests {
     use super::*;
 
+    fn own(path: &Path) -> PasswordFile {
+        PasswordFile::Own(path.to_owned())
+    }
+
     #[test]
     fn fields_wildcards_and_escapes() {
         let connection = ["::1", "5432", "d:b", "u*"];
@@ -119,12 +139,12 @@ mod tests {
         let connection = ["h", "1", "d", "u"];
         for (mode, expected) in [(0o600, Some(b"yes".to_vec())), (0o640, None), (0o604, None)] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            let found = find(file.path(), connection).unwrap();
+            let found = find(&own(file.path()), connection).unwrap();
             assert_eq!(found, expected, "{mode:o}");
         }
-        assert_eq!(find(Path::new("/"), connection).unwrap(), None);
+        assert_eq!(find(&own(Path::new("/")), connection).unwrap(), None);
         let nowhere = Path::new("/nowhere/.pgpass");
-        assert_eq!(find(nowhere, connection).unwrap(), None);
+        assert_eq!(find(&own(nowhere), connection).unwrap(), None);
     }
 
     #[test]
@@ -133,11 +153,14 @@ mod tests {
         let connection = ["h", "1", "d", "u"];
         let found = |text: &[u8]| {
             fs::write(&file, text).unwrap();
-            find(file.path(), connection)
+            find(&own(file.path()), connection)
         };
         let marked = found(b"\xef\xbb\xbfh:1:d:u:yes\r\n").unwrap();
         assert_eq!(marked.as_deref(), Some(&b"yes"[..]));
         assert_eq!(found(b"").unwrap(), None);
+        let named = PasswordFile::Named(file.path().to_owned());
+        let error = find(&named, connection).unwrap_err().to_string();
+        assert!(error.contains("it is there and empty"), "{error}");
         for (text, says) in [
             (&b"h:1:d:u:\n"[..], "has no password"),
             (b"h\0:\x001\0:\0d\0", "it is UTF-16"),

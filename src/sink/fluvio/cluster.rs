@@ -1,7 +1,10 @@
 //! Finding the server that leads a partition, and creating the topic when it is missing.
 
-use std::thread;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use fluvio::config::{ConfigError, ConfigFile};
 use fluvio::{FluvioClusterConfig, FluvioError};
@@ -19,6 +22,7 @@ use super::Options;
 use super::rpc::{Rpc, guarded};
 use super::server::Server;
 use crate::error::{Error, Kind, Result};
+use crate::input;
 
 /// How often the SC is asked again while it sets a new topic up.
 const POLL: Duration = Duration::from_millis(50);
@@ -44,6 +48,7 @@ pub fn endpoint(options: &Options) -> Result<FluvioClusterConfig> {
 fn profile() -> Result<FluvioClusterConfig> {
     const HINT: &str = "name the cluster in the config, \"fluvio: { endpoint: host:port }\", or set \
         a profile up with \"fluvio profile\"; it is read from FLV_PROFILE_PATH or ~/.fluvio/config";
+    look_at_profile().map_err(|e| e.with_hint(HINT))?;
     let file = ConfigFile::load(None).map_err(|e| unreadable(e).with_hint(HINT))?;
     let cluster = file.config().current_cluster();
     cluster.cloned().map_err(|e| {
@@ -51,6 +56,26 @@ fn profile() -> Result<FluvioClusterConfig> {
             .with_source(e)
             .with_hint(HINT)
     })
+}
+
+/// Whether the library, which knows no limits, can read the file; what else is wrong with it, or that it
+/// is not there, it says itself. A pipe can be read only once.
+fn look_at_profile() -> Result<()> {
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".fluvio/config"));
+    let named = env::var_os("FLV_PROFILE_PATH").map(PathBuf::from);
+    let Some(path) = named.or_else(home) else {
+        return Ok(());
+    };
+    if fs::metadata(&path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return Ok(());
+    }
+    match input::read_text(&path, input::CONFIG_BYTES) {
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::FileTooLarge) => {
+            let what = format!("cannot read the Fluvio profile {}", path.display());
+            Err(Error::config(what).with_source(e))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The TOML parser shows the line that it does not understand, which may be that of a TLS key; only
