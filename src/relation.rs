@@ -29,6 +29,13 @@ pub struct Shape {
     pub columns: Box<[Column]>,
 }
 
+impl Shape {
+    fn bytes(&self) -> usize {
+        let names: usize = self.columns.iter().map(|column| column.name.len()).sum();
+        size_of::<Shape>() + size_of_val(&*self.columns) + self.namespace.len() + names
+    }
+}
+
 impl<'a> Relation<'a> {
     /// A table whose name is among these.
     pub fn new(rel_id: u32, shape: &'a Arc<Shape>, name: Name, names: &'a Names) -> Relation<'a> {
@@ -168,7 +175,16 @@ pub struct Catalog {
     /// How many tables have each. Batches in flight may keep one that none has any more.
     shapes: HashMap<Arc<Shape>, u32>,
     citext_ids: HashSet<u32>,
+    /// What the shapes take.
+    shape_bytes: usize,
 }
+
+/// A session keeps every table that it was told of, also those that are dropped since, up to here: some
+/// hundred thousand of tables that all differ.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// What a table takes besides its name and its shape, and what a type does.
+const TABLE_BYTES: usize = 48;
 
 /// A table, and where it is among those of the last batch that has rows of it.
 struct Table {
@@ -193,6 +209,7 @@ impl Default for Catalog {
             given_up: 0,
             shapes: HashMap::new(),
             citext_ids: HashSet::new(),
+            shape_bytes: 0,
         }
     }
 }
@@ -207,8 +224,24 @@ impl Catalog {
         }
     }
 
-    /// Remembers a table as it is from here on.
-    pub fn describe(&mut self, described: &pgoutput::Relation<'_>) {
+    /// What it takes, roughly.
+    fn bytes(&self) -> usize {
+        (self.tables.len() + self.citext_ids.len()) * TABLE_BYTES
+            + self.names.bytes()
+            + self.shape_bytes
+    }
+
+    /// Remembers a table as it is from here on. The next session begins with none.
+    pub fn describe(&mut self, described: &pgoutput::Relation<'_>) -> Result<()> {
+        if self.bytes() > MAX_BYTES {
+            return Err(Error::unreachable(format!(
+                "{} tables were described in this session, more than are kept",
+                self.tables.len()
+            ))
+            .with_hint(
+                "the next session begins with none; if that is too often, publish fewer tables",
+            ));
+        }
         let columns = described.columns().map(|column| self.column(column));
         let shape = self.kept(Shape {
             namespace: described.namespace.as_ref().into(),
@@ -227,6 +260,7 @@ impl Catalog {
                 });
             }
         }
+        Ok(())
     }
 
     fn describe_anew(&mut self, index: usize, shape: Arc<Shape>, name: &str) {
@@ -254,9 +288,14 @@ impl Catalog {
 
     /// The one that is equal, or this one from now on, which one table more has.
     fn kept(&mut self, shape: Shape) -> Arc<Shape> {
+        let bytes = shape.bytes();
         let entry = self.shapes.entry(Arc::new(shape));
         let kept = Arc::clone(entry.key());
-        *entry.or_default() += 1;
+        let tables = entry.or_default();
+        if *tables == 0 {
+            self.shape_bytes += bytes;
+        }
+        *tables += 1;
         kept
     }
 
@@ -266,6 +305,7 @@ impl Catalog {
             *tables -= 1;
             if *tables == 0 {
                 self.shapes.remove(shape);
+                self.shape_bytes -= shape.bytes();
             }
         }
     }
@@ -326,7 +366,7 @@ mod tests {
         let Ok(Message::Relation(relation)) = Message::decode(bytes) else {
             panic!("it is one");
         };
-        catalog.describe(&relation);
+        catalog.describe(&relation).unwrap();
         let described = catalog.relation(relation.rel_id).unwrap();
         assert_eq!(described.name(), relation.name);
         Arc::clone(described.shape)
@@ -384,6 +424,25 @@ mod tests {
             }
         }
         assert_eq!(catalog.relation(2).unwrap().to_string(), "public.c");
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_and_has_a_bound() {
+        let mut catalog = Catalog::default();
+        for column in b"abcabc" {
+            describe(&mut catalog, &table(1, b't', *column));
+        }
+        let one = catalog.tables[0].shape.bytes();
+        assert_eq!((catalog.shape_bytes, catalog.tables.len()), (one, 1));
+        assert_eq!(catalog.bytes(), TABLE_BYTES + catalog.names.bytes() + one);
+
+        catalog.shape_bytes = MAX_BYTES + 1;
+        let bytes = table(2, b't', b'c');
+        let Ok(Message::Relation(relation)) = Message::decode(&bytes) else {
+            panic!("it is one");
+        };
+        let error = catalog.describe(&relation).unwrap_err();
+        assert!(error.kind().is_transient(), "{error}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Batch {
                 self.described_type(described)
             }
             Message::Relation(described) => {
-                catalog.describe(described);
+                catalog.describe(described)?;
                 Body::Relation(self.adopt(described.rel_id, catalog)?)
             }
             Message::Insert { rel_id, new } => {
@@ -275,7 +275,7 @@ mod tests {
         push(&mut batch, &mut catalog, &table(1, b"old")).unwrap();
         push(&mut batch, &mut catalog, &table(2, b"other")).unwrap();
         match Message::decode(&table(1, b"new")).unwrap() {
-            Message::Relation(renamed) => catalog.describe(&renamed),
+            Message::Relation(renamed) => catalog.describe(&renamed).unwrap(),
             other => panic!("{other:?}"),
         }
         push(&mut batch, &mut catalog, b"I\0\0\0\x01N\0\x01n").unwrap();

@@ -8,6 +8,7 @@ use postgres_protocol::message::frontend;
 
 use super::encryption::Protection;
 use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
+use super::notices::Notices;
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::{Endpoint, FOR_EVER};
@@ -59,6 +60,7 @@ pub struct Connection {
     pub(super) endpoint: Endpoint,
     pub(super) protection: Protection,
     pub(super) has_encoding: bool,
+    pub(super) notices: Notices,
 }
 
 impl Connection {
@@ -132,7 +134,7 @@ impl Connection {
         let frame = self.receive(deadline)?;
         match frame.tag {
             b'W' => {
-                self.frames.take_large();
+                self.frames.take_large(b'd');
                 Ok(())
             }
             tag => Err(unexpected("START_REPLICATION", tag)),
@@ -180,7 +182,7 @@ impl Connection {
                     if notice.publication_is_too_young() {
                         return Err(notice.into_stream_error());
                     }
-                    log::info!("PostgreSQL: {}", notice.without_rows());
+                    self.notices.tell(notice);
                 }
                 b'S' => {
                     let sql_ascii = b"server_encoding\0SQL_ASCII\0";

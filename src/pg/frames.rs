@@ -16,6 +16,9 @@ pub const MAX_FRAME_BYTES: usize = 0x3fff_ffff;
 /// may be none that we trust: it could fill our memory before it lets us in.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// The longest text taken that comes without a frame.
+const MAX_UNFRAMED_BYTES: usize = 4096;
+
 /// A buffer grows by no more than this at a time.
 const MOST_GROWTH_BYTES: usize = 8 * 1024 * 1024;
 
@@ -36,14 +39,15 @@ pub struct Frames {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    max_body: usize,
+    /// The message that may be large, once the server may send such.
+    large: Option<u8>,
 }
 
 impl Default for Frames {
     /// Takes messages of up to [`MAX_ANSWER_BYTES`].
     fn default() -> Self {
         Frames {
-            max_body: MAX_ANSWER_BYTES,
+            large: None,
             buffer: vec![0; READ_BYTES],
             start: 0,
             end: 0,
@@ -52,9 +56,9 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// From now on takes messages of up to [`MAX_FRAME_BYTES`]: the server streams.
-    pub fn take_large(&mut self) {
-        self.max_body = MAX_FRAME_BYTES;
+    /// From now on takes messages of this tag of up to [`MAX_FRAME_BYTES`]: the server sends rows.
+    pub fn take_large(&mut self, tag: u8) {
+        self.large = Some(tag);
     }
 
     /// The next whole message, if it has arrived. Valid until the next [`Frames::fill`].
@@ -65,13 +69,19 @@ impl Frames {
         };
         let len = i32::from_be_bytes([a, b, c, d]);
         let body = usize::try_from(len).ok().and_then(|len| len.checked_sub(4));
-        let Some(body) = body.filter(|body| *body <= self.max_body) else {
+        let max_body = match self.large == Some(tag) {
+            true => MAX_FRAME_BYTES,
+            false => MAX_ANSWER_BYTES,
+        };
+        let Some(body) = body.filter(|body| *body <= max_body) else {
             return Err(Error::undeliverable(format!(
-                "message '{}' claims a length of {len} bytes; at most {} are taken",
-                tag.escape_ascii(),
-                self.max_body
+                "message '{}' claims a length of {len} bytes; at most {max_body} are taken",
+                tag.escape_ascii()
             ))
-            .with_hint("is this a PostgreSQL server?"));
+            .with_hint(match tag {
+                b'E' => "it is an error, whose text is in the server's log",
+                _ => "is this a PostgreSQL server?",
+            }));
         };
         if pending.len() < 5 + body {
             return Ok(None);
@@ -108,6 +118,7 @@ impl Frames {
         if text.is_empty() {
             return None;
         }
+        let text = &text[..text.len().min(MAX_UNFRAMED_BYTES)];
         Some(String::from_utf8_lossy(text).trim_end().to_owned())
     }
 
@@ -201,12 +212,24 @@ mod tests {
             let bytes = [&b"d"[..], &len.to_be_bytes()].concat();
             let mut frames = Frames::default();
             if large {
-                frames.take_large();
+                frames.take_large(b'd');
             }
             frames.fill(&mut &bytes[..]).unwrap();
             let error = frames.take().unwrap_err().to_string();
             assert!(error.contains("claims a length"), "{error}");
             assert_eq!(frames.buffer.len(), READ_BYTES);
+        }
+    }
+
+    #[test]
+    fn only_what_is_streamed_may_be_large() {
+        let mut frames = Frames::default();
+        frames.take_large(b'd');
+        for (tag, is_taken) in [(b'd', true), (b'E', false), (b'N', false)] {
+            let bytes = [&[tag][..], &(MAX_ANSWER_BYTES as i32 + 5).to_be_bytes()].concat();
+            frames.fill(&mut &bytes[..]).unwrap();
+            assert_eq!(frames.take().is_ok(), is_taken, "{}", tag.escape_ascii());
+            (frames.start, frames.end) = (0, 0);
         }
     }
 
@@ -217,7 +240,7 @@ mod tests {
         for (behind, gives_up) in all.concat() {
             let bytes = [&frame(b'd', &vec![0; 5_000_000]), behind].concat();
             let (mut frames, mut stream) = (Frames::default(), &bytes[..]);
-            frames.take_large();
+            frames.take_large(b'd');
             while frames.take().unwrap().is_none() {
                 frames.fill(&mut stream).unwrap();
             }

@@ -3,7 +3,7 @@
 //! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
 //! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses;
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
-//! messages; [`auth`] proves who we are, with [`scram`] for the most part. [`connection`] is what
+//! messages; [`auth`] proves who we are, with [`scram`] for the most part. [`notices`] is what the server says unasked. [`connection`] is what
 //! there is then, [`start_up`] the way there, and [`search`] finds the server that takes us. [`sql`]
 //! asks it, [`wal_files`] looks whether its WAL is there, [`system`] is what it says of itself, [`replication`] streams, and [`peek`] looks at a slot
 //! without taking anything.
@@ -12,6 +12,7 @@ pub mod auth;
 pub mod connection;
 pub mod encryption;
 pub mod frames;
+pub mod notices;
 pub mod peek;
 pub mod pgoutput;
 pub mod replication;

@@ -58,7 +58,7 @@ impl ReplicationConnection {
             FOR_EVER,
         )?;
         // A row holds what a message of the stream does, in hex.
-        connection.frames.take_large();
+        connection.frames.take_large(b'D');
         loop {
             let frame = connection.receive_any(deadline)?;
             let body = connection.body(&frame);

@@ -7,6 +7,10 @@ use crate::lsn::Lsn;
 use crate::pg::wire::Cursor;
 use crate::printable::Escaping;
 
+/// A field is told up to here: it may quote a whole row, and a server that has not let us in may say
+/// anything.
+const MAX_FIELD_BYTES: usize = 4096;
+
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -35,14 +39,15 @@ impl ServerError {
             && field != 0
             && let Ok(value) = c.str("value")
         {
+            let value = capped(&value);
             match field {
-                b'V' => fields.severity = value.into_owned(),
-                b'S' if fields.severity.is_empty() => fields.severity = value.into_owned(),
-                b'C' => fields.code = value.into_owned(),
-                b'M' => fields.message = value.into_owned(),
-                b'D' => fields.detail = Some(value.into_owned()),
-                b'H' => fields.hint = Some(value.into_owned()),
-                b'W' => fields.context = Some(value.into_owned()),
+                b'V' => fields.severity = value,
+                b'S' if fields.severity.is_empty() => fields.severity = value,
+                b'C' => fields.code = value,
+                b'M' => fields.message = value,
+                b'D' => fields.detail = Some(value),
+                b'H' => fields.hint = Some(value),
+                b'W' => fields.context = Some(value),
                 _ => {}
             }
         }
@@ -215,6 +220,15 @@ impl std::fmt::Display for ServerError {
             self.code
         )
     }
+}
+
+fn capped(text: &str) -> String {
+    if text.len() <= MAX_FIELD_BYTES {
+        return text.to_owned();
+    }
+    let is_boundary = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=MAX_FIELD_BYTES).rev().find(is_boundary);
+    format!("{}...", &text[..end.unwrap_or_default()])
 }
 
 /// The words by which [`pooler`]'s errors are known.

@@ -10,6 +10,7 @@ use super::auth::{Channel, Exchange, Step};
 use super::connection::{Connection, lost, unexpected};
 use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use super::frames::Frames;
+use super::notices::Notices;
 use super::stream::Stream;
 use super::target::password::Password;
 use super::target::{Endpoint, SessionAttrs, Target};
@@ -107,6 +108,7 @@ impl Connection {
             endpoint: endpoint.clone(),
             protection,
             has_encoding: true,
+            notices: Notices::default(),
         };
         match connection.start_up(purpose, target, password, deadline) {
             Ok(()) => Ok(connection),
@@ -164,7 +166,10 @@ impl Connection {
                 b'v' => {}
                 // BackendKeyData: used to cancel queries, which is not needed.
                 b'K' if authenticated => {}
-                b'Z' if authenticated => return Ok(()),
+                b'Z' if authenticated => {
+                    self.notices.let_in();
+                    return Ok(());
+                }
                 tag => return Err(unexpected("start-up", tag).into()),
             }
         }

@@ -193,7 +193,7 @@ impl Resume {
                 }
                 Message::Relation(described) => {
                     self.held.relations.insert(described.rel_id, envelope);
-                    catalog.describe(described);
+                    catalog.describe(described)?;
                 }
                 _ => {}
             }

@@ -63,16 +63,16 @@ impl Program<'_> {
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
             return Err(self.slot_is_missing(connection.is_standby()?)).at(place);
         }
-        if !self.is_set_up {
-            if let Err(error) = self.set_up(&connection) {
-                let is_standby =
-                    error.kind() == Kind::Config && connection.is_standby().unwrap_or_default();
-                return Err(match is_standby && has_history {
-                    // It was there when what the topic has was written.
-                    true => on_standby(error.message(), NAME_THE_PRIMARY),
-                    false => self.unless_elsewhere(error, is_standby),
-                });
-            }
+        if !self.is_set_up
+            && let Err(error) = self.set_up(&connection)
+        {
+            let is_standby =
+                error.kind() == Kind::Config && connection.is_standby().unwrap_or_default();
+            return Err(match is_standby && has_history {
+                // It was there when what the topic has was written.
+                true => on_standby(error.message(), NAME_THE_PRIMARY),
+                false => self.unless_elsewhere(error, is_standby),
+            });
         }
         let source = self.find(&mut connection)?;
         self.is_set_up |= source.slot.is_made();

@@ -126,6 +126,7 @@ mod messages;
 mod metrics;
 mod network;
 mod no_threads;
+mod notices;
 mod output;
 mod parameters;
 mod password_command;
