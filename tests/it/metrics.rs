@@ -1,9 +1,9 @@
 //! Metrics over HTTP and in a file, and what they say of a program that cannot go on.
 
-use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::continuity::{INVALIDATES, invalidate, with_little_wal};
 use crate::support::connector::{ConfigFile, Connector, temp_dir};
@@ -157,6 +157,44 @@ fn what_is_no_scrape_gets_an_answer_too() {
     let mut answer = Vec::new();
     silent.read_to_end(&mut answer).expect("it is closed");
     assert!(answer.is_empty());
+    head_is_a_get_without_a_body(address);
+}
+
+fn head_is_a_get_without_a_body(address: SocketAddr) {
+    let mut answers = [&b"HEAD"[..], b"GET"].map(|method| {
+        let mut connection = TcpStream::connect(address).expect("the program listens");
+        let request = [method, b" /healthz HTTP/1.1\r\n\r\n"].concat();
+        connection.write_all(&request).expect("it is read");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        answer
+    });
+    let end = answers[1].find("\r\n\r\n").expect("a head") + 4;
+    assert!(end < answers[1].len());
+    answers[1].truncate(end);
+    assert_eq!(answers[0], answers[1]);
+}
+
+/// Whoever holds many connections, or sends a byte now and then, keeps nobody from being answered.
+#[test]
+fn idle_connections_starve_nobody() {
+    let pipeline = Pipeline::new("starve");
+    let config = listening(pipeline.config());
+    let connector = Connector::spawn_config(&config, &pipeline.database.url(), &[]);
+    let address = address(&connector);
+    connector.wait_log("streaming from", DEADLINE);
+    let connect = || TcpStream::connect(address).expect("the program listens");
+    for _ in 0..5 {
+        let mut idle: Vec<TcpStream> = (0..40).map(|_| connect()).collect();
+        for connection in &mut idle {
+            // The oldest are gone by then.
+            let _ = connection.write_all(b"G");
+        }
+        let begun = Instant::now();
+        assert_eq!(get(address, "/healthz").0, 200);
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
 }
 
 #[test]
