@@ -151,7 +151,7 @@ pub const CONDITIONS: [(Condition, &str, &str); 38] = [
     (
         PublicationIdentity,
         "publication.identity",
-        "each table has a replica identity",
+        "each table has a replica identity that the server accepts",
     ),
     (
         PublicationPartitions,

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::condition::Condition;
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use crate::config::Publishing;
 use crate::error::Result;
-use crate::setup::WITHOUT_IDENTITY;
+use crate::setup::{Mending, Refused, operations, refused};
 
 /// So many names are shown in one line.
 const NAMED: usize = 10;
@@ -16,17 +17,8 @@ const NAMED: usize = 10;
 const MENDED: usize = 100;
 
 #[derive(Debug, Deserialize)]
-struct Identity {
-    /// How many there are, with those that are not in the answer.
-    count: usize,
-    name: String,
-    /// An index that could be the identity.
-    index: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Leaf {
-    /// As above.
+    /// How many there are, with those that are not in the answer.
     count: usize,
     name: String,
     parent: String,
@@ -47,29 +39,42 @@ fn leaves(roots: &str) -> String {
     )
 }
 
-/// UPDATE and DELETE are refused on a published table that has none.
-pub fn check(report: &mut Report, sql: &mut Sql<'_>, roots: &str) -> Result<()> {
-    let without: Vec<Identity> = sql.rows(&format!(
-        "{} SELECT count(*) OVER () AS count, c.name, (SELECT quote_ident(k.relname) FROM pg_index i \
-           JOIN pg_class k ON k.oid = i.indexrelid \
-           WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid \
-           AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (SELECT FROM pg_attribute a \
-             WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull) \
-           ORDER BY i.indnatts, k.relname LIMIT 1) AS index \
-         FROM leaf c WHERE {WITHOUT_IDENTITY} ORDER BY c.name LIMIT {MENDED}",
-        leaves(roots)
-    ))?;
+/// UPDATE and DELETE are refused on a published table that has none, or one that does not fit.
+/// `planned` is what a publication is made with that is not there yet.
+pub fn check(
+    report: &mut Report,
+    sql: &mut Sql<'_>,
+    roots: &str,
+    planned: Option<&Publishing>,
+    major: u32,
+) -> Result<()> {
+    let tables: Vec<Refused> = sql.rows(&refused(roots, planned, major))?;
     let condition = Condition::PublicationIdentity;
-    let Some(Identity { count, .. }) = without.first() else {
-        report.ok(condition, "each table has one");
+    let Some(Refused { count, .. }) = tables.first() else {
+        report.ok(condition, "no table refuses UPDATE or DELETE");
         return Ok(());
     };
-    let names: Vec<&str> = without.iter().map(|table| &*table.name).collect();
-    let found = format!("UPDATE and DELETE are refused on {}", named(&names, *count));
-    let mend = without
-        .iter()
-        .map(|table| replica_identity(&table.name, 'f', table.index.as_deref()));
-    report.warning(condition, found, mend.chain(rest(without.len(), *count)));
+    let names: Vec<String> = tables.iter().map(Refused::to_string).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = format!(
+        "{} refused on {}",
+        operations(&tables),
+        named(&names, *count)
+    );
+    let mut mends: Vec<Mend> = Vec::new();
+    for mending in tables.iter().flat_map(Refused::mendings) {
+        let mend = match mending {
+            Mending::Sql(text, None) => Mend::sql(text),
+            Mending::Sql(text, Some(what)) => Mend::sql(text).giving_up(what),
+            Mending::Config(text) => Mend::config(text),
+            Mending::Advice(text) => Mend::advice(text),
+        };
+        if !mends.contains(&mend) {
+            mends.push(mend);
+        }
+    }
+    mends.extend(rest(tables.len(), *count));
+    report.warning(condition, found, mends);
     Ok(())
 }
 

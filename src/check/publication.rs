@@ -10,7 +10,9 @@ use super::sql::Sql;
 use crate::config::Setup;
 use crate::error::{Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
-use crate::setup::{ASKED_TABLES, Shape, create_publication_statement, listed, membership};
+use crate::setup::{
+    ASKED_TABLES, Shape, all_roots, create_publication_statement, listed, membership,
+};
 
 /// The publication as it is found.
 #[derive(Debug, Deserialize)]
@@ -33,8 +35,10 @@ pub struct Found {
 struct Table {
     name: String,
     quoted: String,
-    exists: bool,
-    owned: bool,
+    /// `None` when there is none of this name.
+    oid: Option<u32>,
+    /// Whether the user may publish it.
+    publishable: bool,
     published: bool,
 }
 
@@ -51,25 +55,33 @@ pub fn check(
              FROM pg_publication p WHERE pubname = {name}"
         ))
         .map(|mut rows| rows.pop())?;
-    let tables = tables(sql, context)?;
     let Some(found) = found else {
-        missing(report, sql, context, &tables)?;
+        missing(report, sql, context)?;
         return Ok(None);
     };
     report.ok(
         Condition::Publication,
         format!("{} exists", context.config.publication),
     );
-    published(report, sql, context, &tables)?;
+    let published = published(report, sql, context);
+    unless_unseen(report, Condition::PublicationTables, published);
     found.actions(report, context);
     found.options(report, context);
-    let roots = listed(&context.config.publication);
-    match found.pubupdate || found.pubdelete {
-        true => identity::check(report, sql, &roots)?,
-        false => report.ok(Condition::PublicationIdentity, "not needed for inserts"),
-    }
-    identity::partitions(report, sql, &roots)?;
+    let (roots, major) = (listed(&context.config.publication), context.server.major());
+    let identities = identity::check(report, sql, &roots, None, major);
+    unless_unseen(report, Condition::PublicationIdentity, identities);
+    let partitions = identity::partitions(report, sql, &roots);
+    unless_unseen(report, Condition::PublicationPartitions, partitions);
     Ok(Some(found))
+}
+
+/// What nothing but a warning depends on is a warning itself when it cannot be seen: `run` goes on
+/// without it.
+fn unless_unseen(report: &mut Report, condition: Condition, looked: Result<()>) {
+    if let Err(error) = looked {
+        let found = format!("cannot be seen: {}", error.message());
+        report.warning(condition, found, error.hint().map(Mend::advice));
+    }
 }
 
 /// The configured tables, resolved by the rules of the server.
@@ -78,10 +90,11 @@ fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for names in config.tables.chunks(ASKED_TABLES) {
         tables.extend(sql.rows(&format!(
-            "SELECT t.name, t.published, c.oid IS NOT NULL AS exists, \
+            "SELECT t.name, t.published, c.oid::int8 AS oid, \
              (SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
                FROM unnest(parse_ident(t.name)) WITH ORDINALITY AS parts(part, n)) AS quoted, \
-             coalesce(pg_has_role(c.relowner, 'USAGE'), false) AS owned \
+             coalesce(pg_has_role(c.relowner, 'USAGE') \
+               AND has_schema_privilege(c.relnamespace, 'USAGE'), false) AS publishable \
              FROM ({}) t LEFT JOIN pg_class c ON c.oid = t.oid",
             membership(&config.publication, names)
         ))?);
@@ -90,20 +103,16 @@ fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
 }
 
 /// There is none: it is made, if the config and the user's rights allow it.
-fn missing(
-    report: &mut Report,
-    sql: &mut Sql<'_>,
-    context: &Context<'_>,
-    tables: &[Table],
-) -> Result<()> {
+fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
     let (config, condition) = (context.config, Condition::Publication);
+    let tables = &*tables(sql, context)?;
     let quoted: Vec<String> = tables.iter().map(|table| table.quoted.clone()).collect();
     let statement = Mend::sql(format!(
         "{};",
         create_publication_statement(&config.publication, &quoted, &config.publishing)
     ));
     let name = &config.publication;
-    if let Some(table) = tables.iter().find(|table| !table.exists) {
+    if let Some(table) = tables.iter().find(|table| table.oid.is_none()) {
         let found = format!(
             "{name} is to be made for {}, which does not exist",
             table.name
@@ -113,19 +122,16 @@ fn missing(
         return Ok(());
     }
     let roots = match tables {
-        [] => "SELECT c.oid FROM pg_class c WHERE c.relkind = 'r' \
-               AND pg_relation_is_publishable(c.oid)"
-            .to_owned(),
+        [] => all_roots(),
         tables => {
-            let names: Vec<String> = tables
-                .iter()
-                .map(|table| quote_literal(&table.name))
-                .collect();
-            let names = names.join(", ");
-            format!("SELECT to_regclass(name)::oid FROM unnest(ARRAY[{names}]) AS t(name)")
+            let oids = tables.iter().filter_map(|table| table.oid);
+            let oids: Vec<String> = oids.map(|oid| format!("{oid}::pg_catalog.oid")).collect();
+            format!("SELECT pg_catalog.unnest(ARRAY[{}])", oids.join(", "))
         }
     };
-    identity::check(report, sql, &roots)?;
+    let major = context.server.major();
+    let identities = identity::check(report, sql, &roots, Some(&config.publishing), major);
+    unless_unseen(report, Condition::PublicationIdentity, identities);
     #[derive(Deserialize)]
     struct Rights {
         create: bool,
@@ -134,7 +140,7 @@ fn missing(
         sql.row("SELECT has_database_privilege(current_database(), 'CREATE') AS create")?;
     let may = match tables {
         [] => context.server.superuser,
-        tables => rights.create && tables.iter().all(|table| table.owned),
+        tables => rights.create && tables.iter().all(|table| table.publishable),
     };
     if context.server.is_standby() {
         let found = format!("{name} does not exist, and a standby has what its primary has");
@@ -155,7 +161,8 @@ fn missing(
             Kind::Permission,
             format!(
                 "{name} does not exist, and {} may not make it: all tables can only be published by \
-                 a superuser, others by their owner with CREATE on the database",
+                 a superuser, others by their owner with CREATE on the database and USAGE on their \
+                 schemas",
                 context.target.user()
             ),
             [statement],
@@ -165,23 +172,19 @@ fn missing(
 }
 
 /// Whether it has what the config names, or anything.
-fn published(
-    report: &mut Report,
-    sql: &mut Sql<'_>,
-    context: &Context<'_>,
-    tables: &[Table],
-) -> Result<()> {
+fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
     #[derive(Deserialize)]
     struct Count {
         count: i64,
     }
     let (condition, publication) = (Condition::PublicationTables, &context.config.publication);
     let alter = format!("ALTER PUBLICATION {}", quote_identifier(publication));
+    let tables = tables(sql, context)?;
     let unpublished: Vec<&Table> = tables.iter().filter(|table| !table.published).collect();
     let Count { count } = sql.row(&format!("SELECT count(*) FROM ({}) t", listed(publication)))?;
     if !unpublished.is_empty() {
         let names: Vec<&str> = unpublished.iter().map(|table| &*table.name).collect();
-        let mend = unpublished.iter().map(|table| match table.exists {
+        let mend = unpublished.iter().map(|table| match table.oid.is_some() {
             true => Mend::sql(format!("{alter} ADD TABLE {};", table.quoted)),
             false => Mend::advice(format!("{} does not exist", table.name)),
         });

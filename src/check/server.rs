@@ -114,6 +114,11 @@ impl Server {
         (limit_mb >= 0).then_some(limit_mb * 1024 * 1024)
     }
 
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        self.version_num / 10_000
+    }
+
     /// Whether it has what else there is to ask about.
     pub fn has_publications(&self) -> bool {
         self.version_num >= OLDEST
@@ -122,7 +127,7 @@ impl Server {
     /// Judges what was asked.
     pub fn check(&self, report: &mut Report, sql: &Sql<'_>, config: &Config, skew: Skew) {
         self.tls(report, sql.endpoint(), sql.protection());
-        self.version(report, unsupported(config, self.version_num / 10_000));
+        self.version(report, unsupported(config, self.major()));
         self.recovery(report);
         self.wal_level(report);
         self.slots(report);

@@ -4,12 +4,14 @@
 //! written in between. What exists is left as it is; where it differs from the config, a warning
 //! says so, with the statement that changes it.
 
+mod identity;
 mod publication;
 mod slot;
 
+pub use identity::{Mending, Refused, operations, refused};
 pub use publication::{
-    ASKED_TABLES, Shape, WITHOUT_IDENTITY, create_statement as create_publication_statement,
-    listed, membership,
+    ASKED_TABLES, Shape, all_roots, create_statement as create_publication_statement, listed,
+    membership,
 };
 pub use slot::{alter_command as alter_slot_command, create_statement as create_slot_statement};
 
@@ -60,13 +62,41 @@ fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<
     let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
     let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
-    publication::ensure(&mut connection, &server, config)
-        .map_err(|error| publication::with_owner_hint(error, target, config))
+    let look = Look { target, endpoint };
+    publication::ensure(&mut connection, &server, &look, config)
         .at(|| format!("publication {}", config.publication))?;
     slot::ensure(&mut connection, &server, config)
         .at(|| format!("replication slot {}", config.slot))?;
     connection.terminate();
     Ok(())
+}
+
+/// What a look may take, and wait for a lock that somebody else has.
+const LOOK_LIMITS: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'; \
+    SET LOCAL lock_timeout = '2s'; SET LOCAL standard_conforming_strings = on";
+
+/// A look at what nothing but a warning depends on. It has a connection of its own, which is of no use
+/// after an error.
+struct Look<'a> {
+    target: &'a Target,
+    endpoint: &'a Endpoint,
+}
+
+impl Look<'_> {
+    /// Asks the server for `what`. What cannot be seen, for want of a right or of time, is only warned of.
+    fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
+        let looked = Connection::connect_for_sql_to(self.endpoint, self.target).and_then(
+            |mut connection| {
+                connection.query(LOOK_LIMITS)?;
+                ask(&mut connection)?;
+                connection.terminate();
+                Ok(())
+            },
+        );
+        if let Err(error) = looked {
+            log::warn!("{what} cannot be seen, and is not looked at: {error}");
+        }
+    }
 }
 
 /// What does not exist, as the statements that make it.

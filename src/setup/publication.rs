@@ -2,24 +2,17 @@
 
 use serde::Deserialize;
 
-use super::{Server, missing, no_answer};
+use super::identity::{Refused, operations, refused};
+use super::{Look, Server, missing, no_answer};
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
 use crate::error::{Context, Error, Kind, Result};
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
-use crate::pg::target::Target;
 
 /// So many tables are named in a warning; the others are counted.
 const NAMED_TABLES: usize = 20;
 
 /// So many tables are asked for at once: the answer stays far below its limit.
 pub const ASKED_TABLES: usize = 500;
-
-/// Whether the table `c` of `pg_class` has no replica identity that works.
-pub const WITHOUT_IDENTITY: &str = "(c.relreplident = 'n' \
-    OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
-       WHERE i.indrelid = c.oid AND i.indisprimary) \
-    OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i \
-       WHERE i.indrelid = c.oid AND i.indisreplident))";
 
 /// The publication as the server describes it
 /// ([`pg_publication`](https://www.postgresql.org/docs/current/catalog-pg-publication.html)).
@@ -44,13 +37,24 @@ pub struct Shape {
     pubgencols: Option<String>,
 }
 
-pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
+pub(super) fn ensure(
+    connection: &mut Connection,
+    server: &Server,
+    look: &Look<'_>,
+    config: &Config,
+) -> Result<()> {
     let name = &config.publication;
-    let tables = quoted_tables(connection, config)?;
     if let Some(found) = find(connection, name)? {
         warn_of_difference(name, &found, &config.publishing);
-        return warn_of_unpublished(connection, name, &tables);
+        if !config.tables.is_empty() {
+            look.at(
+                "whether the publication has the configured tables",
+                |connection| warn_of_unpublished(connection, name, &config.tables),
+            );
+        }
+        return Ok(());
     }
+    let tables = quoted_tables(connection, &config.tables)?;
     let statement = create_statement(name, &tables, &config.publishing);
     if server.is_standby {
         let why = "this server is a standby: it has what was made on its primary";
@@ -59,10 +63,12 @@ pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Conf
     if config.setup == Setup::Require {
         return Err(missing("skip_setup is true", &statement));
     }
-    if tables.is_empty() {
-        warn_of_missing_identities(connection)?;
-    }
-    connection.wait_for(&statement)?;
+    look.at("which tables have a replica identity", |connection| {
+        warn_of_refused(connection, server.major, &tables, &config.publishing)
+    });
+    connection
+        .wait_for(&statement)
+        .map_err(|error| with_rights_hint(error, look, config, &tables))?;
     log::info!("made the publication: {statement}");
     Ok(())
 }
@@ -76,12 +82,12 @@ pub(super) fn missing_statement(
     if find(connection, name)?.is_some() {
         return Ok(None);
     }
-    let tables = quoted_tables(connection, config)?;
+    let tables = quoted_tables(connection, &config.tables)?;
     Ok(Some(create_statement(name, &tables, &config.publishing)))
 }
 
-fn quoted_tables(connection: &mut Connection, config: &Config) -> Result<Vec<String>> {
-    let tables = config.tables.iter();
+fn quoted_tables(connection: &mut Connection, tables: &[String]) -> Result<Vec<String>> {
+    let tables = tables.iter();
     tables.map(|table| quote_table(connection, table)).collect()
 }
 
@@ -194,6 +200,7 @@ fn warn_of_unpublished(
     struct Table {
         name: String,
     }
+    let tables = quoted_tables(connection, tables)?;
     for tables in tables.chunks(ASKED_TABLES) {
         let unpublished: Vec<Table> = connection.select(&format!(
             "SELECT name FROM ({}) m WHERE NOT published",
@@ -233,7 +240,7 @@ pub fn membership(publication: &str, tables: &[String]) -> String {
         "WITH RECURSIVE listed AS (\
            {listed} UNION SELECT r.prrelid FROM pg_catalog.pg_publication_rel r \
              JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {publication}), \
-         named AS (SELECT t.name, to_regclass(t.name)::oid AS oid \
+         named AS (SELECT t.name, {oid} AS oid \
            FROM unnest(ARRAY[{names}]::text[]) WITH ORDINALITY AS t(name, n) ORDER BY t.n), \
          above AS (SELECT oid AS root, oid FROM named \
            UNION SELECT a.root, i.inhparent FROM above a \
@@ -250,56 +257,154 @@ pub fn membership(publication: &str, tables: &[String]) -> String {
            EXISTS (SELECT FROM above a JOIN listed l ON l.oid = a.oid WHERE a.root = t.oid) \
            OR coalesce((SELECT bool_and(is_listed) FROM leaf WHERE root = t.oid), false) AS published \
          FROM named t",
+        oid = found_oid("t.name"),
         names = names.join(", ")
     )
 }
 
+/// The OID of the table that `name`, an expression, means to the user; NULL if there is none. The server
+/// looks up no name in a schema that is closed to the user; the catalog tells of it all the same, and
+/// what is published of it does not need that right.
+pub fn found_oid(name: &str) -> String {
+    let closed = "NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
+    format!(
+        "CASE WHEN EXISTS (SELECT FROM pg_catalog.parse_ident({name}) AS i(parts) \
+             JOIN pg_catalog.pg_namespace n ON n.nspname = i.parts[1]::pg_catalog.name \
+             WHERE pg_catalog.array_length(i.parts, 1) = 2 AND {closed}) \
+           THEN (SELECT c.oid FROM pg_catalog.parse_ident({name}) AS i(parts) \
+             JOIN pg_catalog.pg_namespace n ON n.nspname = i.parts[1]::pg_catalog.name \
+             JOIN pg_catalog.pg_class c \
+               ON c.relnamespace = n.oid AND c.relname = i.parts[2]::pg_catalog.name) \
+           ELSE coalesce(pg_catalog.to_regclass({name})::pg_catalog.oid, \
+             (SELECT c.oid FROM pg_catalog.parse_ident({name}) AS i(parts), \
+               pg_catalog.unnest(pg_catalog.string_to_array(\
+                 pg_catalog.current_setting('search_path'), ',')) WITH ORDINALITY AS s(path, at) \
+               JOIN pg_catalog.pg_namespace n ON n.nspname = CASE pg_catalog.btrim(s.path, ' \"') \
+                 WHEN '$user' THEN current_user ELSE pg_catalog.btrim(s.path, ' \"')::pg_catalog.name END \
+               JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid \
+             WHERE pg_catalog.array_length(i.parts, 1) = 1 AND {closed} \
+               AND c.relname = i.parts[1]::pg_catalog.name ORDER BY s.at LIMIT 1)) END"
+    )
+}
+
 /// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.
-fn warn_of_missing_identities(connection: &mut Connection) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Table {
-        name: String,
-        count: usize,
-    }
-    let tables: Vec<Table> = connection.select(&format!(
-        // A name in a database without an encoding may be no text.
-        "SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' \
-           THEN encode(convert_to(format('%I.%I', n.nspname, c.relname), 'SQL_ASCII'), 'escape') \
-           ELSE format('%I.%I', n.nspname, c.relname) END AS name, count(*) OVER () AS count \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
-         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast' \
-         AND {WITHOUT_IDENTITY} ORDER BY 1 LIMIT {NAMED_TABLES}"
-    ))?;
-    let Some(Table { count, .. }) = tables.first() else {
+fn warn_of_refused(
+    connection: &mut Connection,
+    major: u32,
+    tables: &[String],
+    planned: &Publishing,
+) -> Result<()> {
+    let roots = roots(tables);
+    let refused: Vec<Refused> = connection.select(&refused(&roots, Some(planned), major))?;
+    let Some(Refused { count, .. }) = refused.first() else {
         return Ok(());
     };
-    let more = match count - tables.len() {
+    let shown = &refused[..refused.len().min(NAMED_TABLES)];
+    let names: Vec<String> = shown.iter().map(Refused::to_string).collect();
+    let more = match count - shown.len() {
         0 => String::new(),
-        more => format!(" and {more} more"),
+        more => format!(" and {more} more, which \"postgres-source check\" tells of"),
     };
-    let names: Vec<&str> = tables.iter().map(|table| &*table.name).collect();
+    let fewer = match tables.is_empty() {
+        true => ", name the tables to publish under \"tables\"",
+        false => "",
+    };
+    let mut mendings: Vec<String> = Vec::new();
+    for mending in shown.iter().flat_map(Refused::mendings) {
+        let text = mending.to_string();
+        if !mendings.contains(&text) {
+            mendings.push(text);
+        }
+    }
     log::warn!(
-        "publishing all tables: UPDATE and DELETE will be refused by the server on tables without a \
-         replica identity: {}{more}; give each a primary key, or run \
-         \"ALTER TABLE ... REPLICA IDENTITY FULL\", or name the tables to publish under \"tables\"",
-        names.join(", ")
+        "{} refused by the server, once they are published, on tables without a replica identity that \
+         fits: {}{more}; give each a primary key{fewer}, or run: {}",
+        operations(&refused),
+        names.join(", "),
+        mendings.join(" ")
     );
     Ok(())
 }
 
-pub(super) fn with_owner_hint(error: Error, target: &Target, config: &Config) -> Error {
-    match error.kind() {
-        Kind::Permission if config.tables.is_empty() => error.with_hint(
-            "only a superuser can publish all tables: let one make the publication, or name the \
-             tables to publish, which the user must own, under \"tables\"",
-        ),
-        Kind::Permission => error.with_hint(format!(
-            "the user needs CREATE on the database, GRANT CREATE ON DATABASE {} TO {}; and must own \
-             the tables; or let their owner make the publication",
-            quote_identifier(target.database()),
-            quote_identifier(target.user()),
-        )),
-        _ => error,
+/// The SELECT of the OIDs of the tables that a publication of `tables`, or of all, is to have.
+fn roots(tables: &[String]) -> String {
+    if tables.is_empty() {
+        return all_roots();
     }
+    let names: Vec<String> = tables.iter().map(|table| quote_literal(table)).collect();
+    format!(
+        "SELECT {oid} FROM pg_catalog.unnest(ARRAY[{names}]::pg_catalog.text[]) AS t(name)",
+        oid = found_oid("t.name"),
+        names = names.join(", ")
+    )
+}
+
+/// The SELECT of the OIDs of all tables that can be published.
+pub fn all_roots() -> String {
+    "SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind = 'r' \
+     AND pg_catalog.pg_relation_is_publishable(c.oid)"
+        .to_owned()
+}
+
+/// A right that is missing, of those that it takes to publish tables by name.
+#[derive(Deserialize)]
+struct Right {
+    statement: String,
+}
+
+/// The rights that the user has not, as the statements that give them. Another one's table can be
+/// published by whoever owns it, and has a way to it.
+fn missing_rights(connection: &mut Connection, tables: &[String]) -> Result<Vec<String>> {
+    let user = "pg_catalog.quote_ident(current_user)";
+    let rights: Vec<Right> = connection.select(&format!(
+        "WITH named AS (SELECT c.relowner, c.relname, n.oid AS namespace, n.nspname FROM ({}) t(oid) \
+           JOIN pg_catalog.pg_class c ON c.oid = t.oid \
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) \
+         SELECT 'GRANT CREATE ON DATABASE ' || pg_catalog.quote_ident(pg_catalog.current_database()) \
+           || ' TO ' || {user} || ';' AS statement WHERE NOT pg_catalog.has_database_privilege(\
+             pg_catalog.current_database(), 'CREATE') \
+         UNION ALL SELECT DISTINCT 'GRANT USAGE ON SCHEMA ' || pg_catalog.quote_ident(nspname) || ' TO ' \
+           || {user} || ';' FROM named WHERE NOT pg_catalog.has_schema_privilege(namespace, 'USAGE') \
+         UNION ALL SELECT pg_catalog.format('ALTER TABLE %I.%I OWNER TO ', nspname, relname) || {user} \
+           || ';' FROM named WHERE NOT pg_catalog.pg_has_role(relowner, 'USAGE')",
+        roots(tables)
+    ))?;
+    Ok(rights.into_iter().map(|right| right.statement).collect())
+}
+
+/// What the user lacks to make it. A table in a schema that is closed to the user does not exist for
+/// it, as the server puts it.
+fn with_rights_hint(error: Error, look: &Look<'_>, config: &Config, tables: &[String]) -> Error {
+    if !matches!(error.kind(), Kind::Permission | Kind::Config) {
+        return error;
+    }
+    if tables.is_empty() {
+        return match error.kind() {
+            Kind::Permission => error.with_hint(
+                "only a superuser can publish all tables: let one make the publication, or name the \
+                 tables to publish, which the user must own, under \"tables\"",
+            ),
+            _ => error,
+        };
+    }
+    let mut rights = Vec::new();
+    look.at("which rights are missing", |connection| {
+        rights = missing_rights(connection, tables)?;
+        Ok(())
+    });
+    let is_closed = rights.iter().any(|right| right.contains(" ON SCHEMA "));
+    let error = match error.kind() {
+        Kind::Config if !is_closed => return error,
+        Kind::Config => Error::new(Kind::Permission, error.message()),
+        _ => error,
+    };
+    let statement = create_statement(&config.publication, tables, &config.publishing);
+    let missing = match rights.is_empty() {
+        true => "; a superuser has them all,".to_owned(),
+        false => format!("; a superuser gives what is missing: {}", rights.join(" ")),
+    };
+    error.with_hint(format!(
+        "the user needs CREATE on the database, USAGE on the schemas, and must own the tables{missing} \
+         or runs: {statement};"
+    ))
 }

@@ -3,6 +3,7 @@
 //! - `accept`: the only way past a gap, and what it leaves on record
 //! - `batches`: how records are batched, and which topic and partition they go to
 //! - `check`: what a healthy setup is told, in which forms, and that nothing is changed
+//! - `check_identity`: what is said of replica identities, beside what the server does
 //! - `check_publication`: publications that leave out or break something, and what mends them
 //! - `check_role`: servers and poolers that do not let the program in
 //! - `check_server`: settings of a server, and the statements that mend them
@@ -85,6 +86,7 @@ mod auth;
 mod auth_script;
 mod batches;
 mod check;
+mod check_identity;
 mod check_publication;
 mod check_role;
 mod check_server;

@@ -241,8 +241,9 @@ fn tables_without_a_replica_identity_are_named_before_all_are_published() {
     let connector = place.start(&config);
     let line = connector.wait_log("replica identity", DEADLINE);
     assert!(line.contains("WARN"), "{line}");
-    let named = "on tables without a replica identity: public.\"With Nothing\", \
-                 public.part_without, public.without_key; give each a primary key";
+    let named = "on tables without a replica identity that fits: public.\"With Nothing\" (its identity \
+                 is NOTHING), public.part_without, public.without_key; give each a primary key, name \
+                 the tables to publish under \"tables\", or run: ALTER TABLE ";
     assert!(line.contains(named), "{line}");
     // It is as the warning says.
     for (table, refused) in [
@@ -272,7 +273,7 @@ fn many_tables_without_a_replica_identity_are_counted() {
     let connector = place.start(&config);
     let line = connector.wait_log("replica identity", DEADLINE);
     assert!(
-        line.contains("public.t29 and 5 more;") && !line.contains("t30"),
+        line.contains("public.t29 and 5 more, which ") && !line.contains("t30"),
         "{line}"
     );
 }
