@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::config::{Config, Setup};
 use crate::continuity;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::owner;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::target::Target;
@@ -25,6 +27,8 @@ pub struct Plan {
     target: Target,
     connection: Connection,
     steps: Vec<Step>,
+    /// Why a later step would fail, which must not be found out when the first ones are done.
+    forbidden: Option<Error>,
 }
 
 struct Step {
@@ -54,6 +58,7 @@ pub fn setup_plan(config: &Config) -> Result<Plan> {
         target,
         connection,
         steps: publication.into_iter().chain(slot).collect(),
+        forbidden: None,
     })
 }
 
@@ -72,11 +77,15 @@ pub fn teardown_plan(config: &Config, publication: Publication) -> Result<Plan> 
             gives_up: format!("the changes since {}", found.confirmed()),
         });
     }
-    let exists = connection.value(&format!(
-        "SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = {}",
+    let found: Option<Owned> = connection.select_first(&format!(
+        "SELECT pg_catalog.pg_get_userbyid(pubowner) AS owner, \
+         pg_catalog.pg_has_role(pubowner, 'USAGE') AS is_ours \
+         FROM pg_catalog.pg_publication WHERE pubname = {}",
         quote_literal(&config.publication)
     ))?;
-    if publication == Publication::Drop && exists.is_some() {
+    let found = found.filter(|_| publication == Publication::Drop);
+    let forbidden = found.as_ref().and_then(|found| found.forbids(config));
+    if found.is_some() {
         steps.push(Step {
             sql: format!("DROP PUBLICATION {}", quote_identifier(&config.publication)),
             gives_up: "the streams of others that read it".to_owned(),
@@ -86,7 +95,31 @@ pub fn teardown_plan(config: &Config, publication: Publication) -> Result<Plan> 
         target,
         connection,
         steps,
+        forbidden,
     })
+}
+
+/// Whose a publication is.
+#[derive(Deserialize)]
+struct Owned {
+    owner: String,
+    is_ours: bool,
+}
+
+impl Owned {
+    /// Why it cannot be dropped.
+    fn forbids(&self, config: &Config) -> Option<Error> {
+        let (owner, publication) = (&self.owner, &config.publication);
+        let error = Error::new(
+            Kind::Permission,
+            format!("only its owner, {owner}, may drop it: nothing was removed"),
+        );
+        let error = error.with_hint(format!(
+            "\"teardown --yes --keep-publication\" leaves it, and then {owner} runs: DROP PUBLICATION {};",
+            quote_identifier(publication)
+        ));
+        (!self.is_ours).then(|| error.at(format!("publication {publication}")))
+    }
 }
 
 impl Plan {
@@ -102,6 +135,9 @@ impl Plan {
 
     /// Runs the statements.
     pub fn tear_down(mut self) -> Result<()> {
+        if let Some(error) = self.forbidden {
+            return Err(error);
+        }
         for Step { sql, .. } in &self.steps {
             self.connection.query(sql).at(|| sql.clone())?;
             log::info!("done: {sql}");

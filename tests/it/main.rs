@@ -24,6 +24,7 @@
 //! - `drained`: everything there is, and then the end, as a timer wants it
 //! - `in_flight`: the batch that is under way, and the one behind it
 //! - `layers`: the layers of the source, which import in one direction
+//! - `least_role`: a role with the fewest rights that a server streams to, and each verb under it
 //! - `logging`: log lines as text, as JSON and for the journal
 //! - `long_work`: what is said of a transaction that takes long, and when
 //! - `history`: a restored database that has other transactions where the topic has its last
@@ -120,6 +121,7 @@ mod in_flight;
 mod inputs;
 mod large;
 mod layers;
+mod least_role;
 mod logging;
 mod long_work;
 mod man;
