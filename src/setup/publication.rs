@@ -363,8 +363,9 @@ fn missing_rights(connection: &mut Connection, tables: &[String]) -> Result<Vec<
          SELECT 'GRANT CREATE ON DATABASE ' || pg_catalog.quote_ident(pg_catalog.current_database()) \
            || ' TO ' || {user} || ';' AS statement WHERE NOT pg_catalog.has_database_privilege(\
              pg_catalog.current_database(), 'CREATE') \
-         UNION ALL SELECT DISTINCT 'GRANT USAGE ON SCHEMA ' || pg_catalog.quote_ident(nspname) || ' TO ' \
+         UNION ALL (SELECT DISTINCT 'GRANT USAGE ON SCHEMA ' || pg_catalog.quote_ident(nspname) || ' TO ' \
            || {user} || ';' FROM named WHERE NOT pg_catalog.has_schema_privilege(namespace, 'USAGE') \
+         ORDER BY 1) \
          UNION ALL SELECT pg_catalog.format('ALTER TABLE %I.%I OWNER TO ', nspname, relname) || {user} \
            || ';' FROM named WHERE NOT pg_catalog.pg_has_role(relowner, 'USAGE')",
         roots(tables)
