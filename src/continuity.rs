@@ -108,11 +108,9 @@ fn check_readable(slot: &Slot) -> Result<()> {
             "if the files were moved, put them back and start again; else {GIVE_UP}"
         )));
     }
-    match slot.invalidated() {
-        Some(reason) => Err(gap(format!(
-            "was invalidated by the server ({reason}; max_slot_wal_keep_size is one limit that does \
-             this, and on a standby its primary does it that removes rows, unless \
-             hot_standby_feedback is on): the changes since {} are lost to it",
+    match slot.invalidation() {
+        Some(why) => Err(gap(format!(
+            "was invalidated by the server ({why}): the changes since {} are lost to it",
             slot.confirmed()
         ))),
         None => Ok(()),

@@ -37,9 +37,13 @@ struct Step {
     gives_up: String,
 }
 
-/// What `setup` makes: what is missing, if that is no gap.
+/// What `setup` makes: what is missing, if that is no gap. A slot of no use is no slot that is there.
 pub fn setup_plan(config: &Config) -> Result<Plan> {
     let (target, mut connection) = connect(config)?;
+    if let Some(found) = connection.slot(&config.slot)? {
+        continuity::check_slot(&found, target.database())
+            .at(|| format!("replication slot {}", config.slot))?;
+    }
     let missing = setup::missing_statements(&mut connection, config)?;
     match connection.slot_with_wal(&config.slot)? {
         Some(found) => continuity::check_slot(&found, target.database())

@@ -23,6 +23,7 @@ pub enum Condition {
     MaxReplicationSlots,
     MaxWalSenders,
     MaxSlotWalKeepSize,
+    IdleReplicationSlotTimeout,
     WalSenderTimeout,
     Clock,
     Pooler,
@@ -50,7 +51,7 @@ use Condition::*;
 
 /// All of them, in the order in which a session meets them, which is the order of the report and
 /// of the statements too: a condition's name, and what it asks.
-pub const CONDITIONS: [(Condition, &str, &str); 38] = [
+pub const CONDITIONS: [(Condition, &str, &str); 39] = [
     (
         ConfigPermissions,
         "config.permissions",
@@ -115,6 +116,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 38] = [
         MaxSlotWalKeepSize,
         "max_slot_wal_keep_size",
         "the WAL that is kept has a limit, not too low",
+    ),
+    (
+        IdleReplicationSlotTimeout,
+        "idle_replication_slot_timeout",
+        "a stop of the program does not lose the slot",
     ),
     (
         WalSenderTimeout,

@@ -64,7 +64,8 @@ impl Server {
              pg_is_in_recovery() AS in_recovery, \
              (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN \
                ('wal_level', 'max_replication_slots', 'max_wal_senders', 'max_slot_wal_keep_size', \
-                'max_wal_size', 'wal_sender_timeout', 'hot_standby_feedback', 'port')) AS settings, \
+                'max_wal_size', 'wal_sender_timeout', 'hot_standby_feedback', 'port', \
+                'idle_replication_slot_timeout')) AS settings, \
              (SELECT count(*) FROM pg_replication_slots) AS slots, \
              (SELECT count(*) FROM pg_stat_replication) AS senders, \
              (SELECT coalesce(json_agg(slot_name), '[]') FROM pg_replication_slots \
@@ -133,6 +134,7 @@ impl Server {
         self.slots(report);
         self.senders(report);
         self.keep_size(report);
+        self.idle_timeout(report);
         self.timeout(report);
         skew.check(report);
     }
@@ -285,6 +287,24 @@ impl Server {
                 mend(),
             ),
             Some(limit) => report.ok(condition, format!("{limit} MB")),
+        }
+    }
+
+    /// A slot is idle while the program is stopped, and while it waits for Fluvio before it begins.
+    fn idle_timeout(&self, report: &mut Report) {
+        let name = "idle_replication_slot_timeout";
+        let condition = Condition::IdleReplicationSlotTimeout;
+        match self.number(name) {
+            None => report.ok(condition, format!("version {} has none", self.version)),
+            Some(..=0) => report.ok(condition, "off"),
+            Some(seconds) => report.warning(
+                condition,
+                format!(
+                    "{seconds} s: when nobody streams from the slot for so long, the program being stopped \
+                     or Fluvio away, the next checkpoint takes it away with all that is pending"
+                ),
+                self.provider().set(name, "0"),
+            ),
         }
     }
 

@@ -185,13 +185,13 @@ impl Found {
         if self.slot.missing_wal.is_some() || self.slot.two_phase == Some(true) {
             return self.useless(report, context);
         }
-        if let Some(reason) = self.slot.invalidated() {
+        if let Some(why) = self.slot.invalidation() {
             let slot = quote_literal(&context.config.slot);
             let drop = Mend::sql(format!("SELECT pg_drop_replication_slot({slot});"))
                 .giving_up(format!("the changes since {}", self.slot.confirmed()));
             let accept = context.has_history.then(|| context.accept_gap());
             let mend = [drop].into_iter().chain(accept);
-            let found = format!("invalidated ({reason}): what it kept is gone");
+            let found = format!("invalidated ({why}): what it kept is gone");
             return report.failure(condition, Kind::Gap, found, mend);
         }
         match self.slot.wal_status.as_deref() {

@@ -33,9 +33,21 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// Why it cannot be used any more (17+).
     pub invalidation_reason: Option<String>,
+    /// Whether a standby invalidated it because of what its primary did (16+).
+    conflicting: Option<bool>,
     /// Whether standbys keep it too (17+).
     pub failover: Option<bool>,
 }
+
+/// What each reason of an invalidation means.
+const WAL_REMOVED: &str = "it held back more WAL than max_slot_wal_keep_size allows";
+const ROWS_REMOVED: &str = "the primary removed rows of the catalog that it needs, which \
+    hot_standby_feedback = on at this standby, and a physical slot for it, prevent";
+const WAL_LEVEL: &str = "the primary's wal_level is no longer logical";
+const IDLE: &str = "nobody streamed from it for longer than idle_replication_slot_timeout";
+const CONFLICT: &str = "the primary removed rows of the catalog that it needs, which \
+    hot_standby_feedback = on at this standby, and a physical slot for it, prevent; or the primary's \
+    wal_level is no longer logical";
 
 impl Slot {
     /// The position up to which everything was confirmed.
@@ -62,6 +74,25 @@ impl Slot {
             .filter(|status| *status == "lost");
         self.invalidation_reason.as_deref().or(lost)
     }
+
+    /// The same, with the setting that is behind it.
+    pub fn invalidation(&self) -> Option<String> {
+        let reason = self.invalidated()?;
+        let cause = match reason {
+            "wal_removed" => Some(WAL_REMOVED),
+            "rows_removed" => Some(ROWS_REMOVED),
+            "wal_level_insufficient" => Some(WAL_LEVEL),
+            "idle_timeout" => Some(IDLE),
+            // Before 17 a server does not say why, but for whom.
+            "lost" if self.conflicting == Some(true) => Some(CONFLICT),
+            "lost" => Some(WAL_REMOVED),
+            _ => None,
+        };
+        Some(match cause {
+            Some(cause) => format!("{reason}: {cause}"),
+            None => reason.to_owned(),
+        })
+    }
 }
 
 /// The hint for a standby that is found where a primary may be meant.
@@ -78,4 +109,46 @@ pub struct System {
     pub timeline: u32,
     /// How far its WAL is written.
     pub wal_flush: Lsn,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_invalidation_names_its_setting() {
+        let invalidation = |columns: &str| {
+            let slot = format!("{{\"plugin\":\"pgoutput\",\"temporary\":false{columns}}}");
+            let slot: Slot = serde_json::from_str(&slot).unwrap();
+            slot.invalidation()
+        };
+        let lost = ",\"wal_status\":\"lost\"";
+        for (columns, says) in [
+            (lost.to_owned(), WAL_REMOVED),
+            (format!("{lost},\"conflicting\":false"), WAL_REMOVED),
+            (format!("{lost},\"conflicting\":true"), CONFLICT),
+            (
+                format!("{lost},\"invalidation_reason\":\"idle_timeout\""),
+                "idle_timeout: nobody",
+            ),
+            (
+                format!(
+                    "{lost},\"conflicting\":true,\"invalidation_reason\":\"wal_level_insufficient\""
+                ),
+                WAL_LEVEL,
+            ),
+            (
+                format!("{lost},\"conflicting\":true,\"invalidation_reason\":\"rows_removed\""),
+                "rows_removed: the primary removed rows",
+            ),
+            (
+                format!("{lost},\"invalidation_reason\":\"of_a_later_version\""),
+                "of_a_later_version",
+            ),
+        ] {
+            let invalidation = invalidation(&columns).unwrap();
+            assert!(invalidation.contains(says), "{columns}: {invalidation}");
+        }
+        assert_eq!(invalidation(",\"wal_status\":\"unreserved\""), None);
+    }
 }

@@ -89,7 +89,7 @@ fn the_slot_was_invalidated() {
     }
     stopped.refused_always(&[
         "was invalidated by the server (",
-        "max_slot_wal_keep_size is one limit that does this",
+        "it held back more WAL than max_slot_wal_keep_size allows",
         "are lost to it",
     ]);
 }

@@ -30,6 +30,7 @@
 //! - `history`: a restored database that has other transactions where the topic has its last
 //! - `hostile`: servers that mean harm, or are out of their mind
 //! - `identity`: what updates and deletes carry of the old row
+//! - `invalidated`: a slot that the server has made useless, for each reason, and the way on from there
 //! - `torture`: faults drawn at random, one after the other
 //! - `tls`: TLS with real servers, beside psql, which must end the same
 //! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
@@ -119,6 +120,7 @@ mod hostile;
 mod identity;
 mod in_flight;
 mod inputs;
+mod invalidated;
 mod large;
 mod layers;
 mod least_role;

@@ -110,7 +110,8 @@ fn a_slot_that_has_lost_its_wal() {
         76,
         &[
             &format!(
-                "replication slot s: was invalidated by the server ({reason}; max_slot_wal_keep_size"
+                "replication slot s: was invalidated by the server ({reason}: it held back more WAL than \
+                 max_slot_wal_keep_size allows): the changes since"
             ),
             "accept-gap",
         ],
