@@ -47,7 +47,8 @@ pub fn check(
     let files = sql.wal_files()?;
     let found: Option<Found> = sql
         .rows(&format!(
-            "SELECT s.*, a.application_name AS application, age(s.catalog_xmin) AS catalog_age, \
+            "SELECT s.*, pg_is_in_recovery() AS is_standby, a.application_name AS application, \
+             age(s.catalog_xmin) AS catalog_age, \
              pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                ELSE pg_current_wal_lsn() END, s.restart_lsn)::int8 AS lag, \
              EXISTS (SELECT FROM pg_replication_slots o WHERE o.slot_name <> s.slot_name AND \

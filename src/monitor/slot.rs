@@ -25,7 +25,7 @@ pub struct SlotState {
 pub fn ask(target: &Target, slot: &str) -> Result<Option<SlotState>> {
     let mut connection = Connection::connect_for_sql(target)?;
     let state = connection.select_first(&format!(
-        "SELECT s.*, w.wal_end, \
+        "SELECT s.*, pg_catalog.pg_is_in_recovery() AS is_standby, w.wal_end, \
          pg_catalog.pg_wal_lsn_diff(w.wal_end, s.restart_lsn)::int8 AS retained \
          FROM pg_catalog.pg_replication_slots s, (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
            THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() \

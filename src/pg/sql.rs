@@ -41,7 +41,8 @@ impl Connection {
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
         self.select_first(&format!(
-            "SELECT * FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+            "SELECT *, pg_catalog.pg_is_in_recovery() AS is_standby \
+             FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
             quote_literal(name)
         ))
     }

@@ -33,8 +33,9 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// Why it cannot be used any more (17+).
     pub invalidation_reason: Option<String>,
-    /// Whether a standby invalidated it because of what its primary did (16+).
-    conflicting: Option<bool>,
+    /// Whether it is a standby's, where the question asks for that.
+    #[serde(default)]
+    is_standby: bool,
     /// Whether standbys keep it too (17+).
     pub failover: Option<bool>,
 }
@@ -45,9 +46,9 @@ const ROWS_REMOVED: &str = "the primary removed rows of the catalog that it need
     hot_standby_feedback = on at this standby, and a physical slot for it, prevent";
 const WAL_LEVEL: &str = "the primary's wal_level is no longer logical";
 const IDLE: &str = "nobody streamed from it for longer than idle_replication_slot_timeout";
-const CONFLICT: &str = "the primary removed rows of the catalog that it needs, which \
+const LOST_ON_STANDBY: &str = "the primary removed rows of the catalog that it needs, which \
     hot_standby_feedback = on at this standby, and a physical slot for it, prevent; or the primary's \
-    wal_level is no longer logical";
+    wal_level is no longer logical; or it held back more WAL than max_slot_wal_keep_size allows";
 
 impl Slot {
     /// The position up to which everything was confirmed.
@@ -83,8 +84,8 @@ impl Slot {
             "rows_removed" => Some(ROWS_REMOVED),
             "wal_level_insufficient" => Some(WAL_LEVEL),
             "idle_timeout" => Some(IDLE),
-            // Before 17 a server does not say why, but for whom.
-            "lost" if self.conflicting == Some(true) => Some(CONFLICT),
+            // Before 17 a server does not say why; before 16 there is one reason, and on a primary too.
+            "lost" if self.is_standby => Some(LOST_ON_STANDBY),
             "lost" => Some(WAL_REMOVED),
             _ => None,
         };
@@ -125,20 +126,17 @@ mod tests {
         let lost = ",\"wal_status\":\"lost\"";
         for (columns, says) in [
             (lost.to_owned(), WAL_REMOVED),
-            (format!("{lost},\"conflicting\":false"), WAL_REMOVED),
-            (format!("{lost},\"conflicting\":true"), CONFLICT),
+            (format!("{lost},\"is_standby\":true"), LOST_ON_STANDBY),
             (
                 format!("{lost},\"invalidation_reason\":\"idle_timeout\""),
                 "idle_timeout: nobody",
             ),
             (
-                format!(
-                    "{lost},\"conflicting\":true,\"invalidation_reason\":\"wal_level_insufficient\""
-                ),
+                format!("{lost},\"invalidation_reason\":\"wal_level_insufficient\""),
                 WAL_LEVEL,
             ),
             (
-                format!("{lost},\"conflicting\":true,\"invalidation_reason\":\"rows_removed\""),
+                format!("{lost},\"invalidation_reason\":\"rows_removed\""),
                 "rows_removed: the primary removed rows",
             ),
             (
