@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::condition::Condition;
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use super::unless_unseen;
 use crate::error::Result;
 use crate::pg::connection::quote_literal;
 
@@ -31,9 +32,11 @@ struct Prepared {
 }
 
 /// Looks for both kinds.
-pub fn check(report: &mut Report, sql: &mut Sql<'_>, user: &str) -> Result<()> {
-    open(report, sql, user)?;
-    prepared(report, sql)
+pub fn check(report: &mut Report, sql: &mut Sql<'_>, user: &str) {
+    let seen = open(report, sql, user);
+    unless_unseen(report, Condition::Transactions, seen);
+    let seen = prepared(report, sql);
+    unless_unseen(report, Condition::PreparedTransactions, seen);
 }
 
 /// Everybody sees who holds a transaction number, only some how old the transaction is.

@@ -115,8 +115,7 @@ impl Parts<'_> {
         let found = slot::check(report, sql, &context, publication.as_ref());
         let slot = unless_failed(report, Condition::Slot, found).flatten();
         if slot.is_none() && !context.has_history {
-            let found = blockers::check(report, sql, target.user());
-            unless_failed(report, Condition::Transactions, found);
+            blockers::check(report, sql, target.user());
         }
         if let (Some(connection), Some(publication), Some(slot)) = (replication, publication, slot)
             && continuity::check_slot(&slot.slot, target.database()).is_ok()
@@ -220,4 +219,13 @@ impl Context<'_> {
 /// What a part found; or its error, which is reported.
 fn unless_failed<T>(report: &mut Report, condition: Condition, found: Result<T>) -> Option<T> {
     found.map_err(|error| report.error(condition, &error)).ok()
+}
+
+/// What nothing but a warning depends on is a warning itself when it cannot be seen: `run` goes on
+/// without it.
+fn unless_unseen(report: &mut Report, condition: Condition, looked: Result<()>) {
+    if let Err(error) = looked {
+        let found = format!("cannot be seen: {}", error.message());
+        report.warning(condition, found, error.hint().map(Mend::advice));
+    }
 }

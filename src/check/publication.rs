@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::Context;
 use super::condition::Condition;
 use super::identity::{self, named};
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use super::{Context, unless_unseen};
 use crate::config::Setup;
 use crate::error::{Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
@@ -73,15 +73,6 @@ pub fn check(
     let partitions = identity::partitions(report, sql, &roots);
     unless_unseen(report, Condition::PublicationPartitions, partitions);
     Ok(Some(found))
-}
-
-/// What nothing but a warning depends on is a warning itself when it cannot be seen: `run` goes on
-/// without it.
-fn unless_unseen(report: &mut Report, condition: Condition, looked: Result<()>) {
-    if let Err(error) = looked {
-        let found = format!("cannot be seen: {}", error.message());
-        report.warning(condition, found, error.hint().map(Mend::advice));
-    }
 }
 
 /// The configured tables, resolved by the rules of the server.

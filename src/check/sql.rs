@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::pg::connection::Connection;
 use crate::pg::encryption::Protection;
-use crate::pg::sql::{as_json, decode};
+use crate::pg::sql::{WITHOUT_COMPILING, as_json, decode};
 use crate::pg::target::{Endpoint, Target};
 use crate::pg::wal_files::WalFiles;
 
@@ -61,7 +61,10 @@ impl<'a> Sql<'a> {
     /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
         let mut connection = self.connection()?;
-        let rows = connection.query(&format!("{BEGIN}; {}; COMMIT", as_json(select)))?;
+        let rows = connection.query(&format!(
+            "{BEGIN}; {WITHOUT_COMPILING}; {}; COMMIT",
+            as_json(select)
+        ))?;
         self.connection = Some(connection);
         decode(rows)
     }

@@ -6,6 +6,7 @@
 
 mod identity;
 mod publication;
+mod rights;
 mod slot;
 
 pub use identity::{Mending, Refused, operations, refused};
@@ -21,6 +22,7 @@ use crate::config::{Config, GeneratedColumns};
 use crate::error::{Context, Error, Reason, Result};
 use crate::pg::connection::Connection;
 use crate::pg::replication::Origins;
+use crate::pg::sql::WITHOUT_COMPILING;
 use crate::pg::target::{Endpoint, Target};
 
 /// The oldest major that has publications.
@@ -87,7 +89,7 @@ impl Look<'_> {
     fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
         let looked = Connection::connect_for_sql_to(self.endpoint, self.target).and_then(
             |mut connection| {
-                connection.query(LOOK_LIMITS)?;
+                connection.query(&format!("{LOOK_LIMITS}; {WITHOUT_COMPILING}"))?;
                 ask(&mut connection)?;
                 connection.terminate();
                 Ok(())

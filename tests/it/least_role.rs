@@ -297,6 +297,26 @@ fn what_cannot_be_seen_is_a_warning() {
     assert_eq!(inserted(&place.pipeline.records()), rows);
 }
 
+/// Nor whom a slot would wait for that is still to be made.
+#[test]
+fn what_nobody_waits_for_is_a_warning() {
+    let place = Place::new("least_locks");
+    let (role, database) = (place.role(), &place.pipeline.database);
+    let slot = &place.pipeline.slot;
+    database.query_one_text(&format!("SELECT pg_drop_replication_slot('{slot}')"));
+    for (view, condition) in [
+        ("pg_locks", "transactions"),
+        ("pg_prepared_xacts", "prepared_transactions"),
+    ] {
+        database.execute(&format!("REVOKE SELECT ON pg_catalog.{view} FROM public"));
+        let checked = check(&place.config(), &role.url());
+        checked.assert_problems(&[(condition, "warning")], 0);
+        checked.assert_says(condition, "cannot be seen: ");
+        database.execute(&format!("GRANT SELECT ON pg_catalog.{view} TO public"));
+    }
+    place.streams(&role.url(), 1);
+}
+
 /// A table that somebody keeps for himself, or is gone, does not keep the stream waiting.
 #[test]
 fn what_is_locked_or_gone_is_a_warning() {
