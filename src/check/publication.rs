@@ -10,7 +10,9 @@ use super::sql::Sql;
 use crate::config::Setup;
 use crate::error::{Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
-use crate::setup::{ASKED_TABLES, Shape, create_publication_statement, listed, membership};
+use crate::setup::{
+    ASKED_TABLES, Shape, create_publication_statement, listed, membership, resolve,
+};
 
 /// The publication as it is found.
 #[derive(Debug, Deserialize)]
@@ -32,8 +34,9 @@ pub struct Found {
 #[derive(Debug, Deserialize)]
 struct Table {
     name: String,
+    #[serde(default)]
     quoted: String,
-    exists: bool,
+    oid: Option<u32>,
     owned: bool,
     published: bool,
 }
@@ -75,16 +78,19 @@ pub fn check(
 /// The configured tables, resolved by the rules of the server.
 fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
     let config = context.config;
+    let named = sql.ask(|connection| resolve(connection, &config.tables))?;
     let mut tables = Vec::new();
-    for names in config.tables.chunks(ASKED_TABLES) {
-        tables.extend(sql.rows(&format!(
-            "SELECT t.name, t.published, c.oid IS NOT NULL AS exists, \
-             (SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
-               FROM unnest(parse_ident(t.name)) WITH ORDINALITY AS parts(part, n)) AS quoted, \
+    for named in named.chunks(ASKED_TABLES) {
+        let mut found: Vec<Table> = sql.rows(&format!(
+            "SELECT t.name, t.published, t.oid::int8 AS oid, \
              coalesce(pg_has_role(c.relowner, 'USAGE'), false) AS owned \
              FROM ({}) t LEFT JOIN pg_class c ON c.oid = t.oid",
-            membership(&config.publication, names)
-        ))?);
+            membership(&config.publication, named)
+        ))?;
+        for (table, named) in found.iter_mut().zip(named) {
+            table.quoted.clone_from(&named.quoted);
+        }
+        tables.extend(found);
     }
     Ok(tables)
 }
@@ -103,7 +109,7 @@ fn missing(
         create_publication_statement(&config.publication, &quoted, &config.publishing)
     ));
     let name = &config.publication;
-    if let Some(table) = tables.iter().find(|table| !table.exists) {
+    if let Some(table) = tables.iter().find(|table| table.oid.is_none()) {
         let found = format!(
             "{name} is to be made for {}, which does not exist",
             table.name
@@ -117,12 +123,12 @@ fn missing(
                AND pg_relation_is_publishable(c.oid)"
             .to_owned(),
         tables => {
-            let names: Vec<String> = tables
-                .iter()
-                .map(|table| quote_literal(&table.name))
-                .collect();
-            let names = names.join(", ");
-            format!("SELECT to_regclass(name)::oid FROM unnest(ARRAY[{names}]) AS t(name)")
+            let oids = tables.iter().filter_map(|table| table.oid);
+            let oids: Vec<String> = oids.map(|oid| oid.to_string()).collect();
+            format!(
+                "SELECT oid FROM unnest(ARRAY[{}]::oid[]) AS t(oid)",
+                oids.join(", ")
+            )
         }
     };
     identity::check(report, sql, &roots)?;
@@ -181,9 +187,9 @@ fn published(
     let Count { count } = sql.row(&format!("SELECT count(*) FROM ({}) t", listed(publication)))?;
     if !unpublished.is_empty() {
         let names: Vec<&str> = unpublished.iter().map(|table| &*table.name).collect();
-        let mend = unpublished.iter().map(|table| match table.exists {
-            true => Mend::sql(format!("{alter} ADD TABLE {};", table.quoted)),
-            false => Mend::advice(format!("{} does not exist", table.name)),
+        let mend = unpublished.iter().map(|table| match table.oid {
+            Some(_) => Mend::sql(format!("{alter} ADD TABLE {};", table.quoted)),
+            None => Mend::advice(format!("{} does not exist", table.name)),
         });
         let found = format!(
             "has not all that the config names: {}",

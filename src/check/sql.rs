@@ -8,12 +8,8 @@ use crate::pg::encryption::Protection;
 use crate::pg::sql::{as_json, decode};
 use crate::pg::target::{Endpoint, Target};
 
-/// Each question is a transaction of its own that the server lets change nothing. Behind a pooler
-/// a setting must not outlive it, so it is local.
-const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '30s'; \
-    SET LOCAL lock_timeout = '5s'; SET LOCAL standard_conforming_strings = on";
-
-/// A connection for questions in SQL.
+/// A connection for questions in SQL. Each is a transaction of its own that the server lets change
+/// nothing.
 pub struct Sql<'a> {
     target: &'a Target,
     connection: Option<Connection>,
@@ -45,14 +41,19 @@ impl<'a> Sql<'a> {
 
     /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
+        self.ask(|connection| decode(connection.look(&as_json(select))?))
+    }
+
+    /// What `question` finds out.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             // After an error a connection is of no use.
             None => Connection::connect_for_sql(self.target)?,
         };
-        let rows = connection.query(&format!("{BEGIN}; {}; COMMIT", as_json(select)))?;
+        let found = question(&mut connection)?;
         self.connection = Some(connection);
-        decode(rows)
+        Ok(found)
     }
 
     /// The only row of a SELECT that has one.

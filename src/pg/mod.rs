@@ -4,7 +4,7 @@
 //! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses;
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
 //! messages; [`auth`] proves who we are, with [`scram`] for the most part. [`connection`] is what
-//! there is then, [`start_up`] the way there, and [`search`] finds the server that takes us. [`sql`]
+//! there is then, [`start_up`] the way there, [`pinned`] what the session is held to, and [`search`] finds the server that takes us. [`sql`]
 //! asks it, [`system`] is what it says of itself, [`replication`] streams, and [`peek`] looks at a slot
 //! without taking anything.
 
@@ -14,6 +14,7 @@ pub mod encryption;
 pub mod frames;
 pub mod peek;
 pub mod pgoutput;
+pub mod pinned;
 pub mod replication;
 pub mod resolve;
 pub mod scram;

@@ -1,8 +1,8 @@
 //! Which of several servers, and which of their addresses, is taken.
 
 use super::connection::Connection;
+use super::pinned::Purpose;
 use super::resolve::{arrange, resolve};
-use super::start_up::Purpose;
 use super::target::{SessionAttrs, Target};
 use crate::error::{Context, Error, Result};
 

@@ -37,6 +37,19 @@ impl Connection {
         Ok(self.select(select)?.into_iter().next())
     }
 
+    /// The OIDs of these tables, for those that there are. What a name without a schema means is
+    /// decided by the user's own `search_path`; nothing else is asked under it.
+    pub fn table_oids(&mut self, tables: &[String]) -> Result<Vec<Option<u32>>> {
+        let oid = |table: &String| {
+            let name = quote_literal(table);
+            format!("(pg_catalog.to_regclass({name})::pg_catalog.oid)")
+        };
+        let oids: Vec<String> = tables.iter().map(oid).collect();
+        let rows = self.look_as_user(&format!("VALUES {}", oids.join(", ")))?;
+        let oids = rows.into_iter().map(|row| row.into_iter().next().flatten());
+        Ok(oids.map(|oid| oid?.parse().ok()).collect())
+    }
+
     /// The slot, if there is one of this name.
     pub fn slot(&mut self, name: &str) -> Result<Option<Slot>> {
         self.select_first(&format!(

@@ -4,12 +4,13 @@
 //! written in between. What exists is left as it is; where it differs from the config, a warning
 //! says so, with the statement that changes it.
 
+mod names;
 mod publication;
 mod slot;
 
+pub use names::{ASKED_TABLES, resolve};
 pub use publication::{
-    ASKED_TABLES, Shape, WITHOUT_IDENTITY, create_statement as create_publication_statement,
-    listed, membership,
+    Shape, WITHOUT_IDENTITY, create_statement as create_publication_statement, listed, membership,
 };
 pub use slot::{alter_command as alter_slot_command, create_statement as create_slot_statement};
 
@@ -40,7 +41,7 @@ struct Server {
 }
 
 /// Makes what is missing on the server at `endpoint`, which has just let a replication connection
-/// in, or says how to. Here a table's name means what it means to the user: nothing is pinned.
+/// in, or says how to.
 ///
 /// Several processes may start at the same moment: what another one has made meanwhile is looked at
 /// again.

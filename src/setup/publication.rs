@@ -2,17 +2,15 @@
 
 use serde::Deserialize;
 
-use super::{Server, missing, no_answer};
+use super::names::{ASKED_TABLES, Table, resolve};
+use super::{Server, missing};
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::target::Target;
 
 /// So many tables are named in a warning; the others are counted.
 const NAMED_TABLES: usize = 20;
-
-/// So many tables are asked for at once: the answer stays far below its limit.
-pub const ASKED_TABLES: usize = 500;
 
 /// Whether the table `c` of `pg_class` has no replica identity that works.
 pub const WITHOUT_IDENTITY: &str = "(c.relreplident = 'n' \
@@ -46,12 +44,12 @@ pub struct Shape {
 
 pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
     let name = &config.publication;
-    let tables = quoted_tables(connection, config)?;
+    let tables = resolve(connection, &config.tables)?;
     if let Some(found) = find(connection, name)? {
         warn_of_difference(name, &found, &config.publishing);
         return warn_of_unpublished(connection, name, &tables);
     }
-    let statement = create_statement(name, &tables, &config.publishing);
+    let statement = create_statement(name, &quoted(&tables), &config.publishing);
     if server.is_standby {
         let why = "this server is a standby: it has what was made on its primary";
         return Err(missing(why, &statement));
@@ -76,13 +74,12 @@ pub(super) fn missing_statement(
     if find(connection, name)?.is_some() {
         return Ok(None);
     }
-    let tables = quoted_tables(connection, config)?;
+    let tables = quoted(&resolve(connection, &config.tables)?);
     Ok(Some(create_statement(name, &tables, &config.publishing)))
 }
 
-fn quoted_tables(connection: &mut Connection, config: &Config) -> Result<Vec<String>> {
-    let tables = config.tables.iter();
-    tables.map(|table| quote_table(connection, table)).collect()
+fn quoted(tables: &[Table]) -> Vec<String> {
+    tables.iter().map(|table| table.quoted.clone()).collect()
 }
 
 fn find(connection: &mut Connection, name: &str) -> Result<Option<Found>> {
@@ -172,37 +169,26 @@ impl Shape {
     }
 }
 
-/// A configured table, quoted by the rules of the server.
-fn quote_table(connection: &mut Connection, table: &str) -> Result<String> {
-    let quoted = connection.value(&format!(
-        "SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
-         FROM unnest(parse_ident({})) WITH ORDINALITY AS parts(part, n)",
-        quote_literal(table)
-    ));
-    quoted
-        .and_then(|quoted| quoted.ok_or_else(no_answer))
-        .at(|| format!("table {table}"))
-}
-
 /// So is what it leaves out.
 fn warn_of_unpublished(
     connection: &mut Connection,
     publication: &str,
-    tables: &[String],
+    tables: &[Table],
 ) -> Result<()> {
     #[derive(Deserialize)]
-    struct Table {
-        name: String,
+    struct Membership {
+        published: bool,
     }
     for tables in tables.chunks(ASKED_TABLES) {
-        let unpublished: Vec<Table> = connection.select(&format!(
-            "SELECT name FROM ({}) m WHERE NOT published",
-            membership(publication, tables)
-        ))?;
-        for Table { name } in unpublished {
+        let found: Vec<Membership> = connection.select(&membership(publication, tables))?;
+        let unpublished = tables
+            .iter()
+            .zip(found)
+            .filter(|(_, found)| !found.published);
+        for (Table { name, quoted, .. }, _) in unpublished {
             log::warn!(
                 "the publication {publication} exists and does not have the table {name}; to add it: \
-                 ALTER PUBLICATION {} ADD TABLE {name}",
+                 ALTER PUBLICATION {} ADD TABLE {quoted}",
                 quote_identifier(publication)
             );
         }
@@ -220,21 +206,24 @@ pub fn listed(publication: &str) -> String {
     )
 }
 
-/// The SELECT that tells which of `tables` there are and which a publication has: `name`, `oid` or
-/// NULL, `published`.
+/// The SELECT that tells which of `tables` a publication has, in their order: `name`, `oid` or NULL,
+/// `published`.
 ///
 /// With a partitioned table a publication has its partitions too, and lists one or the others: all
 /// is there if the table, or one above it, is listed, or everything below it.
-pub fn membership(publication: &str, tables: &[String]) -> String {
+pub fn membership(publication: &str, tables: &[Table]) -> String {
     let listed = listed(publication);
     let publication = quote_literal(publication);
-    let names: Vec<String> = tables.iter().map(|table| quote_literal(table)).collect();
+    let named = tables.iter().enumerate().map(|(n, table)| {
+        let oid = table.oid.map_or("NULL".to_owned(), |oid| oid.to_string());
+        format!("({n}, {}, {oid}::oid)", quote_literal(&table.name))
+    });
+    let named: Vec<String> = named.collect();
     format!(
         "WITH RECURSIVE listed AS (\
            {listed} UNION SELECT r.prrelid FROM pg_catalog.pg_publication_rel r \
              JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {publication}), \
-         named AS (SELECT t.name, to_regclass(t.name)::oid AS oid \
-           FROM unnest(ARRAY[{names}]::text[]) WITH ORDINALITY AS t(name, n) ORDER BY t.n), \
+         named AS (SELECT * FROM (VALUES {named}) AS t(n, name, oid)), \
          above AS (SELECT oid AS root, oid FROM named \
            UNION SELECT a.root, i.inhparent FROM above a \
              JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.oid \
@@ -249,8 +238,8 @@ pub fn membership(publication: &str, tables: &[String]) -> String {
          SELECT t.name, t.oid, \
            EXISTS (SELECT FROM above a JOIN listed l ON l.oid = a.oid WHERE a.root = t.oid) \
            OR coalesce((SELECT bool_and(is_listed) FROM leaf WHERE root = t.oid), false) AS published \
-         FROM named t",
-        names = names.join(", ")
+         FROM named t ORDER BY t.n",
+        named = named.join(", ")
     )
 }
 
