@@ -40,6 +40,7 @@
 //! - `retention`: a topic that has lost its oldest records, and what goes on is among them
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `peek`: what is pending, shown and left pending, whoever reads the slot
+//! - `planted`: functions and operators of others in the path, which nothing of ours calls
 //! - `schema`: the JSON Schemas, held to real records, to the parser and to the example
 //! - `promotion`: a standby that is promoted while it is read, and what comes after that
 //! - `provision`: `setup` and `teardown`, which say what they do before they do it
@@ -123,6 +124,7 @@ mod metrics;
 mod network;
 mod parameters;
 mod peek;
+mod planted;
 mod promotion;
 mod provision;
 mod readme;
