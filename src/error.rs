@@ -87,6 +87,10 @@ pub enum Reason {
     AlreadyExists,
     /// The server is a standby: what it has not got may still come, or it is not the one that is meant.
     Standby,
+    /// Code of the database's users refuses a statement of ours: a trigger.
+    Trigger,
+    /// It refuses the login, and may let us in another time.
+    LoginTrigger,
 }
 
 /// An error with the path that led to it.
@@ -170,9 +174,20 @@ impl Error {
         self
     }
 
+    /// The same error where it means something else.
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// What decides about retry and exit code.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// Whether the same attempt may succeed later without anybody changing a thing.
+    pub fn is_transient(&self) -> bool {
+        self.kind().is_transient() || self.reason() == Some(Reason::LoginTrigger)
     }
 
     /// What the user can do, if anything is known to help.

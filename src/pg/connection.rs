@@ -211,7 +211,7 @@ impl Connection {
     }
 
     pub(super) fn server_error(&self, frame: &Frame) -> Error {
-        ServerError::decode(self.frames.body(frame)).into_error()
+        ServerError::decode(self.frames.body(frame)).into_statement_error()
     }
 
     /// Reads once, for as long as the read timeout allows: how many bytes came.

@@ -74,9 +74,62 @@ impl ServerError {
             None => error,
         }
     }
-}
 
-impl ServerError {
+    /// The error of a statement of ours: it calls nothing that others have made, but a trigger may
+    /// run at it.
+    pub fn into_statement_error(self) -> Error {
+        match self.trigger() {
+            Some(place) => self.into_trigger_error(&place, Reason::Trigger),
+            None => self.into_error(),
+        }
+    }
+
+    /// The error of a login, before or after the server knew who we are.
+    pub fn into_login_error(self, is_authenticated: bool) -> Error {
+        match (self.trigger(), self.code.get(..2).unwrap_or_default()) {
+            (Some(place), _) => self.into_trigger_error(&place, Reason::LoginTrigger),
+            // object_not_in_prerequisite_state: the database takes no connections now. And whatever is
+            // wrong within the server.
+            (None, "55" | "57" | "58" | "XX") if is_authenticated => {
+                self.into_error().of_kind(Kind::Unreachable)
+            }
+            (None, _) => {
+                let error = self.into_error();
+                match error.kind() {
+                    // The rules of who is let in, such as those of an extension, have any code.
+                    Kind::Undeliverable => error.of_kind(Kind::Permission),
+                    _ => error,
+                }
+            }
+        }
+    }
+
+    /// Where code of the database's users raised it: the function that was called first, of which
+    /// the last line tells. What is above may be SQL with the data of somebody. Decoding tells its
+    /// place too, with the name of the plugin, and so may what waits for a lock.
+    fn trigger(&self) -> Option<String> {
+        let place = self.context.as_deref()?.lines().last()?;
+        let is_ours = place.contains("pgoutput") || kind(&self.code) == Kind::Unreachable;
+        (!is_ours).then(|| place.to_owned())
+    }
+
+    /// They raise what they like: the code only tells whether a right is missing.
+    fn into_trigger_error(self, place: &str, reason: Reason) -> Error {
+        let kind = match (reason, kind(&self.code)) {
+            (Reason::LoginTrigger, _) | (_, Kind::Permission) => Kind::Permission,
+            _ => Kind::Config,
+        };
+        let hint = self.hint.clone().unwrap_or_else(|| {
+            "an event trigger of the database refuses it: \\dy in psql lists them; ask whoever \
+             made it"
+                .to_owned()
+        });
+        let message = format!("{}, {place}", self.into_error().message());
+        Error::new(kind, message)
+            .with_reason(reason)
+            .with_hint(hint)
+    }
+
     /// Data exceptions and violated constraints: their details quote the data itself.
     fn quotes_data(&self) -> bool {
         self.code.starts_with("22") || self.code.starts_with("23")
@@ -189,7 +242,8 @@ fn kind(code: &str) -> Kind {
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => Kind::Unreachable,
             "28" => Kind::Permission,
-            "3D" | "3F" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
+            // P0 and 23 are those of users' code.
+            "3D" | "3F" | "42" | "55" | "25" | "0A" | "22" | "23" | "P0" => Kind::Config,
             _ => Kind::Undeliverable,
         },
     }

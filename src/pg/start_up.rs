@@ -9,9 +9,9 @@ use postgres_protocol::message::frontend;
 use super::auth::{Channel, Exchange, Step};
 use super::connection::{Connection, lost, unexpected};
 use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
-use super::frames::Frames;
+use super::frames::{Frame, Frames};
 use super::pinned::{Pinned, Purpose};
-use super::server_error::is_of_a_pooler;
+use super::server_error::{ServerError, is_of_a_pooler};
 use super::stream::Stream;
 use super::target::password::Password;
 use super::target::{Endpoint, SessionAttrs, Target};
@@ -150,9 +150,9 @@ impl Connection {
             match frame.tag {
                 // Before it knows us, it may refuse what is or is not encrypted.
                 b'E' if !authenticated => {
-                    return Err(Failure::OfThisWay(self.server_error(&frame).at("start-up")));
+                    return Err(Failure::OfThisWay(self.login_error(&frame, false)));
                 }
-                b'E' => return Err(self.server_error(&frame).at("start-up").into()),
+                b'E' => return Err(self.login_error(&frame, true).into()),
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
                     authenticated = step == Step::Done;
@@ -170,6 +170,11 @@ impl Connection {
                 tag => return Err(unexpected("start-up", tag).into()),
             }
         }
+    }
+
+    fn login_error(&self, frame: &Frame, is_authenticated: bool) -> Error {
+        let error = ServerError::decode(self.frames.body(frame));
+        error.into_login_error(is_authenticated).at("start-up")
     }
 
     /// What a server can prove its identity over.

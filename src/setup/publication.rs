@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::names::{ASKED_TABLES, Table, resolve};
 use super::{Server, missing};
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::target::Target;
 
@@ -279,6 +279,8 @@ fn warn_of_missing_identities(connection: &mut Connection) -> Result<()> {
 
 pub(super) fn with_owner_hint(error: Error, target: &Target, config: &Config) -> Error {
     match error.kind() {
+        // It has said what it wants.
+        _ if error.reason() == Some(Reason::Trigger) => error,
         Kind::Permission if config.tables.is_empty() => error.with_hint(
             "only a superuser can publish all tables: let one make the publication, or name the \
              tables to publish, which the user must own, under \"tables\"",
