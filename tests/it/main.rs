@@ -5,6 +5,7 @@
 //! - `check`: what a healthy setup is told, in which forms, and that nothing is changed
 //! - `check_publication`: publications that leave out or break something, and what mends them
 //! - `check_role`: servers and poolers that do not let the program in
+//! - `check_script`: names that would be lines of a script, and are none
 //! - `check_server`: settings of a server, and the statements that mend them
 //! - `check_slot`: slots that cannot be read, made or kept
 //! - `check_topic`: topics that cannot be written, and files that are not as they should be
@@ -88,6 +89,7 @@ mod batches;
 mod check;
 mod check_publication;
 mod check_role;
+mod check_script;
 mod check_server;
 mod check_slot;
 mod check_topic;
