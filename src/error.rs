@@ -89,8 +89,8 @@ pub enum Reason {
     Standby,
     /// Code of the database's users refuses a statement of ours: a trigger.
     Trigger,
-    /// It refuses the login, and may let us in another time.
-    LoginTrigger,
+    /// Such code, or what the server does not explain, refuses the login, and may let us in another time.
+    LoginRefused,
 }
 
 /// An error with the path that led to it.
@@ -187,7 +187,7 @@ impl Error {
 
     /// Whether the same attempt may succeed later without anybody changing a thing.
     pub fn is_transient(&self) -> bool {
-        self.kind().is_transient() || self.reason() == Some(Reason::LoginTrigger)
+        self.kind().is_transient() || self.reason() == Some(Reason::LoginRefused)
     }
 
     /// What the user can do, if anything is known to help.

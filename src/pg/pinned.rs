@@ -188,11 +188,10 @@ fn names(target: &Target, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::target::Environment;
 
     fn target(options: &str) -> Target {
         let url = format!("user=u host=h options='{options}'");
-        Target::parse_in(&url, "a", &Environment::of(&[])).unwrap()
+        Target::parse(&url, "a").unwrap()
     }
 
     #[test]

@@ -84,23 +84,22 @@ impl ServerError {
         }
     }
 
-    /// The error of a login, before or after the server knew who we are.
-    pub fn into_login_error(self, is_authenticated: bool) -> Error {
-        match (self.trigger(), self.code.get(..2).unwrap_or_default()) {
-            (Some(place), _) => self.into_trigger_error(&place, Reason::LoginTrigger),
-            // object_not_in_prerequisite_state: the database takes no connections now. And whatever is
-            // wrong within the server.
-            (None, "55" | "57" | "58" | "XX") if is_authenticated => {
-                self.into_error().of_kind(Kind::Unreachable)
-            }
-            (None, _) => {
-                let error = self.into_error();
-                match error.kind() {
-                    // The rules of who is let in, such as those of an extension, have any code.
-                    Kind::Undeliverable => error.of_kind(Kind::Permission),
-                    _ => error,
-                }
-            }
+    /// The error of a login. Who is let in is decided by triggers and extensions, too, which raise
+    /// what they like; whatever has no meaning here may be over in a while, as a trigger's hours are.
+    pub fn into_login_error(self) -> Error {
+        if let Some(place) = self.trigger() {
+            return self.into_trigger_error(&place, Reason::LoginRefused);
+        }
+        // object_not_in_prerequisite_state: the database takes no connections now.
+        if self.code == "55000" {
+            return self.into_error().of_kind(Kind::Unreachable);
+        }
+        let error = self.into_error();
+        match error.kind() {
+            Kind::Undeliverable => error
+                .of_kind(Kind::Permission)
+                .with_reason(Reason::LoginRefused),
+            _ => error,
         }
     }
 
@@ -116,7 +115,7 @@ impl ServerError {
     /// They raise what they like: the code only tells whether a right is missing.
     fn into_trigger_error(self, place: &str, reason: Reason) -> Error {
         let kind = match (reason, kind(&self.code)) {
-            (Reason::LoginTrigger, _) | (_, Kind::Permission) => Kind::Permission,
+            (Reason::LoginRefused, _) | (_, Kind::Permission) => Kind::Permission,
             _ => Kind::Config,
         };
         let hint = self.hint.clone().unwrap_or_else(|| {

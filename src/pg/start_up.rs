@@ -150,9 +150,9 @@ impl Connection {
             match frame.tag {
                 // Before it knows us, it may refuse what is or is not encrypted.
                 b'E' if !authenticated => {
-                    return Err(Failure::OfThisWay(self.login_error(&frame, false)));
+                    return Err(Failure::OfThisWay(self.login_error(&frame)));
                 }
-                b'E' => return Err(self.login_error(&frame, true).into()),
+                b'E' => return Err(self.login_error(&frame).into()),
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
                     authenticated = step == Step::Done;
@@ -172,9 +172,9 @@ impl Connection {
         }
     }
 
-    fn login_error(&self, frame: &Frame, is_authenticated: bool) -> Error {
+    fn login_error(&self, frame: &Frame) -> Error {
         let error = ServerError::decode(self.frames.body(frame));
-        error.into_login_error(is_authenticated).at("start-up")
+        error.into_login_error().at("start-up")
     }
 
     /// What a server can prove its identity over.

@@ -309,7 +309,7 @@ fn an_error_at_every_stage_of_the_start_up() {
         ("3D000", 78, "check the database name"),
         ("57P03", 69, "no, says the script"),
         ("53300", 69, "raise max_wal_senders or max_connections"),
-        ("XX000", 65, "no, says the script"),
+        ("XX000", 77, "no, says the script"),
     ];
     for stage in stages {
         for (sqlstate, code, says) in errors {

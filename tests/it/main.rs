@@ -33,6 +33,7 @@
 //! - `tls`: TLS with real servers, beside psql, which must end the same
 //! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
 //! - `tls_session`: whole sessions over TLS
+//! - `triggers`: code of users that refuses us, and logins that are refused for a time
 //! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
@@ -157,6 +158,7 @@ mod tls;
 mod tls_script;
 mod tls_session;
 mod torture;
+mod triggers;
 mod types;
 mod url;
 mod verify;
