@@ -41,6 +41,14 @@ const AT_START: [(&str, &str); 15] = [
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
+/// What is pinned unless the URL says otherwise. A role that the server sets has not the rights of
+/// the user; and our questions need no temporary files, of which there may be a limit.
+const UNLESS_NAMED: [(&str, &str); 2] = [("role", "none"), ("work_mem", "64MB")];
+
+/// What setup commits is there on this server; a standby that is away must not hold it. So it is
+/// unless the URL says otherwise, too.
+const OF_SQL: (&str, &str) = ("synchronous_commit", "local");
+
 /// The limits of time that end a session or a statement, and do not mean us. To the server, decoding
 /// one transaction of the stream is a transaction, however long we take to read it:
 /// `transaction_timeout` (17+) ends it, with 25P04, and would end it again at each attempt.
@@ -101,21 +109,16 @@ impl Pinned {
         if !matches!(wanted, SessionAttrs::ReadWrite | SessionAttrs::ReadOnly) {
             parameters.push(("default_transaction_read_only", "off"));
         }
-        // Whoever names a role in the URL means it; one that the server sets has not our rights.
-        if !names(target, "role") {
-            parameters.push(("role", "none"));
-        }
+        parameters.extend(UNLESS_NAMED.iter().filter(|(name, _)| !names(target, name)));
         match purpose {
             // Here SQL is run as it is, while the plugin and the row filters of a publication, which
             // are kept as they were understood, look for no names. It decides how `regclass`,
             // `regtype` and their like name things, and under this path an output function cannot be
             // led to a function of somebody else's.
             Purpose::Replication => parameters.push(("search_path", "pg_catalog")),
-            // What setup commits is there on this server; a standby that is away must not hold it.
-            Purpose::Sql if !names(target, "synchronous_commit") => {
-                parameters.push(("synchronous_commit", "local"));
+            Purpose::Sql => {
+                parameters.extend([OF_SQL].iter().filter(|(name, _)| !names(target, name)))
             }
-            Purpose::Sql => {}
         }
         parameters
     }
@@ -127,17 +130,13 @@ impl Pinned {
     /// is only set if it is ours.
     pub fn begin(self, access: Access, pid: i32) -> String {
         let begin = self.begin_as_user(access);
-        let pinned: &[(&str, &str)] = match self {
-            Pinned::AtStart => &[],
-            Pinned::InTransactions => &AT_START[1..],
+        let pinned: Vec<(&str, &str)> = match self {
+            Pinned::AtStart => Vec::new(),
+            Pinned::InTransactions => [&AT_START[1..], &UNLESS_NAMED, &[OF_SQL]].concat(),
         };
-        let of_pooler = [("role", "none"), ("synchronous_commit", "local")];
-        let of_pooler = of_pooler.iter().filter(|_| self == Pinned::InTransactions);
-        let settings = pinned.iter().chain(of_pooler);
-        let settings = settings.map(|(name, value)| (*name, *value));
         let limits = LIMITS.iter().map(|name| (*name, "0"));
         let lift = set(
-            settings.chain(limits),
+            pinned.into_iter().chain(limits),
             &format!("name <> '{IDLE_SESSION}' OR pg_catalog.pg_backend_pid() <> {pid}"),
         );
         format!("{begin}; SET LOCAL search_path = {SEARCH_PATH}; {lift}")

@@ -257,7 +257,17 @@ fn hint(code: &str) -> Option<&'static str> {
         }
         "53300" => "raise max_wal_senders or max_connections, or end a connection that is not used",
         "53400" => {
-            "raise max_replication_slots in postgresql.conf and restart the server, or drop a slot that is not used"
+            "raise max_replication_slots in postgresql.conf and restart the server, or drop a slot that \
+             is not used; or raise temp_file_limit, if that is what it speaks of"
+        }
+        "25006" => {
+            "nothing can be written there: it is a standby, or default_transaction_read_only is on \
+             for the role, the database or the server; \\drds in psql shows what is set"
+        }
+        "25P04" | "57P05" => {
+            "transaction_timeout or idle_session_timeout of the role, the database or the server is \
+             over before it can be lifted: \\drds in psql shows what is set, ALTER ROLE ... RESET ... \
+             or ALTER DATABASE ... RESET ... mends it"
         }
         "3D000" => "check the database name in FLUVIO_PG_DATABASE_URL",
         "55006" => "another process streams from this slot; each connector needs a slot of its own",

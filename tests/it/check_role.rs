@@ -84,7 +84,7 @@ fn a_pooler() {
                       quote_all_identifiers,client_min_messages,statement_timeout,lock_timeout,\
                       idle_in_transaction_session_timeout,standard_conforming_strings,\
                       default_transaction_isolation,default_transaction_deferrable,\
-                      default_transaction_read_only,role,synchronous_commit",
+                      default_transaction_read_only,role,synchronous_commit,work_mem",
     ] {
         let pooler = PgBouncer::start(server, settings);
         let checked = check(&pipeline.config(), &pipeline.database.url_at(pooler.port()));
