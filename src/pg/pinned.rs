@@ -10,7 +10,6 @@
 //! that we do not write, what new tables are like, how the planner goes about it, what is logged; and
 //! what is somebody's decision: `event_triggers`, `session_replication_role`, `wal_sender_timeout`.
 
-use super::connection::quote_literal;
 use super::target::{SessionAttrs, Target};
 
 /// Where names without a schema are looked for. Anybody who may create something in a schema of the
@@ -160,7 +159,7 @@ pub fn lift_limits() -> String {
 /// The SELECT that sets what this server has of `settings`.
 fn set<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>, is_local: &str) -> String {
     let settings: Vec<String> = settings
-        .map(|(name, value)| format!("({}, {})", quote_literal(name), quote_literal(value)))
+        .map(|(name, value)| format!("('{name}', '{value}')"))
         .collect();
     format!(
         "SELECT pg_catalog.set_config(name, value, {is_local}) FROM (VALUES {}) AS t(name, value) \

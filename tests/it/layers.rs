@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the lowest to the highest; those in one group do not name each other.
 const LAYERS: &[&[&str]] = &[
-    &["lsn", "peer", "resolver"],
+    &["lsn", "peer", "resolver", "shell"],
     &["error"],
     &["tls", "metrics", "logging"],
     &["pg"],
@@ -39,7 +39,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
-    &["wire", "ssl"],
+    &["wire", "ssl", "saslprep"],
     &["scram"],
     &[
         "pgoutput",
@@ -50,7 +50,7 @@ const PG_LAYERS: &[&[&str]] = &[
         "system",
         "tls",
     ],
-    &["stream", "resolve"],
+    &["stream", "resolve", "pinned"],
     &["encryption"],
     &["connection"],
     &["start_up", "sql"],

@@ -44,6 +44,7 @@
 //! - `peek`: what is pending, shown and left pending, whoever reads the slot
 //! - `planted`: functions and operators of others in the path, which nothing of ours calls
 //! - `role_settings`: whatever ALTER ROLE and ALTER DATABASE can set, on a primary and a standby
+//! - `saslprep`: passwords that are not plain ASCII, and what the server makes of them
 //! - `schema`: the JSON Schemas, held to real records, to the parser and to the example
 //! - `promotion`: a standby that is promoted while it is read, and what comes after that
 //! - `provision`: `setup` and `teardown`, which say what they do before they do it
@@ -139,6 +140,7 @@ mod resume_e2e;
 mod resume_history;
 mod retention;
 mod role_settings;
+mod saslprep;
 mod schema;
 mod secrets;
 mod service;
