@@ -88,6 +88,7 @@ pub mod run;
 pub mod schema;
 pub mod session;
 pub mod setup;
+pub mod shell;
 pub mod signals;
 pub mod sink;
 pub mod state;

@@ -88,7 +88,7 @@ fn sessions(
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
-        if !error.kind().is_transient() {
+        if !error.is_transient() {
             return Err(error);
         }
         if surroundings.signals.stop_requested() {

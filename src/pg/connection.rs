@@ -9,6 +9,7 @@ use postgres_protocol::message::frontend;
 use super::encryption::Protection;
 use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
 use super::notices::Notices;
+use super::pinned::{Access, Pinned, Purpose, lift_limits};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::{Endpoint, FOR_EVER};
@@ -20,34 +21,8 @@ use crate::tls;
 /// for this long waits for a lock that somebody forgot.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far the limits of time are lifted.
-#[derive(Debug, Clone, Copy)]
-enum Timeouts {
-    /// A setting of the session would outlive us behind a pooler.
-    OfTransaction,
-    OfSession,
-}
-
-/// What ends a session or a statement after a time, and does not mean us. To the server, decoding one
-/// transaction of the stream is a transaction, however long we take to read it: `transaction_timeout`
-/// (17+) ends it, with 25P04, and would end it again at each attempt. `idle_session_timeout` (14+)
-/// ends a connection that waits for its slot to be made. While it streams, a walsender is neither
-/// idle nor in a statement, and the others do not touch it; but they do end what waits for a slot:
-/// that is a statement, and a lock on each transaction that is open.
-const TIMEOUTS: &str = "('statement_timeout'), ('lock_timeout'), \
-    ('idle_in_transaction_session_timeout'), ('idle_session_timeout'), ('transaction_timeout')";
-
-/// The SELECT that lifts those that this server has.
-fn lift(timeouts: Timeouts) -> String {
-    let is_local = match timeouts {
-        Timeouts::OfTransaction => "true",
-        Timeouts::OfSession => "false",
-    };
-    format!(
-        "SELECT pg_catalog.set_config(name, '0', {is_local}) FROM (VALUES {TIMEOUTS}) AS t(name) \
-         WHERE pg_catalog.current_setting(name, true) IS NOT NULL"
-    )
-}
+/// How long a look may take, and wait for others.
+const PATIENCE: &str = "SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '5s'";
 
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
@@ -61,6 +36,11 @@ pub struct Connection {
     pub(super) protection: Protection,
     pub(super) has_encoding: bool,
     pub(super) notices: Notices,
+    pub(super) purpose: Purpose,
+    pub(super) pinned: Pinned,
+    pub(super) only_looks: bool,
+    /// The id that the server's process has; a pooler has ids of its own.
+    pub(super) process: i32,
 }
 
 impl Connection {
@@ -77,23 +57,58 @@ impl Connection {
     /// Runs one statement and returns its rows as text. After an error the connection is of no
     /// use: it is thrown away with the session.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
-        let deadline = self.command(sql, ANSWER_TIMEOUT)?;
-        self.rows(deadline)
+        match self.purpose {
+            // Its own commands are none of a transaction.
+            Purpose::Replication => self.run(sql),
+            Purpose::Sql => {
+                if self.only_looks {
+                    return self.look(sql);
+                }
+                let begin = self.pinned.begin(Access::Any, self.process);
+                self.run(&format!("{begin}; {sql}; COMMIT"))
+            }
+        }
+    }
+
+    /// From now on each query is a [look](Connection::look).
+    pub fn only_looks(&mut self) {
+        self.only_looks = true;
+    }
+
+    /// The rows of a SELECT that the server lets change nothing, and wait for no longer than that.
+    pub fn look(&mut self, select: &str) -> Result<Vec<Row>> {
+        let begin = self.pinned.begin(Access::ReadOnly, self.process);
+        self.run(&format!("{begin}; {PATIENCE}; {select}; COMMIT"))
+    }
+
+    /// The same of a statement that looks for names as the user does, under the `search_path` that
+    /// the role, the database or the URL sets. It must call nothing without a schema: anybody may
+    /// have put something of that name into the user's path.
+    pub(super) fn look_as_user(&mut self, statement: &str) -> Result<Vec<Row>> {
+        let begin = self.pinned.begin_as_user(Access::ReadOnly);
+        self.run(&format!("{begin}; {statement}; COMMIT"))
     }
 
     /// Runs a statement that waits for what others do, however long that takes, and whatever the
     /// role's settings say: each attempt would wait from the start again.
     pub fn wait_for(&mut self, sql: &str) -> Result<()> {
-        self.query(&format!("BEGIN; {}", lift(Timeouts::OfTransaction)))?;
+        let begin = self.pinned.begin(Access::Any, self.process);
+        self.run(&begin)?;
         let deadline = self.command(sql, FOR_EVER)?;
         self.rows(deadline)?;
-        self.query("COMMIT").map(drop)
+        self.run("COMMIT").map(drop)
     }
 
     /// Lifts the limits of time that the role or the database sets, those included that only later
     /// versions have.
     pub(super) fn lift_timeouts(&mut self) -> Result<()> {
-        self.query(&lift(Timeouts::OfSession)).map(drop)
+        self.run(&lift_limits()).map(drop)
+    }
+
+    /// Runs statements as they are; the rows are those of the last that has any.
+    fn run(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let deadline = self.command(sql, ANSWER_TIMEOUT)?;
+        self.rows(deadline)
     }
 
     fn rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {
@@ -111,7 +126,8 @@ impl Connection {
                     }
                     rows.push(row(body)?);
                 }
-                b'T' | b'C' | b'I' => {}
+                b'T' => (rows, bytes) = (Vec::new(), 0),
+                b'C' | b'I' => {}
                 b'Z' => return Ok(rows),
                 tag => return Err(unexpected("query", tag)),
             }
@@ -206,7 +222,7 @@ impl Connection {
     }
 
     pub(super) fn server_error(&self, frame: &Frame) -> Error {
-        ServerError::decode(self.frames.body(frame)).into_error()
+        ServerError::decode(self.frames.body(frame)).into_statement_error()
     }
 
     /// Reads once, for as long as the read timeout allows: how many bytes came.

@@ -166,7 +166,7 @@ impl<'a> Program<'a> {
     fn open_as_reloaded(&mut self) -> Result<Opened> {
         let result = self.open();
         match (result, self.former_target.take()) {
-            (Err(error), Some(former)) if !error.kind().is_transient() => {
+            (Err(error), Some(former)) if !error.is_transient() => {
                 log::error!("{error}; going on as before the reload");
                 self.target = former;
                 self.open()
@@ -394,7 +394,7 @@ fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<Ending> {
         }
         (Ok(ending), Ok(())) => return Ok(ending),
         (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
-        (Err(read), Err(stored)) if stored.kind().is_transient() => (read, stored),
+        (Err(read), Err(stored)) if stored.is_transient() => (read, stored),
         (Err(read), Err(stored)) => (stored, read),
     };
     log::warn!("{also}");

@@ -6,7 +6,15 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the lowest to the highest; those in one group do not name each other.
 const LAYERS: &[&[&str]] = &[
-    &["input", "lsn", "peer", "printable", "replace", "resolver"],
+    &[
+        "input",
+        "lsn",
+        "peer",
+        "printable",
+        "replace",
+        "resolver",
+        "shell",
+    ],
     &["error"],
     &["tls", "metrics", "logging"],
     &["pg"],
@@ -40,7 +48,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
-    &["wire", "ssl"],
+    &["wire", "ssl", "saslprep"],
     &["scram"],
     &[
         "pgoutput",
@@ -51,7 +59,7 @@ const PG_LAYERS: &[&[&str]] = &[
         "system",
         "tls",
     ],
-    &["stream", "resolve", "notices"],
+    &["stream", "resolve", "notices", "pinned"],
     &["encryption"],
     &["connection"],
     &["wal_files"],
