@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
+use super::cancel::Canceller;
 use super::encryption::Protection;
 use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
 use super::notices::Notices;
@@ -19,6 +20,24 @@ use crate::tls;
 /// How long a server may take to answer a command of ours. They are all look-ups; one that waits
 /// for this long waits for a lock that somebody forgot.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a wait looks whether it should go on: a stop is noticed as soon.
+const WATCH: Duration = Duration::from_millis(20);
+
+/// How long the server may take to end a statement that it is asked to end. Nobody waits for us longer
+/// than that who wants us to stop.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How soon it is asked again: what arrives before the statement has begun is lost.
+const CANCEL_AGAIN: Duration = Duration::from_millis(250);
+
+/// What holds for a statement that changes something. Its commit waits for no synchronous standby: that
+/// may be this program, which cannot be one before it has begun. And the server looks every two seconds
+/// whether we are still there (14+, where its system can), so that not even a process that was killed
+/// leaves a statement that waits.
+const OF_A_CHANGE: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'local', true); \
+    SELECT pg_catalog.set_config(name, '2s', true) FROM pg_catalog.pg_settings \
+    WHERE name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'";
 
 /// How far the limits of time are lifted.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +71,13 @@ fn lift(timeouts: Timeouts) -> String {
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
 
+/// Somebody who looks on while an answer is waited for.
+pub trait Watch {
+    /// Nothing has come for so long since the statement was sent. An error ends the statement, on the
+    /// server too.
+    fn look(&mut self, waited: Duration) -> Result<()>;
+}
+
 /// A connection to a server.
 pub struct Connection {
     pub(super) stream: Stream,
@@ -61,6 +87,11 @@ pub struct Connection {
     pub(super) protection: Protection,
     pub(super) has_encoding: bool,
     pub(super) notices: Notices,
+    /// What ends the statement that is under way.
+    pub(super) canceller: Option<Canceller>,
+    pub(super) watch: Option<Box<dyn Watch>>,
+    /// Since when the server has had a statement that it has not answered.
+    pub(super) under_way: Option<Instant>,
 }
 
 impl Connection {
@@ -81,10 +112,21 @@ impl Connection {
         self.rows(deadline)
     }
 
+    /// From now on `watch` looks on whenever an answer is waited for.
+    pub fn watch(&mut self, watch: Box<dyn Watch>) {
+        self.watch = Some(watch);
+    }
+
+    /// The id of the server's process, unless it is one that does not tell.
+    pub fn process(&self) -> Option<i32> {
+        self.canceller.as_ref().map(Canceller::process)
+    }
+
     /// Runs a statement that waits for what others do, however long that takes, and whatever the
     /// role's settings say: each attempt would wait from the start again.
     pub fn wait_for(&mut self, sql: &str) -> Result<()> {
-        self.query(&format!("BEGIN; {}", lift(Timeouts::OfTransaction)))?;
+        let lift = lift(Timeouts::OfTransaction);
+        self.query(&format!("BEGIN; {lift}; {OF_A_CHANGE}"))?;
         let deadline = self.command(sql, FOR_EVER)?;
         self.rows(deadline)?;
         self.query("COMMIT").map(drop)
@@ -97,6 +139,44 @@ impl Connection {
     }
 
     fn rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {
+        let rows = self.all_rows(deadline);
+        // Also when the connection broke: the server may not have noticed.
+        if rows.is_err() && self.under_way.is_some() {
+            self.cancel();
+        }
+        rows
+    }
+
+    /// Has the server end the statement that is under way, and waits until it has.
+    fn cancel(&mut self) {
+        let Some(canceller) = self.canceller.clone() else {
+            return;
+        };
+        let end = Instant::now() + CANCEL_TIMEOUT;
+        while self.under_way.is_some() && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            if let Err(error) = canceller.request(left) {
+                log::debug!("a statement could not be cancelled: {error}");
+                return;
+            }
+            if self.fails_before(end.min(Instant::now() + CANCEL_AGAIN)) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the connection breaks before the statement under way ends, or the time is up.
+    fn fails_before(&mut self, deadline: Instant) -> bool {
+        while self.under_way.is_some() && Instant::now() < deadline {
+            match self.receive_any(deadline) {
+                Ok(_) => {}
+                Err(_) => return Instant::now() < deadline,
+            }
+        }
+        false
+    }
+
+    fn all_rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         loop {
             let frame = self.receive(deadline)?;
@@ -145,27 +225,60 @@ impl Connection {
         frontend::query(sql, &mut self.out)
             .map_err(|_| Error::config("a name in the configuration contains a zero byte"))?;
         self.send()?;
-        Ok(Instant::now() + timeout)
+        let now = Instant::now();
+        self.under_way = Some(now);
+        Ok(now + timeout)
     }
 
     /// The next message that is an answer and no error.
     fn receive(&mut self, deadline: Instant) -> Result<Frame> {
-        let frame = self.receive_any(deadline)?;
+        let frame = self.receive_watched(deadline)?;
         match frame.tag {
             b'E' => Err(self.server_error(&frame)),
             _ => Ok(frame),
         }
     }
 
+    /// The next message that is an answer; whoever watches looks on.
+    fn receive_watched(&mut self, deadline: Instant) -> Result<Frame> {
+        let Some(mut watch) = self.watch.take() else {
+            return self.receive_any(deadline);
+        };
+        let received = loop {
+            let soon = deadline.min(Instant::now() + WATCH);
+            match self.receive_before(soon) {
+                Ok(None) if soon < deadline => {
+                    let waited = self.under_way.map(|since| since.elapsed());
+                    if let Err(error) = watch.look(waited.unwrap_or_default()) {
+                        break Err(error);
+                    }
+                }
+                Ok(Some(frame)) => break Ok(frame),
+                Ok(None) => break Err(late()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.watch = Some(watch);
+        received
+    }
+
     /// The next message that is an answer.
     pub(super) fn receive_any(&mut self, deadline: Instant) -> Result<Frame> {
+        self.receive_before(deadline)?.ok_or_else(late)
+    }
+
+    /// The same, if it comes in time.
+    fn receive_before(&mut self, deadline: Instant) -> Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.next_frame()? {
-                return Ok(frame);
+                if matches!(frame.tag, b'E' | b'Z' | b'W') {
+                    self.under_way = None;
+                }
+                return Ok(Some(frame));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::unreachable("the server did not answer in time"));
+                return Ok(None);
             }
             self.set_read_timeout(left)?;
             self.fill()?;
@@ -243,6 +356,10 @@ impl Connection {
         let _ = self.send();
         self.stream.shutdown();
     }
+}
+
+fn late() -> Error {
+    Error::unreachable("the server did not answer in time")
 }
 
 /// DataRow: Int16 number of columns · Int32 length (-1: NULL) and bytes each.

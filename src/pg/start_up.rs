@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Channel, Exchange, Step};
+use super::cancel::Canceller;
 use super::connection::{Connection, lost, unexpected};
 use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use super::frames::Frames;
@@ -109,6 +110,9 @@ impl Connection {
             protection,
             has_encoding: true,
             notices: Notices::default(),
+            canceller: None,
+            watch: None,
+            under_way: None,
         };
         match connection.start_up(purpose, target, password, deadline) {
             Ok(()) => Ok(connection),
@@ -164,8 +168,13 @@ impl Connection {
                 // NegotiateProtocolVersion: we ask for 3.0, which is the least there is, and for no
                 // options of the protocol; there is nothing to give up.
                 b'v' => {}
-                // BackendKeyData: used to cancel queries, which is not needed.
-                b'K' if authenticated => {}
+                // BackendKeyData; without one that can be read, nothing can be cancelled.
+                b'K' if authenticated => {
+                    let body = self.frames.body(&frame);
+                    let (tcp, ssl) = (target.tcp(), target.ssl());
+                    let read = Canceller::read(body, &self.endpoint, tcp, ssl, self.protection);
+                    self.canceller = read.ok();
+                }
                 b'Z' if authenticated => {
                     self.notices.let_in();
                     return Ok(());

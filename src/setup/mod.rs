@@ -22,6 +22,7 @@ use crate::error::{Context, Error, Reason, Result};
 use crate::pg::connection::Connection;
 use crate::pg::replication::Origins;
 use crate::pg::target::{Endpoint, Target};
+use crate::waiting::Onlookers;
 
 /// The oldest major that has publications.
 const OLDEST: u32 = 10;
@@ -45,21 +46,32 @@ struct Server {
 /// in, or says how to. Here a table's name means what it means to the user: nothing is pinned.
 ///
 /// Several processes may start at the same moment: what another one has made meanwhile is looked at
-/// again.
-pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+/// again. A stop ends whatever it waits for.
+pub fn ensure(
+    target: &Target,
+    endpoint: &Endpoint,
+    config: &Config,
+    onlookers: &Onlookers,
+) -> Result<()> {
     // The publication and the slot can each be made by somebody else once.
     for _ in 0..OBJECTS {
-        match ensure_once(target, endpoint, config) {
+        match ensure_once(target, endpoint, config, onlookers) {
             Err(error) if error.reason() == Some(Reason::AlreadyExists) => log::info!("{error}"),
             ensured => return ensured,
         }
     }
-    ensure_once(target, endpoint, config)
+    ensure_once(target, endpoint, config, onlookers)
 }
 
-fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+fn ensure_once(
+    target: &Target,
+    endpoint: &Endpoint,
+    config: &Config,
+    onlookers: &Onlookers,
+) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
+    let _deferred = onlookers.look_on(&mut connection, target);
     let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
     let look = Look { target, endpoint };
@@ -68,7 +80,7 @@ fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<
     slot::ensure(&mut connection, &server, config)
         .at(|| format!("replication slot {}", config.slot))?;
     connection.terminate();
-    Ok(())
+    onlookers.check()
 }
 
 /// What a look may take, and wait for a lock that somebody else has.
