@@ -24,6 +24,7 @@ pub enum Condition {
     MaxWalSenders,
     MaxSlotWalKeepSize,
     WalSenderTimeout,
+    SynchronousStandbys,
     Clock,
     Pooler,
     RoleReplication,
@@ -33,6 +34,7 @@ pub enum Condition {
     PublicationOptions,
     PublicationIdentity,
     PublicationPartitions,
+    PublicationLocks,
     Slot,
     SlotPlugin,
     SlotDatabase,
@@ -50,7 +52,7 @@ use Condition::*;
 
 /// All of them, in the order in which a session meets them, which is the order of the report and
 /// of the statements too: a condition's name, and what it asks.
-pub const CONDITIONS: [(Condition, &str, &str); 38] = [
+pub const CONDITIONS: [(Condition, &str, &str); 40] = [
     (
         ConfigPermissions,
         "config.permissions",
@@ -122,6 +124,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 38] = [
         "a dead connection gives the slot back",
     ),
     (
+        SynchronousStandbys,
+        "synchronous_standbys",
+        "commits wait for this program only if that is meant",
+    ),
+    (
         Clock,
         "clock",
         "the server's clock and this machine's agree",
@@ -157,6 +164,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 38] = [
         PublicationPartitions,
         "publication.partitions",
         "partitions have their parent's identity",
+    ),
+    (
+        PublicationLocks,
+        "publication.locks",
+        "none keeps a publication from being made",
     ),
     (Slot, "slot", "it exists, or can be made"),
     (SlotPlugin, "slot.plugin", "a logical slot of pgoutput"),

@@ -103,8 +103,9 @@ pub fn blocked(are: &str) -> String {
            ORDER BY h.xact_start NULLS LAST) b) AS blockers, \
          (SELECT coalesce(json_agg(b), '[]') FROM (SELECT {PREPARED} \
            FROM pg_catalog.pg_prepared_xacts x WHERE 0 = ANY (p.pids) AND EXISTS (\
-             SELECT FROM pg_catalog.pg_locks l WHERE l.granted AND l.pid IS NULL \
-             AND l.virtualtransaction = '-1/' || x.transaction AND {same}) \
+             SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_locks o \
+               ON o.virtualtransaction = l.virtualtransaction AND o.pid IS NULL \
+             WHERE l.granted AND l.pid IS NULL AND o.transactionid = x.transaction AND {same}) \
            ORDER BY x.prepared) b) AS prepared, \
          (SELECT count(*) FROM pg_catalog.pg_locks l WHERE l.locktype = 'transactionid' \
            AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid IS DISTINCT FROM a.pid \
