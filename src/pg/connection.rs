@@ -92,6 +92,8 @@ pub struct Connection {
     pub(super) watch: Option<Box<dyn Watch>>,
     /// Since when the server has had a statement that it has not answered.
     pub(super) under_way: Option<Instant>,
+    /// Whether nobody waits for the answer any more.
+    pub(super) is_given_up: bool,
 }
 
 impl Connection {
@@ -128,7 +130,11 @@ impl Connection {
         let lift = lift(Timeouts::OfTransaction);
         self.query(&format!("BEGIN; {lift}; {OF_A_CHANGE}"))?;
         let deadline = self.command(sql, FOR_EVER)?;
-        self.rows(deadline)?;
+        if let Err(error) = self.rows(deadline) {
+            // The server may not have noticed that the connection broke.
+            self.cancel();
+            return Err(error);
+        }
         self.query("COMMIT").map(drop)
     }
 
@@ -140,16 +146,15 @@ impl Connection {
 
     fn rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {
         let rows = self.all_rows(deadline);
-        // Also when the connection broke: the server may not have noticed.
-        if rows.is_err() && self.under_way.is_some() {
+        if self.is_given_up {
             self.cancel();
         }
         rows
     }
 
-    /// Has the server end the statement that is under way, and waits until it has.
+    /// Has the server end the statement that is under way, and waits until it has. It is tried once.
     fn cancel(&mut self) {
-        let Some(canceller) = self.canceller.clone() else {
+        let Some(canceller) = self.canceller.take() else {
             return;
         };
         let end = Instant::now() + CANCEL_TIMEOUT;
@@ -211,7 +216,11 @@ impl Connection {
     /// Runs a command that answers with CopyBothResponse.
     pub(super) fn copy_both(&mut self, command: &str) -> Result<()> {
         let deadline = self.command(command, ANSWER_TIMEOUT)?;
-        let frame = self.receive(deadline)?;
+        let received = self.receive(deadline);
+        if self.is_given_up {
+            self.cancel();
+        }
+        let frame = received?;
         match frame.tag {
             b'W' => {
                 self.frames.take_large(b'd');
@@ -250,11 +259,12 @@ impl Connection {
                 Ok(None) if soon < deadline => {
                     let waited = self.under_way.map(|since| since.elapsed());
                     if let Err(error) = watch.look(waited.unwrap_or_default()) {
+                        self.is_given_up = true;
                         break Err(error);
                     }
                 }
                 Ok(Some(frame)) => break Ok(frame),
-                Ok(None) => break Err(late()),
+                Ok(None) => break self.receive_any(deadline),
                 Err(error) => break Err(error),
             }
         };
@@ -264,7 +274,11 @@ impl Connection {
 
     /// The next message that is an answer.
     pub(super) fn receive_any(&mut self, deadline: Instant) -> Result<Frame> {
-        self.receive_before(deadline)?.ok_or_else(late)
+        let received = self.receive_before(deadline)?;
+        received.ok_or_else(|| {
+            self.is_given_up = true;
+            Error::unreachable("the server did not answer in time")
+        })
     }
 
     /// The same, if it comes in time.
@@ -356,10 +370,6 @@ impl Connection {
         let _ = self.send();
         self.stream.shutdown();
     }
-}
-
-fn late() -> Error {
-    Error::unreachable("the server did not answer in time")
 }
 
 /// DataRow: Int16 number of columns · Int32 length (-1: NULL) and bytes each.

@@ -113,6 +113,7 @@ impl Connection {
             canceller: None,
             watch: None,
             under_way: None,
+            is_given_up: false,
         };
         match connection.start_up(purpose, target, password, deadline) {
             Ok(()) => Ok(connection),
