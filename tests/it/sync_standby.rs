@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::support::check::check;
 use crate::support::connector::Connector;
 use crate::support::pipeline::{DEADLINE, Pipeline};
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Database, Postgres};
 use crate::support::record::inserted;
+use crate::support::wait_until;
 
 const COMMITS: i64 = 100;
 
@@ -17,6 +18,33 @@ const STATUS_INTERVAL: &str = "10s";
 
 /// What a round trip takes, with room for a busy machine.
 const MEDIAN: Duration = Duration::from_millis(200);
+
+/// Commits wait as long as it lives: those that clean up must not.
+struct Waiting<'a> {
+    server: &'a Postgres,
+    database: &'a Database,
+}
+
+impl Waiting<'_> {
+    fn begin<'a>(server: &'a Postgres, database: &'a Database, names: &str) -> Waiting<'a> {
+        let waiting = Waiting { server, database };
+        waiting.set(names);
+        waiting
+    }
+
+    fn set(&self, names: &str) {
+        self.database.execute(&format!(
+            "ALTER SYSTEM SET synchronous_standby_names = '{names}'"
+        ));
+        self.server.reload();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.set("");
+    }
+}
 
 /// On a database in which nothing is made yet, with `names` for synchronous_standby_names, of which
 /// `check` says something.
@@ -29,16 +57,15 @@ fn starts_and_commits(names: &str, says: &str) {
         .config()
         .set("name", "sync")
         .set("status_interval", STATUS_INTERVAL);
-    database.execute(&format!(
-        "ALTER SYSTEM SET synchronous_standby_names = '{names}'"
-    ));
-    server.reload();
+    let _waiting = Waiting::begin(&server, database, names);
     let checked = check(&config, &database.url());
     checked.assert_says("synchronous_standbys", says);
 
     let connector = Connector::spawn_config(&config, &database.url(), &[]);
     connector.wait_log("streaming from", DEADLINE);
-    database.wait_slot_active(&pipeline.slot);
+    wait_until("it is the synchronous standby", DEADLINE, || {
+        database.walsender(&pipeline.slot, "sync_state").as_deref() == Some("sync")
+    });
     let mut client = database.client();
     let mut took = Vec::new();
     for id in 1..=COMMITS {
