@@ -12,6 +12,7 @@ use crate::support::check::check;
 use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE};
 use crate::support::manager::Manager;
 use crate::support::outcome::FAIL_DEADLINE;
+use crate::support::pair::Pair;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Database, Postgres};
 use crate::support::stopped::{Stopped, run_verb};
@@ -179,6 +180,25 @@ fn over_tls_too() {
     connector.wait_log(&format!("waiting for PID {pid} "), DEADLINE);
     assert_stops(&mut connector, &["TERM"], 0);
     assert_nothing_left(&pipeline);
+}
+
+#[test]
+fn a_slot_on_a_standby_waits_for_the_primary() {
+    let pair = Pair::new("waits_for_primary");
+    if !pair.decodes() {
+        return;
+    }
+    pair.publish();
+    let config = pair.without_state();
+    let mut connector = Connector::spawn_config(&config, &pair.url(), &["--stdout"]);
+    connector.wait_log("waiting for the primary, until it logs", DEADLINE);
+    assert_stops(&mut connector, &["TERM"], 0);
+    pair.wait_standby(
+        "no process is left on the standby",
+        "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity \
+         WHERE application_name LIKE 'postgres-source%')",
+    );
+    assert_eq!(pair.slot("slot_name"), None);
 }
 
 #[test]
