@@ -34,6 +34,12 @@ impl Onlookers {
     /// process, as long as what is returned lives.
     pub fn look_on(&self, connection: &mut Connection, target: &Target) -> Deferred {
         let deferred = self.signals.deferred();
+        self.watch(connection, target);
+        deferred
+    }
+
+    /// The same while signals are deferred already.
+    pub fn watch(&self, connection: &mut Connection, target: &Target) {
         let asker = connection
             .process()
             .and_then(|pid| Asker::spawn(pid, connection.endpoint(), target));
@@ -45,7 +51,6 @@ impl Onlookers {
             before: Duration::ZERO,
             known: None,
         }));
-        deferred
     }
 
     /// Fails once a stop is asked for.

@@ -74,7 +74,11 @@ fn ensure_once(
     let _deferred = onlookers.look_on(&mut connection, target);
     let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
-    let look = Look { target, endpoint };
+    let look = Look {
+        target,
+        endpoint,
+        onlookers,
+    };
     publication::ensure(&mut connection, &server, &look, config)
         .at(|| format!("publication {}", config.publication))?;
     slot::ensure(&mut connection, &server, config)
@@ -92,6 +96,7 @@ const LOOK_LIMITS: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '10s';
 struct Look<'a> {
     target: &'a Target,
     endpoint: &'a Endpoint,
+    onlookers: &'a Onlookers,
 }
 
 impl Look<'_> {
@@ -99,6 +104,7 @@ impl Look<'_> {
     fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
         let looked = Connection::connect_for_sql_to(self.endpoint, self.target).and_then(
             |mut connection| {
+                self.onlookers.watch(&mut connection, self.target);
                 connection.query(LOOK_LIMITS)?;
                 ask(&mut connection)?;
                 connection.terminate();
