@@ -130,7 +130,8 @@ impl Pinned {
     ///
     /// Behind a pooler another client has the session afterwards: what has to outlast the transaction
     /// is only set if it is ours.
-    pub fn begin(self, access: Access, pid: i32) -> String {
+    pub fn begin(self, access: Access, pid: Option<i32>) -> String {
+        let pid = pid.unwrap_or_default();
         let begin = self.begin_as_user(access);
         let pinned: Vec<(&str, &str)> = match self {
             Pinned::AtStart => Vec::new(),
@@ -212,8 +213,8 @@ mod tests {
     fn a_pooler_is_asked_for_the_encoding_and_no_more() {
         let pins = Pinned::InTransactions.at_start(Purpose::Sql, &target(""), SessionAttrs::Any);
         assert_eq!(pins, [("client_encoding", "UTF8")]);
-        let begin = Pinned::InTransactions.begin(Access::Any, 7);
+        let begin = Pinned::InTransactions.begin(Access::Any, Some(7));
         assert!(begin.contains("('role', 'none')"), "{begin}");
-        assert!(!Pinned::AtStart.begin(Access::Any, 7).contains("role"));
+        assert!(!Pinned::AtStart.begin(Access::Any, Some(7)).contains("role"));
     }
 }

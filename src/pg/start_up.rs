@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Channel, Exchange, Step};
+use super::cancel::Canceller;
 use super::connection::{Connection, lost, unexpected};
 use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use super::frames::{Frame, Frames};
@@ -16,7 +17,6 @@ use super::server_error::{ServerError, is_of_a_pooler};
 use super::stream::Stream;
 use super::target::password::Password;
 use super::target::{Endpoint, SessionAttrs, Target};
-use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
 
 /// How long a write may wait for the server to make room for the few bytes that we send.
@@ -114,7 +114,10 @@ impl Connection {
             purpose: opening.purpose,
             pinned: opening.pinned,
             only_looks: false,
-            process: 0,
+            canceller: None,
+            watch: None,
+            under_way: None,
+            is_given_up: false,
         };
         match connection.start_up(opening) {
             Ok(()) => Ok(connection),
@@ -164,10 +167,12 @@ impl Connection {
                 // NegotiateProtocolVersion: we ask for 3.0, which is the least there is, and for no
                 // options of the protocol; there is nothing to give up.
                 b'v' => {}
-                // BackendKeyData: Int32 process · Int32 key, to cancel queries with.
+                // BackendKeyData; without one that can be read, nothing can be cancelled.
                 b'K' if authenticated => {
-                    let mut c = Cursor::new(self.frames.body(&frame));
-                    self.process = c.i32("process")?;
+                    let body = self.frames.body(&frame);
+                    let (tcp, ssl) = (target.tcp(), target.ssl());
+                    let read = Canceller::read(body, &self.endpoint, tcp, ssl, self.protection);
+                    self.canceller = read.ok();
                 }
                 b'Z' if authenticated => {
                     self.notices.let_in();

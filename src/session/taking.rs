@@ -128,7 +128,8 @@ impl Program<'_> {
 
     /// Makes what is missing, as far as the config allows.
     pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
-        setup::ensure(&self.target, connection.endpoint(), self.config)
+        let endpoint = connection.endpoint();
+        setup::ensure(&self.target, endpoint, self.config, &self.onlookers)
     }
 
     /// What there is on the side of PostgreSQL.

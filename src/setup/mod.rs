@@ -25,6 +25,7 @@ use crate::error::{Context, Error, Reason, Result};
 use crate::pg::connection::Connection;
 use crate::pg::replication::Origins;
 use crate::pg::target::{Endpoint, Target};
+use crate::waiting::Onlookers;
 
 /// The oldest major that has publications.
 const OLDEST: u32 = 10;
@@ -48,30 +49,45 @@ struct Server {
 /// in, or says how to.
 ///
 /// Several processes may start at the same moment: what another one has made meanwhile is looked at
-/// again.
-pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+/// again. A stop ends whatever it waits for.
+pub fn ensure(
+    target: &Target,
+    endpoint: &Endpoint,
+    config: &Config,
+    onlookers: &Onlookers,
+) -> Result<()> {
     // The publication and the slot can each be made by somebody else once.
     for _ in 0..OBJECTS {
-        match ensure_once(target, endpoint, config) {
+        match ensure_once(target, endpoint, config, onlookers) {
             Err(error) if error.reason() == Some(Reason::AlreadyExists) => log::info!("{error}"),
             ensured => return ensured,
         }
     }
-    ensure_once(target, endpoint, config)
+    ensure_once(target, endpoint, config, onlookers)
 }
 
-fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+fn ensure_once(
+    target: &Target,
+    endpoint: &Endpoint,
+    config: &Config,
+    onlookers: &Onlookers,
+) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
+    let _deferred = onlookers.look_on(&mut connection, target);
     let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
-    let look = Look { target, endpoint };
+    let look = Look {
+        target,
+        endpoint,
+        onlookers,
+    };
     publication::ensure(&mut connection, &server, &look, config)
         .at(|| format!("publication {}", config.publication))?;
     slot::ensure(&mut connection, &server, config)
         .at(|| format!("replication slot {}", config.slot))?;
     connection.terminate();
-    Ok(())
+    onlookers.check()
 }
 
 /// A look at what nothing but a warning depends on. It has a connection of its own, which is of no use
@@ -79,6 +95,7 @@ fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<
 struct Look<'a> {
     target: &'a Target,
     endpoint: &'a Endpoint,
+    onlookers: &'a Onlookers,
 }
 
 impl Look<'_> {
@@ -86,6 +103,7 @@ impl Look<'_> {
     fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
         let looked = Connection::connect_for_sql_to(self.endpoint, self.target).and_then(
             |mut connection| {
+                self.onlookers.watch(&mut connection, self.target);
                 connection.only_looks();
                 ask(&mut connection)?;
                 connection.terminate();

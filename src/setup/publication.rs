@@ -68,6 +68,7 @@ pub(super) fn ensure(
     look.at("which tables have a replica identity", |connection| {
         warn_of_refused(connection, server.major, &tables, &config.publishing)
     });
+    log::info!("making the publication {name}; this waits for locks that others hold");
     connection
         .wait_for(&statement)
         .map_err(|error| with_rights_hint(error, look, config, &tables))?;

@@ -237,7 +237,11 @@ fn it_makes_the_publication_with_the_rights_that_are_named() {
         // A table in a closed schema is found all the same, and then the server tells what is closed.
         let usage = format!("USAGE ON SCHEMA public TO \"{name}\"");
         database.execute(&format!("REVOKE {}", usage.replace(" TO ", " FROM ")));
-        let log = assert_end(run_verb(verb, &config, &url, &[]), 77, &["permission denied for schema public"]);
+        let log = assert_end(
+            run_verb(verb, &config, &url, &[]),
+            77,
+            &["permission denied for schema public"],
+        );
         assert_eq!(rights(&log), [format!("GRANT {usage};")]);
         database.execute(&format!("GRANT {usage}"));
         check(&config, &url).assert_problems(&[], 0);

@@ -84,6 +84,8 @@
 //! - `timeouts`: limits of time that a role has, which the stream must outlast
 //! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
+//! - `waiting`: statements that wait for others, what is told of it, and what a stop leaves behind
+//! - `sync_standby`: a program that is the synchronous standby, and how long a commit then takes
 #![allow(missing_docs)]
 
 mod support;
@@ -171,6 +173,7 @@ mod standby_behind;
 mod status;
 mod stdout;
 mod stop;
+mod sync_standby;
 mod takeover;
 mod timeouts;
 mod tls;
@@ -181,4 +184,5 @@ mod triggers;
 mod types;
 mod url;
 mod verify;
+mod waiting;
 mod ways_out;
