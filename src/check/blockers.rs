@@ -9,6 +9,7 @@ use crate::config::{Config, Setup};
 use crate::error::Result;
 use crate::pg::blocked::{HOLDER, Holder, PREPARED, Prepared, named};
 use crate::pg::connection::quote_literal;
+use crate::setup::{listed_roots, resolve};
 
 /// An ordinary transaction is over by then.
 const LONG_S: f64 = 5.0;
@@ -21,20 +22,16 @@ pub fn check_publication(report: &mut Report, sql: &mut Sql<'_>, config: &Config
         report.ok(condition, "making it locks no table");
         return Ok(());
     }
-    let tables: Vec<String> = config.tables.iter().map(|t| quote_literal(t)).collect();
+    let tables = sql.ask(|connection| resolve(connection, &config.tables))?;
+    let tables = listed_roots(tables.iter().filter_map(|table| table.oid));
     // The modes that conflict with ShareUpdateExclusiveLock.
     let open: Vec<Holder> = sql.rows(&format!(
         "SELECT {HOLDER} FROM pg_stat_activity h WHERE h.pid <> pg_backend_pid() AND EXISTS (\
            SELECT FROM pg_locks l WHERE l.pid = h.pid AND l.granted AND l.locktype = 'relation' \
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-           AND l.relation = ANY (ARRAY[{}]::oid[]) \
+           AND l.relation IN ({tables}) \
            AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', \
-             'ExclusiveLock', 'AccessExclusiveLock')) ORDER BY 2 DESC NULLS LAST",
-        tables
-            .iter()
-            .map(|table| format!("to_regclass({table})"))
-            .collect::<Vec<_>>()
-            .join(", ")
+             'ExclusiveLock', 'AccessExclusiveLock')) ORDER BY 2 DESC NULLS LAST"
     ))?;
     // Who hides how long a transaction is open may be one that is open for long.
     let is_long = |open: &&Holder| open.age_s.is_none_or(|age| age >= LONG_S);

@@ -117,7 +117,7 @@ impl Parts<'_> {
         let publication = unless_failed(report, Condition::Publication, found).flatten();
         if publication.is_none() && !server.is_standby() {
             let found = blockers::check_publication(report, sql, self.config);
-            unless_failed(report, Condition::PublicationLocks, found);
+            unless_unseen(report, Condition::PublicationLocks, found);
         }
         let found = slot::check(report, sql, &context, publication.as_ref());
         let slot = unless_failed(report, Condition::Slot, found).flatten();

@@ -215,7 +215,7 @@ impl ServerError {
     fn undecodable(self) -> (Kind, String, &'static str) {
         let place = self.place();
         let message = format!(
-            "the server cannot decode the change {place}: it says: {}",
+            "the server cannot decode the change {place}: the server says: {}",
             self.without_rows()
         );
         (

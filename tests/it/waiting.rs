@@ -92,7 +92,10 @@ fn a_lock_on_a_table_is_told_by_everybody_and_a_stop_ends_the_wait() {
         database.name()
     );
     let line = connector.wait_log(&format!("waiting for {whom}"), DEADLINE);
-    assert!(line.contains("for ShareUpdateExclusiveLock on t"), "{line}");
+    assert!(
+        line.contains("for ShareUpdateExclusiveLock on public.t"),
+        "{line}"
+    );
     assert_eq!(connector.log_count("making the publication"), 1);
     manager.wait(&format!("STATUS=waiting for {whom}"), 1, DEADLINE);
     connector.wait_log(&format!("waiting for 10 s for {whom}"), DEADLINE);
@@ -154,7 +157,10 @@ fn a_prepared_transaction_is_named_though_it_has_no_process() {
     database.execute(&format!("DROP PUBLICATION \"{}\"", pipeline.publication));
     let connector = run(&pipeline, &config);
     let line = connector.wait_log("waiting for the prepared transaction \"locked\"", DEADLINE);
-    assert!(line.contains("for ShareUpdateExclusiveLock on t"), "{line}");
+    assert!(
+        line.contains("for ShareUpdateExclusiveLock on public.t"),
+        "{line}"
+    );
     database.execute("ROLLBACK PREPARED 'locked'");
     connector.wait_log("streaming from", DEADLINE);
 }
