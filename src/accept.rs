@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use crate::config::{Config, Setup};
-use crate::continuity;
+use crate::continuity::{self, Source};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
@@ -50,26 +50,28 @@ pub fn accept_gap(config: &Config, reason: &str, onlookers: Onlookers) -> Result
         gap,
     };
     let end = Partition::open(config.fluvio.clone())?.bounds().end;
-    let mut connection = program.connect_anew()?;
-    if slot_is_useless {
-        remove_slot(&mut connection, config, program.target().database())?;
-    }
-    program.set_up(&connection)?;
-    let source = program.find(&mut connection)?;
-    let made = connection.slot_with_wal(&config.slot)?;
-    continuity::check_slot(
-        made.as_ref().unwrap_or(&source.slot),
-        program.target().database(),
-    )?;
-    drop(connection);
-    let stored = Stored {
+    let source = take_slot(&mut program, config, slot_is_useless)?;
+    let mut stored = Stored {
         lsn: source.slot.confirmed(),
         offset: end,
     };
     let before = program.first_offset();
     program.accept(&source, stored, before, accepted.clone())?;
+    let mut left = find_gap(&mut program)?;
+    // That nobody can read the slot shows when nothing else is in the way.
+    if let Some(Found {
+        gap,
+        slot_is_useless: true,
+    }) = &left
+    {
+        log::warn!("giving up what the slot holds: {gap}");
+        let source = take_slot(&mut program, config, true)?;
+        stored.lsn = source.slot.confirmed();
+        program.accept(&source, stored, before, accepted.clone())?;
+        left = find_gap(&mut program)?;
+    }
     // What the topic ends with may be of use still: then what it has does not come twice.
-    if let Some(Found { gap, .. }) = find_gap(&mut program)? {
+    if let Some(Found { gap, .. }) = left {
         log::warn!(
             "what the topic has is not looked at any more, so what it has of the changes to come comes \
              twice: {gap}"
@@ -82,6 +84,22 @@ pub fn accept_gap(config: &Config, reason: &str, onlookers: Onlookers) -> Result
         config.fluvio.place()
     );
     Ok(())
+}
+
+/// What there is to go on with; a slot that is useless is made anew.
+fn take_slot(program: &mut Program<'_>, config: &Config, slot_is_useless: bool) -> Result<Source> {
+    let mut connection = program.connect_anew()?;
+    if slot_is_useless {
+        remove_slot(&mut connection, config, program.target().database())?;
+    }
+    program.set_up(&connection)?;
+    let source = program.find(&mut connection)?;
+    let made = connection.slot_with_wal(&config.slot)?;
+    continuity::check_slot(
+        made.as_ref().unwrap_or(&source.slot),
+        program.target().database(),
+    )?;
+    Ok(source)
 }
 
 /// Opens both sides as a session does, and gives the slot back.

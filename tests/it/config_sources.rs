@@ -105,14 +105,14 @@ fn publication_and_slot_from_the_environment() {
     assert!(!pipeline.database.slot_exists(&pipeline.slot));
 }
 
-fn profile(endpoint: &str, tls: &str) -> String {
+pub fn profile(endpoint: &str, tls: &str) -> String {
     format!(
         "version = \"2.0\"\ncurrent_profile = \"local\"\n\n[profile.local]\ncluster = \"local\"\n\n\
          [cluster.local]\nendpoint = \"{endpoint}\"\n{tls}"
     )
 }
 
-fn without_endpoint(pipeline: &Pipeline) -> ConfigFile {
+pub fn without_endpoint(pipeline: &Pipeline) -> ConfigFile {
     ConfigFile::new(&pipeline.topic, &pipeline.publication, &pipeline.slot)
 }
 

@@ -31,14 +31,14 @@ fn quiet_server() -> Postgres {
 
 /// The rows 1 to 3 are in the backup. `first` was written after it and streamed, and not confirmed
 /// to the server; then the backup was restored, and `second` was written where `first` was.
-struct Restored {
-    stopped: Stopped,
+pub struct Restored {
+    pub stopped: Stopped,
     _server: Postgres,
 }
 
 impl Restored {
     /// The topic is cut at `cut` of the records that came, and their number.
-    fn new(name: &str, first: &str, second: &str, cut: fn(i64) -> i64) -> Restored {
+    pub fn new(name: &str, first: &str, second: &str, cut: fn(i64) -> i64) -> Restored {
         let server = quiet_server();
         let stopped = Stopped::on(Pipeline::on(&server, name).in_process());
         let before = stopped.pipeline.end_offset();

@@ -185,7 +185,7 @@ fn it_takes_down_what_is_its_own() {
 }
 
 /// The SQL of a hint, for a superuser.
-fn rights(log: &str) -> Vec<&str> {
+pub fn rights(log: &str) -> Vec<&str> {
     let (_, rest) = log
         .rsplit_once("a superuser gives what is missing: ")
         .unwrap_or_else(|| panic!("{log}"));

@@ -36,6 +36,7 @@
 //! - `tls`: TLS with real servers, beside psql, which must end the same
 //! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
 //! - `tls_session`: whole sessions over TLS
+//! - `troubleshooting`: each message that the README explains, and what it says to do, which is done
 //! - `triggers`: code of users that refuses us, and logins that are refused for a time
 //! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
@@ -181,6 +182,7 @@ mod tls_script;
 mod tls_session;
 mod torture;
 mod triggers;
+mod troubleshooting;
 mod types;
 mod url;
 mod verify;

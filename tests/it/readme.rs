@@ -1,7 +1,7 @@
 //! What the README points at is there, and what it shows is true.
 
 mod commands;
-mod messages;
+pub mod messages;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn each_file_that_is_linked_or_run_exists() {
     }
 }
 
-fn readme() -> String {
+pub fn readme() -> String {
     std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md can be read")
 }
 

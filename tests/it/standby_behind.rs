@@ -14,7 +14,7 @@ const HOLDS_REPLAY: [(&str, &str); 1] = [("recovery_min_apply_delay", "1h")];
 const LIFTED: [(&str, &str); 1] = [("recovery_min_apply_delay", "0")];
 
 /// A pair whose program has the rows 1 and 2; a crash sets the standby back behind row 2.
-fn pair(name: &str, config: fn(&Pair) -> ConfigFile) -> Option<(Pair, ConfigFile)> {
+pub fn pair(name: &str, config: fn(&Pair) -> ConfigFile) -> Option<(Pair, ConfigFile)> {
     let pair = Pair::with(name, &[], &QUIET);
     if !pair.decodes() {
         // It is refused before anything is read of it.
@@ -42,7 +42,7 @@ fn pair(name: &str, config: fn(&Pair) -> ConfigFile) -> Option<(Pair, ConfigFile
 }
 
 /// Crashes the standby and holds its replay behind row 2.
-fn set_back(pair: &Pair) {
+pub fn set_back(pair: &Pair) {
     let read = pair
         .ask("SELECT pg_last_wal_replay_lsn()")
         .expect("a position");
@@ -52,7 +52,7 @@ fn set_back(pair: &Pair) {
     assert_eq!(pair.ask("SELECT count(*) FROM t").as_deref(), Some("1"));
 }
 
-fn lift(pair: &Pair) {
+pub fn lift(pair: &Pair) {
     pair.standby.add_settings(&LIFTED);
     pair.standby.reload();
 }

@@ -30,7 +30,7 @@ const AT_ONCE: Duration = Duration::from_secs(4);
 const NOTICES: u32 = 14;
 
 /// A session with an open transaction that has done this, and its process.
-fn transaction(database: &Database, sql: &str) -> (Client, i32) {
+pub fn transaction(database: &Database, sql: &str) -> (Client, i32) {
     let mut client = database.client();
     client
         .batch_execute(&format!("BEGIN; {sql}"))

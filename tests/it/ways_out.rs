@@ -1,7 +1,8 @@
 //! Slots that nobody can read, however that came about: every verb says so, and the way out that is
 //! named leads to a stream that goes on.
 
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use crate::support::connector::ConfigFile;
 use crate::support::outcome::assert_end;
@@ -59,6 +60,13 @@ fn the_way_out_works(stopped: &Stopped, config: &ConfigFile) {
 fn without_wal(name: &str) -> (Postgres, Stopped) {
     let server = Postgres::start(&[]);
     let stopped = Stopped::on(Pipeline::on(&server, name).in_process());
+    take_wal(&server, &stopped, |file| fs::remove_file(file));
+    (server, stopped)
+}
+
+/// Writes the rows 4 to 6, and takes the first file of them that the slot needs out of the server's
+/// reach.
+pub fn take_wal(server: &Postgres, stopped: &Stopped, take: impl FnOnce(&Path) -> io::Result<()>) {
     let database = &stopped.pipeline.database;
     let needed = format!(
         "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots WHERE slot_name = '{}'",
@@ -72,9 +80,8 @@ fn without_wal(name: &str) -> (Postgres, Stopped) {
     database.execute("CHECKPOINT");
     server.stop(Stop::Fast);
     let file = server.data_dir().join("pg_wal").join(needed);
-    fs::remove_file(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    take(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     server.start_again();
-    (server, stopped)
 }
 
 #[test]

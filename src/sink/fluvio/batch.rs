@@ -146,8 +146,10 @@ pub fn check_len(len: usize) -> Result<()> {
         "{len} bytes in one batch, the most that Fluvio takes is {MAX_BATCH_BYTES}"
     ))
     .with_hint(
-        "nothing was lost: the change stays in the slot; compression may bring it under the limit, \
-         or exclude the table or the column from the publication",
+        "nothing was lost: the change stays in the slot; compression may bring it under the limit; else \
+         exclude the table or the column from the publication, which counts for what is written from \
+         then on, and give up what the slot holds with \"postgres-source accept-gap --config FILE \
+         --reason TEXT\"",
     ))
 }
 
@@ -161,7 +163,8 @@ fn check_unpacked_len(len: usize) -> Result<()> {
     ))
     .with_hint(
         "nothing was lost: the change stays in the slot; exclude the table or the column from the \
-         publication",
+         publication, which counts for what is written from then on, and give up what the slot holds \
+         with \"postgres-source accept-gap --config FILE --reason TEXT\"",
     ))
 }
 

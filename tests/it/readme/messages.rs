@@ -8,7 +8,7 @@ use crate::layers::{files, source};
 use crate::support::postgres::Postgres;
 
 /// Stands for what differs each time.
-const ANY: &str = "\u{1}";
+pub const ANY: &str = "\u{1}";
 
 /// A cell may have the words of several versions of the server; this one has one of them.
 #[test]
@@ -29,16 +29,27 @@ fn each_message_that_is_explained_can_be_shown() {
 /// The messages of each row of the table, as [`our_source`] has them. A row without one is about an exit
 /// code.
 fn cells(readme: &str) -> Vec<Vec<String>> {
+    let messages = rows(readme).into_iter().map(|(cell, _)| messages(cell));
+    messages
+        .filter(|messages: &Vec<_>| !messages.is_empty())
+        .collect()
+}
+
+/// The rows of the table: what is said, and what to do.
+pub fn rows(readme: &str) -> Vec<(&str, &str)> {
     let (_, section) = readme
         .split_once("## Troubleshooting")
         .expect("it has this section");
     let (section, _) = section.split_once("\n## ").expect("another comes after it");
     let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
-    let cells = rows.filter_map(|row| row.split(" | ").next());
-    let messages = cells.map(|cell| cell.split('`').skip(1).step_by(2).map(pattern).collect());
-    messages
-        .filter(|messages: &Vec<_>| !messages.is_empty())
+    rows.filter_map(|row| row.trim_end_matches(" |").split_once(" | "))
+        .filter(|(cell, _)| *cell != "message")
         .collect()
+}
+
+/// The messages of a cell.
+pub fn messages(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(pattern).collect()
 }
 
 /// What differs is `...` in the README, a number, or one of the letters that stand for one.
