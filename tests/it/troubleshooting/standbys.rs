@@ -62,13 +62,6 @@ pub fn standby_that_is_behind(row: &Row) {
     let Some((pair, config)) = pair("behind", Pair::with_state) else {
         return;
     };
-    // Both servers as they are with the rows 1 and 2.
-    for server in [&pair.standby, &pair.primary] {
-        server.stop(Stop::Fast);
-        server.save_data();
-        server.start_again();
-    }
-    pair.wait_replayed();
     set_back(&pair);
     let variables = [(URL_VARIABLE, &*pair.url())];
     site::ends_with(row, &config, &variables, 69, &["--once"]);
@@ -84,6 +77,17 @@ pub fn standby_that_is_behind(row: &Row) {
     row.advises("if it was made anew from an earlier copy");
     for server in [&pair.standby, &pair.primary] {
         server.stop(Stop::Fast);
+        server.save_data();
+    }
+    pair.primary.start_again();
+    pair.standby.start_again();
+    let connector = pair.start(&config);
+    pair.insert(4);
+    pair.wait_rows_of(&connector, &[1, 2, 3, 4]);
+    pair.wait_confirmed();
+    pair.stop(connector);
+    for server in [&pair.standby, &pair.primary] {
+        server.stop(Stop::Fast);
         server.restore_data();
     }
     pair.primary.start_again();
@@ -92,8 +96,8 @@ pub fn standby_that_is_behind(row: &Row) {
     let (code, log, _) = accept(&pair, row.code("accept-gap"));
     assert_eq!(code, 0, "{log}");
     let connector = pair.start(&config);
-    pair.insert(4);
-    wait_until("row 4 arrives", DEADLINE, || pair.rows().ends_with(&[4]));
+    pair.insert(5);
+    wait_until("row 5 arrives", DEADLINE, || pair.rows().ends_with(&[5]));
     pair.stop(connector);
 }
 
