@@ -2,6 +2,7 @@
 //! is confirmed that is not stored.
 
 mod stream;
+mod unanswered;
 
 use std::time::{Duration, Instant};
 

@@ -126,6 +126,7 @@ mod layers;
 mod least_role;
 mod logging;
 mod long_work;
+mod looked_into;
 mod man;
 mod memory;
 mod messages;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use postgres_source::error::{Error, Kind, Result};
@@ -22,11 +22,7 @@ use postgres_source::state::Memory;
 use postgres_source::summary::Summary;
 
 use super::{assert_error, chatter, connect};
-use crate::support::pipeline::DEADLINE;
 use crate::support::script::{Peer, Script, Step, frames};
-
-/// How often a server says something that says nothing.
-const TICK: Duration = Duration::from_millis(100);
 
 fn begin(final_lsn: u64) -> Vec<u8> {
     let body = [final_lsn.to_be_bytes(), 0u64.to_be_bytes()].concat();
@@ -96,7 +92,10 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
 }
 
 /// The same, with a server that waits for so long.
-fn stream_within(script: &Script, wal_sender_timeout: Option<Duration>) -> (Error, Vec<String>) {
+pub fn stream_within(
+    script: &Script,
+    wal_sender_timeout: Option<Duration>,
+) -> (Error, Vec<String>) {
     let connection = connect(script).expect("it lets us in");
     let stream = connection.start("s", Wanted::of("p")).expect("it streams");
     let socket = stream.socket().expect("it is open");
@@ -153,7 +152,7 @@ fn stream_within(script: &Script, wal_sender_timeout: Option<Duration>) -> (Erro
 }
 
 /// Lets the client in and streams these bytes to it.
-fn streams(bytes: Vec<u8>) -> impl Fn(&mut Peer) -> Step + Send + Sync + 'static {
+pub fn streams(bytes: Vec<u8>) -> impl Fn(&mut Peer) -> Step + Send + Sync + 'static {
     move |peer| {
         peer.expect_startup()?;
         peer.send_welcome()?;
@@ -383,54 +382,4 @@ fn an_error_that_quotes_a_row_is_not_repeated() {
         &["[SQLSTATE 22008]", "accept-gap"],
     );
     script.finish();
-}
-
-/// A server that wants replies and gives none, one that says the same again and again, and one that
-/// never comes to the end of a message.
-#[test]
-fn a_server_that_lives_and_does_not_answer() {
-    let keepalive = |sent: i64, wants_reply: bool| {
-        let mut keepalive = frames::keepalive(100, wants_reply);
-        let end = keepalive.len();
-        keepalive[end - 9..end - 1].copy_from_slice(&sent.to_be_bytes());
-        keepalive
-    };
-    let asks = move |second: i64| keepalive(second * 100_000, true);
-    let repeats = move |_| keepalive(7, false);
-    let drips = |second: i64| match second {
-        0 => frames::frame_of_length(b'd', 1_000_000, b"w"),
-        _ => b"x".to_vec(),
-    };
-    let plays: [(&str, Box<dyn Fn(i64) -> Vec<u8> + Send + Sync>); 3] = [
-        ("asks", Box::new(asks)),
-        ("repeats", Box::new(repeats)),
-        ("drips", Box::new(drips)),
-    ];
-    for (name, says) in plays {
-        let streams = streams(Vec::new());
-        let script = Script::start(move |peer: &mut Peer| {
-            streams(peer)?;
-            let begun = Instant::now();
-            for number in 0.. {
-                let next = begun + number * TICK;
-                while Instant::now() < next {
-                    if let Err(_gone) = peer.next_frame("a status") {
-                        return Ok(());
-                    }
-                }
-                if begun.elapsed() > DEADLINE {
-                    return Err("the client listens for ever".to_owned());
-                }
-                if peer.send(&says(number.into())).is_err() {
-                    return Ok(());
-                }
-            }
-            Ok(())
-        });
-        let (error, _) = stream_within(&script, Some(Duration::from_secs(2)));
-        let says = "bytes in 2 s, and not the reply that was asked for";
-        assert!(error.to_string().contains(says), "{name}: {error}");
-        assert_error(&error, Kind::Unreachable, &[says]);
-        script.finish();
-    }
 }
