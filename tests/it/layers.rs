@@ -6,7 +6,15 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the lowest to the highest; those in one group do not name each other.
 const LAYERS: &[&[&str]] = &[
-    &["input", "lsn", "peer", "printable", "replace", "resolver"],
+    &[
+        "input",
+        "lsn",
+        "orphans",
+        "peer",
+        "printable",
+        "replace",
+        "resolver",
+    ],
     &["error"],
     &["tls", "metrics", "logging"],
     &["pg"],
@@ -86,6 +94,7 @@ fn pg_is_layered_too_and_of_use_by_itself() {
                     "lsn",
                     "error",
                     "input",
+                    "orphans",
                     "printable",
                     "resolver",
                     "tls",

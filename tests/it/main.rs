@@ -134,6 +134,7 @@ mod metrics;
 mod network;
 mod no_threads;
 mod notices;
+mod orphans;
 mod output;
 mod parameters;
 mod password_command;
