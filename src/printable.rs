@@ -45,6 +45,19 @@ pub fn json(text: &str) -> String {
     out
 }
 
+/// More than anybody reads of what one server says at once.
+pub const MAX_WORDS_BYTES: usize = 4096;
+
+/// What a server says, up to [`MAX_WORDS_BYTES`] of it: a log is not its to fill.
+pub fn capped(words: &str) -> String {
+    if words.len() <= MAX_WORDS_BYTES {
+        return words.to_owned();
+    }
+    let is_boundary = |end: &usize| words.is_char_boundary(*end);
+    let end = (0..=MAX_WORDS_BYTES).rev().find(is_boundary);
+    format!("{}...", &words[..end.unwrap_or_default()])
+}
+
 /// The control characters of C0 and C1, the separators of lines and paragraphs, and what changes the
 /// direction of a text ([UAX #9](https://www.unicode.org/reports/tr9/)).
 pub fn is_hidden(c: char) -> bool {

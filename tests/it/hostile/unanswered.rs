@@ -9,6 +9,9 @@ use super::stream::{stream_within, streams};
 use crate::support::pipeline::DEADLINE;
 use crate::support::script::{Peer, Script, frames};
 
+/// What a server says in which tick.
+type Says = Box<dyn Fn(i64) -> Vec<u8> + Send + Sync>;
+
 /// How often a server says something that says nothing.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -28,7 +31,7 @@ fn a_server_that_lives_and_does_not_answer() {
         0 => frames::frame_of_length(b'd', 1_000_000, b"w"),
         _ => b"x".to_vec(),
     };
-    let plays: [(&str, Box<dyn Fn(i64) -> Vec<u8> + Send + Sync>); 3] = [
+    let plays: [(&str, Says); 3] = [
         ("asks", Box::new(asks)),
         ("repeats", Box::new(repeats)),
         ("drips", Box::new(drips)),
