@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use crate::config::{Config, Setup};
 use crate::continuity;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::notify::Notify;
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
 use crate::progress::Stored;
@@ -16,16 +15,17 @@ use crate::session::{Opened, Output, Program};
 use crate::setup::create_slot_statement;
 use crate::sink::fluvio::Partition;
 use crate::state::Accepted;
+use crate::waiting::Onlookers;
 
 /// Gives up what cannot be continued. Without a gap nothing is changed.
-pub fn accept_gap(config: &Config, reason: &str) -> Result<()> {
+pub fn accept_gap(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
     if config.state_dir.is_none() {
         return Err(Error::config("there is no state_dir to write the decision into").with_hint(
             "name a directory under \"state_dir\" in the config; the program has to find it there \
              each time it starts",
         ));
     }
-    let mut program = Program::new(config, Output::Topic, Notify::default())?;
+    let mut program = Program::new(config, Output::Topic, onlookers)?;
     let stuck = program.stuck();
     let found = match stuck {
         Some(why) => Some(Found {

@@ -91,6 +91,10 @@ pub enum Reason {
     Standby,
     /// The server cannot read what the slot holds, or cannot decode it: nothing but a new slot helps.
     SlotUseless,
+    /// Code of the database's users refuses a statement of ours: a trigger.
+    Trigger,
+    /// Such code, or what the server does not explain, refuses the login, and may let us in another time.
+    LoginRefused,
 }
 
 /// An error with the path that led to it.
@@ -174,9 +178,20 @@ impl Error {
         self
     }
 
+    /// The same error where it means something else.
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// What decides about retry and exit code.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// Whether the same attempt may succeed later without anybody changing a thing.
+    pub fn is_transient(&self) -> bool {
+        self.kind().is_transient() || self.reason() == Some(Reason::LoginRefused)
     }
 
     /// What the user can do, if anything is known to help.

@@ -13,7 +13,8 @@
 //! └──────────────────────────────────────┘                     └───────────────────────────────┘
 //! ```
 //!
-//! Two threads and one direction (a third only gives a watchdog its signs of life). Each owns its socket; nothing is shared but the channel and one
+//! Two threads and one direction (others only give a watchdog its signs of life, show metrics, or ask whom
+//! a statement waits for). Each owns its socket; nothing is shared but the channel and one
 //! position, up to which everything is stored. Only that is confirmed to PostgreSQL, so whatever
 //! dies, what was not stored comes again; and what the topic has of it already is dropped. A session
 //! that fails is thrown away whole and opened anew. The memory is the slot and the end of the topic;
@@ -40,10 +41,11 @@
 //! | [`sink`] | where records go: a topic, or standard output |
 //! | [`progress`] | what goes back: how far the stream is stored |
 //! | [`config`] | the YAML file → a valid, typed configuration |
-//! | [`setup`], [`signals`], [`notify`] | making publication and slot; SIGTERM, SIGINT and SIGHUP; what the service manager hears |
+//! | [`signals`], [`notify`], [`long_work`] | SIGTERM, SIGINT and SIGHUP; what the service manager hears; what is said of work that takes long |
+//! | [`waiting`], [`setup`] | what a statement waits for on the server; making publication and slot |
 //! | [`pace`], [`position`] | how far apart reads are; where the reader is and what it may confirm |
 //! | [`resume`] | what comes again and is dropped, to the row |
-//! | [`long_work`], [`summary`] | what is said of work that takes long; and of what goes through |
+//! | [`summary`] | what is said of what goes through |
 //! | [`state`], [`continuity`], [`owner`] | what is known of slot and topic, whether they meet, and whose a state file is |
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
@@ -89,6 +91,7 @@ pub mod run;
 pub mod schema;
 pub mod session;
 pub mod setup;
+pub mod shell;
 pub mod signals;
 pub mod sink;
 pub mod state;
@@ -97,3 +100,4 @@ pub mod summary;
 pub mod tail;
 pub mod tls;
 pub mod verify;
+pub mod waiting;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use postgres_source::accept::accept_gap;
 use postgres_source::check::check;
 use postgres_source::cli::{
-    Arguments, Check, Instead, PROGRAM, Peek, Run, Setup, ShowConfig, Status, Teardown, Verb,
-    Verify, completions, man,
+    AcceptGap, Arguments, Check, Instead, PROGRAM, Peek, Run, Setup, ShowConfig, Status, Teardown,
+    Verb, Verify, completions, man,
 };
 use postgres_source::config::{Config, ConfigText};
 use postgres_source::error::{Error, Kind, Result};
@@ -25,6 +25,7 @@ use postgres_source::signals::Signals;
 use postgres_source::sink::stdout::StandardOutput;
 use postgres_source::status::status;
 use postgres_source::verify::verify;
+use postgres_source::waiting::Onlookers;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::Serialize;
 
@@ -65,9 +66,7 @@ fn execute(verb: Verb) -> Result<ExitCode> {
         Verb::Status(arguments) => tell(&arguments),
         Verb::Teardown(arguments) => done(tear_down(&arguments)),
         Verb::Verify(arguments) => done(read(&arguments)),
-        Verb::AcceptGap(arguments) => {
-            done(load(&arguments.config).and_then(|config| accept_gap(&config, &arguments.reason)))
-        }
+        Verb::AcceptGap(arguments) => done(accept(&arguments)),
         Verb::Completions(arguments) => done(print(&completions(arguments.shell))),
         Verb::Man(_) => done(print(&man())),
         Verb::Version(_) => done(print(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")))),
@@ -150,13 +149,26 @@ fn look_ahead(arguments: &Peek) -> Result<()> {
     peek(&config, scope, arguments.number)
 }
 
+fn accept(arguments: &AcceptGap) -> Result<()> {
+    let config = load(&arguments.config)?;
+    accept_gap(&config, &arguments.reason, onlookers()?)
+}
+
+/// Those of a command: a signal ends what it waits for.
+fn onlookers() -> Result<Onlookers> {
+    Ok(Onlookers {
+        signals: Signals::listen_for_a_command()?,
+        notify: Notify::default(),
+    })
+}
+
 fn set_up(arguments: &Setup) -> Result<()> {
     let config = load(&arguments.config)?;
     let plan = setup_plan(&config)?;
     print(&plan.to_string())?;
     match arguments.dry_run {
         true => Ok(()),
-        false => plan.set_up(&config),
+        false => plan.set_up(&config, &onlookers()?),
     }
 }
 
@@ -173,7 +185,7 @@ fn tear_down(arguments: &Teardown) -> Result<()> {
             Error::new(Kind::Usage, "nothing was removed").with_hint("\"teardown --yes\" does it")
         );
     }
-    plan.tear_down()
+    plan.tear_down(&onlookers()?)
 }
 
 fn tell(arguments: &Status) -> Result<ExitCode> {

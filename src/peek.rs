@@ -47,6 +47,7 @@ pub fn peek(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<(
     let target = config.target()?;
     let place = || format!("replication slot {}", config.slot);
     let mut connection = ReplicationConnection::connect(&target)?;
+    connection.lift_timeouts()?;
     let is_active = find(&mut connection, &target, config)?;
     let shown = match scope {
         Scope::Pending => Shown::new(config, Some(most.unwrap_or(RECORDS)))?,

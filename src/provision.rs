@@ -12,6 +12,7 @@ use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::target::Target;
 use crate::setup;
 use crate::sink::fluvio::{Options, Partition, cluster};
+use crate::waiting::Onlookers;
 
 /// What happens to the publication when everything else is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,22 +129,23 @@ impl Owned {
 
 impl Plan {
     /// Makes what `setup` makes, whatever `skip_setup` says of `run`.
-    pub fn set_up(mut self, config: &Config) -> Result<()> {
+    pub fn set_up(mut self, config: &Config, onlookers: &Onlookers) -> Result<()> {
         self.connection.terminate();
         let config = Config {
             setup: Setup::Create,
             ..config.clone()
         };
-        setup::ensure(&self.target, self.connection.endpoint(), &config)
+        setup::ensure(&self.target, self.connection.endpoint(), &config, onlookers)
     }
 
-    /// Runs the statements.
-    pub fn tear_down(mut self) -> Result<()> {
+    /// Runs the statements, each of which may wait for what others hold.
+    pub fn tear_down(mut self, onlookers: &Onlookers) -> Result<()> {
         if let Some(error) = self.forbidden {
             return Err(error);
         }
+        let _deferred = onlookers.look_on(&mut self.connection, &self.target);
         for Step { sql, .. } in &self.steps {
-            self.connection.query(sql).at(|| sql.clone())?;
+            self.connection.wait_for(sql).at(|| sql.clone())?;
             log::info!("done: {sql}");
         }
         self.connection.terminate();

@@ -14,6 +14,7 @@ use crate::notify::Notify;
 use crate::reader::Ending;
 use crate::session::{Goal, Output, Program};
 use crate::signals::Signals;
+use crate::waiting::Onlookers;
 
 /// How soon a reload is noticed between two attempts.
 const POLL: Duration = Duration::from_millis(100);
@@ -50,7 +51,11 @@ pub fn run(
     let Surroundings {
         signals, notify, ..
     } = surroundings;
-    let program = Program::new(config, output, notify.clone());
+    let onlookers = Onlookers {
+        signals: signals.clone(),
+        notify: notify.clone(),
+    };
+    let program = Program::new(config, output, onlookers);
     let result =
         program.and_then(|mut program| sessions(&mut program, config, attempts, surroundings));
     if let Err(error) = &result {
@@ -88,7 +93,7 @@ fn sessions(
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
-        if !error.kind().is_transient() {
+        if !error.is_transient() {
             return Err(error);
         }
         if surroundings.signals.stop_requested() {

@@ -14,6 +14,7 @@ use crate::lsn::Lsn;
 use crate::metrics::now_us;
 use crate::monitor::slot::{self, SlotState};
 use crate::owner;
+use crate::pg::blocked::{Blocked, blocked};
 use crate::pg::connection::Connection;
 use crate::printable::Printable;
 use crate::record::{Placed, Record};
@@ -25,7 +26,7 @@ use crate::sink::fluvio::{Options, Partition};
 pub enum Health {
     /// Nothing is wrong.
     Healthy,
-    /// The topic is further behind than `max_lag`.
+    /// The topic is further behind than `max_lag`, or somebody else has to do something first.
     Lagging,
     /// Something is missing, lost, or cannot be asked.
     Broken,
@@ -71,6 +72,8 @@ pub struct Status {
     pub lag_seconds: Option<u64>,
     /// What the state file says that the last run ended with, if it cannot go on by itself.
     pub last_error: Option<String>,
+    /// Whom the program waits for on the server.
+    pub waiting: Vec<String>,
 }
 
 /// The end of the topic.
@@ -90,6 +93,7 @@ pub fn status(config: &Config) -> Status {
     let mut problems = Vec::new();
     let mut or_problem = |error: Error| problems.push(error.to_string());
     let slot = find_slot(config).map_err(&mut or_problem).ok();
+    let waiting = waiting(config).unwrap_or_default();
     let end = end(&config.fluvio).map_err(&mut or_problem).ok();
     let end_offset = end.as_ref().map(|end| end.offset);
     let last_error = owner::known(config, end_offset);
@@ -102,6 +106,7 @@ pub fn status(config: &Config) -> Status {
     problems.extend(problem.map(|(what, why)| format!("the last run {what}: {why}")));
     Status {
         last_error: last_error.map(|(_, why)| why),
+        waiting,
         ..Status::of(config, slot.as_ref(), end.as_ref())
     }
     .judged(problems, config.max_lag_bytes)
@@ -120,6 +125,24 @@ fn find_slot(config: &Config) -> Result<SlotState> {
     }
     continuity::check_slot(&found.slot, target.database()).at(place)?;
     Ok(found)
+}
+
+/// Whom those processes of the server wait for that are there for this program. What keeps it from being
+/// asked keeps the slot from it too.
+fn waiting(config: &Config) -> Result<Vec<String>> {
+    let mut connection = Connection::connect_for_sql(&config.target()?)?;
+    let found: Vec<Blocked> = connection.select(&blocked(
+        "a.application_name = pg_catalog.current_setting('application_name') \
+         AND a.usename = session_user AND a.datname = pg_catalog.current_database() \
+         AND a.state = 'active' AND a.pid <> pg_catalog.pg_backend_pid()",
+    ))?;
+    connection.terminate();
+    // A moment is no wait.
+    let is_long = |found: &&Blocked| found.since_s.is_none_or(|since_s| since_s >= 1.0);
+    let waiting = found.iter().filter(is_long);
+    let waiting = waiting.filter(|found| found.is_waiting());
+    let told = waiting.map(|found| format!("for {found} (process {} of the server)", found.pid));
+    Ok(told.collect())
 }
 
 fn end(options: &Options) -> Result<End> {
@@ -201,7 +224,9 @@ impl fmt::Display for Last {
 impl Status {
     fn of(config: &Config, slot: Option<&SlotState>, end: Option<&End>) -> Status {
         let last = end.and_then(|end| end.last.as_ref());
-        let lag_bytes = slot.map(|found| {
+        // One that is being made has not begun.
+        let begun = slot.filter(|found| found.slot.confirmed() != Lsn::ZERO);
+        let lag_bytes = begun.map(|found| {
             let stored = last.map_or(Lsn(0), Last::stored);
             found
                 .wal_end()
@@ -216,7 +241,7 @@ impl Status {
             wal_status: slot.and_then(|found| found.slot.wal_status.clone()),
             retained_bytes: slot.and_then(SlotState::retained_bytes),
             safe_bytes: slot.and_then(SlotState::safe_bytes),
-            confirmed_lsn: slot.map(|found| found.slot.confirmed().to_string()),
+            confirmed_lsn: begun.map(|found| found.slot.confirmed().to_string()),
             topic: config.fluvio.topic.clone(),
             partition: config.fluvio.partition,
             end_offset: end.map(|end| end.offset),
@@ -228,11 +253,13 @@ impl Status {
                 None => None,
             },
             last_error: None,
+            waiting: Vec::new(),
         }
     }
 
     fn judged(mut self, problems: Vec<String>, max_lag_bytes: u64) -> Status {
         let is_late = self.lag_bytes.is_some_and(|bytes| bytes > max_lag_bytes);
+        let is_late = is_late || !self.waiting.is_empty();
         self.status = match (problems.is_empty(), is_late) {
             (false, _) => Health::Broken,
             (true, true) => Health::Lagging,
@@ -283,6 +310,9 @@ impl fmt::Display for Status {
         if let Some(offset) = self.end_offset {
             let tail = self.tail.as_deref().unwrap_or("no records");
             write!(f, ", offset {offset}, {tail}")?;
+        }
+        for whom in &self.waiting {
+            write!(f, "\nwaiting:    {}", Printable(whom))?;
         }
         for problem in &self.problems {
             write!(f, "\nproblem:    {}", Printable(problem))?;

@@ -1,34 +1,55 @@
-//! What a slot that is still to be made would wait for: every transaction of the cluster that has
-//! written something and is open when it begins.
-
-use serde::Deserialize;
+//! What would be waited for by a publication that is still to be made, locks on its tables; and by a
+//! slot: every transaction of the cluster that has written something and is open when it begins.
 
 use super::condition::Condition;
 use super::report::{Mend, Report};
 use super::sql::Sql;
 use super::unless_unseen;
+use crate::config::{Config, Setup};
 use crate::error::Result;
+use crate::pg::blocked::{HOLDER, Holder, PREPARED, Prepared, named};
 use crate::pg::connection::quote_literal;
+use crate::setup::{listed_roots, resolve};
 
 /// An ordinary transaction is over by then.
 const LONG_S: f64 = 5.0;
 
-#[derive(Debug, Deserialize)]
-struct Open {
-    pid: i64,
-    /// `None` when the role may not see it.
-    age_s: Option<f64>,
-    user: Option<String>,
-    application: Option<String>,
-    database: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Prepared {
-    gid: String,
-    owner: String,
-    database: String,
-    age_s: f64,
+/// Looks for those that have locks which a publication of the configured tables waits for. One of all
+/// tables locks none.
+pub fn check_publication(report: &mut Report, sql: &mut Sql<'_>, config: &Config) -> Result<()> {
+    let condition = Condition::PublicationLocks;
+    if config.setup == Setup::Require || config.tables.is_empty() {
+        report.ok(condition, "making it locks no table");
+        return Ok(());
+    }
+    let tables = sql.ask(|connection| resolve(connection, &config.tables))?;
+    let tables = listed_roots(tables.iter().filter_map(|table| table.oid));
+    // The modes that conflict with ShareUpdateExclusiveLock.
+    let open: Vec<Holder> = sql.rows(&format!(
+        "SELECT {HOLDER} FROM pg_stat_activity h WHERE h.pid <> pg_backend_pid() AND EXISTS (\
+           SELECT FROM pg_locks l WHERE l.pid = h.pid AND l.granted AND l.locktype = 'relation' \
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+           AND l.relation IN ({tables}) \
+           AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', \
+             'ExclusiveLock', 'AccessExclusiveLock')) ORDER BY 2 DESC NULLS LAST"
+    ))?;
+    // Who hides how long a transaction is open may be one that is open for long.
+    let is_long = |open: &&Holder| open.age_s.is_none_or(|age| age >= LONG_S);
+    let long: Vec<&Holder> = open.iter().filter(is_long).collect();
+    if long.is_empty() {
+        report.ok(condition, "nobody has one for long");
+        return Ok(());
+    }
+    let told: Vec<String> = long.iter().map(|open| open.to_string()).collect();
+    report.warning(
+        condition,
+        format!(
+            "making the publication waits for {}, which has a lock on a table",
+            named(&told)
+        ),
+        long.iter().map(|open| end(open)),
+    );
+    Ok(())
 }
 
 /// Looks for both kinds.
@@ -41,29 +62,23 @@ pub fn check(report: &mut Report, sql: &mut Sql<'_>, user: &str) {
 
 /// Everybody sees who holds a transaction number, only some how old the transaction is.
 fn open(report: &mut Report, sql: &mut Sql<'_>, user: &str) -> Result<()> {
-    let open: Vec<Open> = sql.rows(
-        "SELECT l.pid, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s, \
-         a.usename AS user, a.application_name AS application, a.datname AS database \
-         FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-         WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted \
-         AND l.pid <> pg_backend_pid() GROUP BY 1, 2, 3, 4, 5 ORDER BY 2 DESC NULLS LAST",
-    )?;
+    let open: Vec<Holder> = sql.rows(&format!(
+        "SELECT {HOLDER} FROM pg_stat_activity h WHERE h.pid <> pg_backend_pid() AND EXISTS (\
+           SELECT FROM pg_locks l WHERE l.pid = h.pid AND l.locktype = 'transactionid' \
+           AND l.mode = 'ExclusiveLock' AND l.granted) ORDER BY 2 DESC NULLS LAST"
+    ))?;
     let (condition, user) = (
         Condition::Transactions,
         crate::pg::connection::quote_identifier(user),
     );
-    let is_long = |open: &&Open| open.age_s.is_some_and(|age| age >= LONG_S);
-    let long: Vec<&Open> = open.iter().filter(is_long).collect();
+    let long: Vec<&Holder> = open.iter().filter(is_long).collect();
     let hidden = open.iter().filter(|open| open.age_s.is_none()).count();
     if !long.is_empty() {
         let told: Vec<String> = long.iter().map(|open| open.to_string()).collect();
-        let mend = long.iter().map(|open| {
-            Mend::sql(format!("SELECT pg_terminate_backend({});", open.pid))
-                .giving_up("what that transaction has done")
-        });
+        let mend = long.iter().map(|open| end(open));
         report.warning(
             condition,
-            format!("the slot waits for {}", told.join("; ")),
+            format!("the slot waits for {}", named(&told)),
             mend,
         );
     } else if hidden > 0 {
@@ -79,11 +94,20 @@ fn open(report: &mut Report, sql: &mut Sql<'_>, user: &str) -> Result<()> {
     Ok(())
 }
 
+fn is_long(open: &&Holder) -> bool {
+    open.age_s.is_some_and(|age| age >= LONG_S)
+}
+
+fn end(open: &Holder) -> Mend {
+    Mend::sql(format!("SELECT pg_terminate_backend({});", open.pid))
+        .giving_up("what that transaction has done")
+}
+
+/// What has no process.
 fn prepared(report: &mut Report, sql: &mut Sql<'_>) -> Result<()> {
-    let prepared: Vec<Prepared> = sql.rows(
-        "SELECT gid, owner, database, extract(epoch FROM clock_timestamp() - prepared)::float8 \
-         AS age_s FROM pg_prepared_xacts ORDER BY prepared",
-    )?;
+    let prepared: Vec<Prepared> = sql.rows(&format!(
+        "SELECT {PREPARED} FROM pg_prepared_xacts x ORDER BY x.prepared"
+    ))?;
     let is_long = |prepared: &&Prepared| prepared.age_s >= LONG_S;
     let long: Vec<&Prepared> = prepared.iter().filter(is_long).collect();
     let condition = Condition::PreparedTransactions;
@@ -108,34 +132,4 @@ fn prepared(report: &mut Report, sql: &mut Sql<'_>) -> Result<()> {
         mend,
     );
     Ok(())
-}
-
-impl std::fmt::Display for Open {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
-        write!(
-            f,
-            "PID {} ({}, {:?}, database {}), open for {:.0} s",
-            self.pid,
-            or_none(&self.user),
-            or_none(&self.application),
-            or_none(&self.database),
-            self.age_s.unwrap_or_default()
-        )
-    }
-}
-
-impl std::fmt::Display for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Prepared {
-            gid,
-            owner,
-            database,
-            age_s,
-        } = self;
-        write!(
-            f,
-            "{gid:?} of {owner} in {database}, prepared {age_s:.0} s ago"
-        )
-    }
 }

@@ -25,6 +25,7 @@ pub enum Condition {
     MaxSlotWalKeepSize,
     IdleReplicationSlotTimeout,
     WalSenderTimeout,
+    SynchronousStandbys,
     Clock,
     Pooler,
     RoleReplication,
@@ -34,6 +35,7 @@ pub enum Condition {
     PublicationOptions,
     PublicationIdentity,
     PublicationPartitions,
+    PublicationLocks,
     Slot,
     SlotPlugin,
     SlotDatabase,
@@ -51,7 +53,7 @@ use Condition::*;
 
 /// All of them, in the order in which a session meets them, which is the order of the report and
 /// of the statements too: a condition's name, and what it asks.
-pub const CONDITIONS: [(Condition, &str, &str); 39] = [
+pub const CONDITIONS: [(Condition, &str, &str); 41] = [
     (
         ConfigPermissions,
         "config.permissions",
@@ -128,6 +130,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 39] = [
         "a dead connection gives the slot back",
     ),
     (
+        SynchronousStandbys,
+        "synchronous_standbys",
+        "commits wait for this program only if that is meant",
+    ),
+    (
         Clock,
         "clock",
         "the server's clock and this machine's agree",
@@ -163,6 +170,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 39] = [
         PublicationPartitions,
         "publication.partitions",
         "partitions have their parent's identity",
+    ),
+    (
+        PublicationLocks,
+        "publication.locks",
+        "none keeps a publication from being made",
     ),
     (Slot, "slot", "it exists, or can be made"),
     (SlotPlugin, "slot.plugin", "a logical slot of pgoutput"),

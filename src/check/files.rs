@@ -9,6 +9,7 @@ use crate::config::file::File;
 use crate::config::{Config, secret};
 use crate::error::Result;
 use crate::input;
+use crate::shell;
 use crate::state::{self, Known};
 
 /// Looks at both; returns what the state file says.
@@ -77,10 +78,5 @@ fn mode(path: &Path) -> u32 {
 
 /// A path, quoted for a shell.
 pub fn quote(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    match text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
+    shell::quote(&path.display().to_string())
 }

@@ -2,7 +2,7 @@
 //!
 //! Each part looks at one thing and puts what it finds into the [`report`]; where a part cannot be
 //! looked at, the others are all the same. [`condition`] is the table of all conditions; [`files`],
-//! [`topic`], [`server`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge
+//! [`topic`], [`server`], [`standbys`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge
 //! them, through questions in [`sql`] that the server lets change nothing; [`provider`] knows whose
 //! server it is.
 
@@ -17,6 +17,7 @@ pub mod role;
 pub mod server;
 pub mod slot;
 pub mod sql;
+pub mod standbys;
 pub mod topic;
 
 use std::path::Path;
@@ -86,6 +87,8 @@ impl Parts<'_> {
             Ok((server, skew)) => {
                 server.check(report, &sql, self.config, skew);
                 if server.has_publications() {
+                    let found = standbys::check(report, &mut sql);
+                    unless_failed(report, Condition::SynchronousStandbys, found);
                     self.database(report, &mut sql, &target, &server);
                 }
             }
@@ -112,6 +115,10 @@ impl Parts<'_> {
         };
         let found = publication::check(report, sql, &context);
         let publication = unless_failed(report, Condition::Publication, found).flatten();
+        if publication.is_none() && !server.is_standby() {
+            let found = blockers::check_publication(report, sql, self.config);
+            unless_unseen(report, Condition::PublicationLocks, found);
+        }
         let found = slot::check(report, sql, &context, publication.as_ref());
         let slot = unless_failed(report, Condition::Slot, found).flatten();
         if slot.is_none() && !context.has_history {

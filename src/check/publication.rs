@@ -11,7 +11,8 @@ use crate::config::Setup;
 use crate::error::{Kind, Result};
 use crate::pg::connection::{quote_identifier, quote_literal};
 use crate::setup::{
-    ASKED_TABLES, Shape, all_roots, create_publication_statement, listed, membership,
+    ASKED_TABLES, Shape, all_roots, create_publication_statement, listed, listed_roots, membership,
+    resolve,
 };
 
 /// The publication as it is found.
@@ -34,6 +35,7 @@ pub struct Found {
 #[derive(Debug, Deserialize)]
 struct Table {
     name: String,
+    #[serde(default)]
     quoted: String,
     /// `None` when there is none of this name.
     oid: Option<u32>,
@@ -78,17 +80,20 @@ pub fn check(
 /// The configured tables, resolved by the rules of the server.
 fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
     let config = context.config;
+    let named = sql.ask(|connection| resolve(connection, &config.tables))?;
     let mut tables = Vec::new();
-    for names in config.tables.chunks(ASKED_TABLES) {
-        tables.extend(sql.rows(&format!(
-            "SELECT t.name, t.published, c.oid::int8 AS oid, \
-             (SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
-               FROM unnest(parse_ident(t.name)) WITH ORDINALITY AS parts(part, n)) AS quoted, \
+    for named in named.chunks(ASKED_TABLES) {
+        let mut found: Vec<Table> = sql.rows(&format!(
+            "SELECT t.name, t.published, t.oid::int8 AS oid, \
              coalesce(pg_has_role(c.relowner, 'USAGE') \
                AND has_schema_privilege(c.relnamespace, 'USAGE'), false) AS publishable \
              FROM ({}) t LEFT JOIN pg_class c ON c.oid = t.oid",
-            membership(&config.publication, names)
-        ))?);
+            membership(&config.publication, named)
+        ))?;
+        for (table, named) in found.iter_mut().zip(named) {
+            table.quoted.clone_from(&named.quoted);
+        }
+        tables.extend(found);
     }
     Ok(tables)
 }
@@ -116,8 +121,7 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
         [] => all_roots(),
         tables => {
             let oids = tables.iter().filter_map(|table| table.oid);
-            let oids: Vec<String> = oids.map(|oid| format!("{oid}::pg_catalog.oid")).collect();
-            format!("SELECT pg_catalog.unnest(ARRAY[{}])", oids.join(", "))
+            listed_roots(oids)
         }
     };
     let major = context.server.major();
@@ -175,9 +179,9 @@ fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> R
     let Count { count } = sql.row(&format!("SELECT count(*) FROM ({}) t", listed(publication)))?;
     if !unpublished.is_empty() {
         let names: Vec<&str> = unpublished.iter().map(|table| &*table.name).collect();
-        let mend = unpublished.iter().map(|table| match table.oid.is_some() {
-            true => Mend::sql(format!("{alter} ADD TABLE {};", table.quoted)),
-            false => Mend::advice(format!("{} does not exist", table.name)),
+        let mend = unpublished.iter().map(|table| match table.oid {
+            Some(_) => Mend::sql(format!("{alter} ADD TABLE {};", table.quoted)),
+            None => Mend::advice(format!("{} does not exist", table.name)),
         });
         let found = format!(
             "has not all that the config names: {}",

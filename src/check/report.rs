@@ -110,16 +110,36 @@ impl Mend {
 
     /// The same, with what is lost by it.
     pub fn giving_up(self, what: impl Into<String>) -> Mend {
+        let what = what.into();
+        let kind = match what.contains(char::is_control) {
+            true => MendKind::Advice,
+            false => self.kind,
+        };
         Mend {
-            gives_up: Some(what.into()),
+            kind,
+            gives_up: Some(escaped(&what)),
             ..self
         }
     }
 
+    /// Who makes a database, a table or a prepared transaction gives it its name; one with a line
+    /// break in it would go on where a script's comment ends. No script is given for such names.
     fn new(kind: MendKind, text: impl Into<String>) -> Mend {
+        let text = text.into();
+        let (kind, text) = match text.contains(char::is_control) {
+            true if kind != MendKind::Advice => (
+                MendKind::Advice,
+                format!(
+                    "a name has control characters, shown escaped: {}",
+                    escaped(&text)
+                ),
+            ),
+            true => (kind, escaped(&text)),
+            false => (kind, text),
+        };
         Mend {
             kind,
-            text: text.into(),
+            text,
             restart: false,
             gives_up: None,
         }
@@ -229,7 +249,7 @@ impl Report {
             }
             restart = mend.restart;
             let line = match &mend.gives_up {
-                Some(what) => format!("-- gives up {what}: {}", mend.text),
+                Some(what) => comment(&format!("gives up {what}: {}", mend.text)),
                 None => mend.text.clone(),
             };
             // Once is enough, after all that it is to follow: a reload, for example.
@@ -268,6 +288,24 @@ impl Report {
 }
 
 const RESTART: &str = "-- restart the server here";
+
+/// A comment of a script for `psql`, of which each line is one.
+fn comment(text: &str) -> String {
+    let lines: Vec<String> = text
+        .split(['\n', '\r'])
+        .map(|line| format!("-- {line}"))
+        .collect();
+    lines.join("\n")
+}
+
+/// With each control character in the form that Rust and C have for it.
+fn escaped(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -356,6 +394,23 @@ mod tests {
         );
         report.warning(Condition::WalSenderTimeout, "", [Mend::sql("B;"), reload()]);
         assert_eq!(report.sql(), "A;\nB;\nRELOAD;");
+    }
+
+    #[test]
+    fn no_name_makes_a_line_of_a_script() {
+        for hostile in ["x\n\\! id", "x\r\\! id", "x\0y", "x\x1b[2Jy", "x\u{85}y"] {
+            let in_statement = Mend::sql(format!("ROLLBACK PREPARED '{hostile}';")).giving_up("it");
+            let in_comment = Mend::sql("DROP;").giving_up(hostile);
+            let in_command = Mend::shell(format!("psql '{hostile}'"));
+            for mend in [in_statement, in_comment, in_command] {
+                let mut report = Report::default();
+                assert_eq!(mend.kind, MendKind::Advice, "{mend}");
+                assert!(!mend.to_string().contains(char::is_control), "{mend}");
+                report.warning(Condition::PreparedTransactions, "", [mend]);
+                assert_eq!(report.sql(), "", "{hostile:?}");
+            }
+        }
+        assert_eq!(comment("a\nb\rc"), "-- a\n-- b\n-- c");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn replication(
     }
     // A pooler may take the connection and leave the wish for replication out.
     let connected = ReplicationConnection::connect(target)
-        .and_then(|mut connection| connection.identify_system().map(|_| connection));
+        .and_then(|mut connection| connection.lift_timeouts().map(|()| connection));
     match connected {
         Ok(connection) => {
             report.ok(Condition::Pooler, "none");

@@ -146,10 +146,7 @@ impl Found {
         if wanted == is {
             return report.ok(condition, format!("{is}"));
         }
-        // A name that would have to be quoted twice is left to fill in.
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let database = Some(context.target.database()).filter(|name| name.chars().all(is_plain));
-        let command = alter_slot_command(context.config, database.unwrap_or("..."));
+        let command = alter_slot_command(context.config, context.target.database());
         report.warning(
             condition,
             format!("{is}, the config says {wanted}"),

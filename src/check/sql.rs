@@ -5,16 +5,12 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::pg::connection::Connection;
 use crate::pg::encryption::Protection;
-use crate::pg::sql::{WITHOUT_COMPILING, as_json, decode};
+use crate::pg::sql::{as_json, decode};
 use crate::pg::target::{Endpoint, Target};
 use crate::pg::wal_files::WalFiles;
 
-/// Each question is a transaction of its own that the server lets change nothing. Behind a pooler
-/// a setting must not outlive it, so it is local.
-const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '30s'; \
-    SET LOCAL lock_timeout = '5s'; SET LOCAL standard_conforming_strings = on";
-
-/// A connection for questions in SQL.
+/// A connection for questions in SQL. Each is a transaction of its own that the server lets change
+/// nothing.
 pub struct Sql<'a> {
     target: &'a Target,
     connection: Option<Connection>,
@@ -46,10 +42,7 @@ impl<'a> Sql<'a> {
 
     /// The files of `pg_wal`, if this user may know.
     pub fn wal_files(&mut self) -> Result<Option<WalFiles>> {
-        let mut connection = self.connection()?;
-        let files = WalFiles::list(&mut connection)?;
-        self.connection = Some(connection);
-        Ok(files)
+        self.ask(WalFiles::list)
     }
 
     /// Takes the connection. After an error it is of no use, and the next question makes a new one.
@@ -60,13 +53,15 @@ impl<'a> Sql<'a> {
 
     /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
+        self.ask(|connection| decode(connection.look(&as_json(select))?))
+    }
+
+    /// What `question` finds out.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut connection = self.connection()?;
-        let rows = connection.query(&format!(
-            "{BEGIN}; {WITHOUT_COMPILING}; {}; COMMIT",
-            as_json(select)
-        ))?;
+        let found = question(&mut connection)?;
         self.connection = Some(connection);
-        decode(rows)
+        Ok(found)
     }
 
     /// The only row of a SELECT that has one.

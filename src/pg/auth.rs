@@ -8,6 +8,7 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{SCRAM_SHA_256_PLUS, ScramSha256};
 use postgres_protocol::message::frontend;
 
+use super::saslprep;
 pub use super::scram::Channel;
 use super::scram::{check_iterations, choose, forbidden, unbound, unsupported};
 use super::ssl::{AuthMethod, ChannelBinding, Ssl};
@@ -157,7 +158,7 @@ impl<'a> Exchange<'a> {
         }
         let chosen = choose(&offered, self.channel, self.ssl.channel_binding)?;
         self.is_bound = chosen.mechanism == SCRAM_SHA_256_PLUS;
-        let scram = ScramSha256::new(self.password()?, chosen.binding);
+        let scram = ScramSha256::new(&saslprep::prepare(self.password()?), chosen.binding);
         frontend::sasl_initial_response(chosen.mechanism, scram.message(), out)
             .map_err(unwritable)?;
         self.scram = Scram::Running(scram);

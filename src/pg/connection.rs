@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
+use super::cancel::Canceller;
 use super::encryption::Protection;
 use super::frames::{Frame, Frames, MAX_ANSWER_BYTES};
 use super::notices::Notices;
+use super::pinned::{Access, Pinned, Purpose, lift_limits};
 use super::server_error::ServerError;
 use super::stream::{Stream, is_timeout};
 use super::target::{Endpoint, FOR_EVER};
@@ -20,37 +22,33 @@ use crate::tls;
 /// for this long waits for a lock that somebody forgot.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far the limits of time are lifted.
-#[derive(Debug, Clone, Copy)]
-enum Timeouts {
-    /// A setting of the session would outlive us behind a pooler.
-    OfTransaction,
-    OfSession,
-}
+/// How long a look may take, and wait for others.
+const PATIENCE: &str = "SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '5s'";
 
-/// What ends a session or a statement after a time, and does not mean us. To the server, decoding one
-/// transaction of the stream is a transaction, however long we take to read it: `transaction_timeout`
-/// (17+) ends it, with 25P04, and would end it again at each attempt. `idle_session_timeout` (14+)
-/// ends a connection that waits for its slot to be made. While it streams, a walsender is neither
-/// idle nor in a statement, and the others do not touch it; but they do end what waits for a slot:
-/// that is a statement, and a lock on each transaction that is open.
-const TIMEOUTS: &str = "('statement_timeout'), ('lock_timeout'), \
-    ('idle_in_transaction_session_timeout'), ('idle_session_timeout'), ('transaction_timeout')";
+/// How often a wait looks whether it should go on: a stop is noticed as soon.
+const WATCH: Duration = Duration::from_millis(20);
 
-/// The SELECT that lifts those that this server has.
-fn lift(timeouts: Timeouts) -> String {
-    let is_local = match timeouts {
-        Timeouts::OfTransaction => "true",
-        Timeouts::OfSession => "false",
-    };
-    format!(
-        "SELECT pg_catalog.set_config(name, '0', {is_local}) FROM (VALUES {TIMEOUTS}) AS t(name) \
-         WHERE pg_catalog.current_setting(name, true) IS NOT NULL"
-    )
-}
+/// How long the server may take to end a statement that it is asked to end. Nobody waits for us longer
+/// than that who wants us to stop.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How soon it is asked again: what arrives before the statement has begun is lost.
+const CANCEL_AGAIN: Duration = Duration::from_millis(250);
+
+/// While a statement changes something, the server looks every two seconds whether we are still there
+/// (14+, where its system can), so that not even a process that was killed leaves one that waits.
+const OF_A_CHANGE: &str = "SELECT pg_catalog.set_config(name, '2s', true) FROM pg_catalog.pg_settings \
+     WHERE name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'";
 
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
+
+/// Somebody who looks on while an answer is waited for.
+pub trait Watch {
+    /// Nothing has come for so long since the statement was sent. An error ends the statement, on the
+    /// server too.
+    fn look(&mut self, waited: Duration) -> Result<()>;
+}
 
 /// A connection to a server.
 pub struct Connection {
@@ -61,6 +59,16 @@ pub struct Connection {
     pub(super) protection: Protection,
     pub(super) has_encoding: bool,
     pub(super) notices: Notices,
+    pub(super) purpose: Purpose,
+    pub(super) pinned: Pinned,
+    pub(super) only_looks: bool,
+    /// What ends the statement that is under way.
+    pub(super) canceller: Option<Canceller>,
+    pub(super) watch: Option<Box<dyn Watch>>,
+    /// Since when the server has had a statement that it has not answered.
+    pub(super) under_way: Option<Instant>,
+    /// Whether nobody waits for the answer any more.
+    pub(super) is_given_up: bool,
 }
 
 impl Connection {
@@ -77,26 +85,116 @@ impl Connection {
     /// Runs one statement and returns its rows as text. After an error the connection is of no
     /// use: it is thrown away with the session.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
-        let deadline = self.command(sql, ANSWER_TIMEOUT)?;
-        self.rows(deadline)
+        match self.purpose {
+            // Its own commands are none of a transaction.
+            Purpose::Replication => self.run(sql),
+            Purpose::Sql => {
+                if self.only_looks {
+                    return self.look(sql);
+                }
+                let begin = self.begin(Access::Any);
+                self.run(&format!("{begin}; {sql}; COMMIT"))
+            }
+        }
+    }
+
+    fn begin(&self, access: Access) -> String {
+        self.pinned.begin(access, self.process())
+    }
+
+    /// From now on each query is a [look](Connection::look).
+    pub fn only_looks(&mut self) {
+        self.only_looks = true;
+    }
+
+    /// The rows of a SELECT that the server lets change nothing, and wait for no longer than that.
+    pub fn look(&mut self, select: &str) -> Result<Vec<Row>> {
+        let begin = self.begin(Access::ReadOnly);
+        self.run(&format!("{begin}; {PATIENCE}; {select}; COMMIT"))
+    }
+
+    /// The same of a statement that looks for names as the user does, under the `search_path` that
+    /// the role, the database or the URL sets. It must call nothing without a schema: anybody may
+    /// have put something of that name into the user's path.
+    pub(super) fn look_as_user(&mut self, statement: &str) -> Result<Vec<Row>> {
+        let begin = self.pinned.begin_as_user(Access::ReadOnly);
+        self.run(&format!("{begin}; {statement}; COMMIT"))
+    }
+
+    /// From now on `watch` looks on whenever an answer is waited for.
+    pub fn watch(&mut self, watch: Box<dyn Watch>) {
+        self.watch = Some(watch);
+    }
+
+    /// The id of the server's process, unless it is one that does not tell.
+    pub fn process(&self) -> Option<i32> {
+        self.canceller.as_ref().map(Canceller::process)
     }
 
     /// Runs a statement that waits for what others do, however long that takes, and whatever the
     /// role's settings say: each attempt would wait from the start again.
     pub fn wait_for(&mut self, sql: &str) -> Result<()> {
-        self.query(&format!("BEGIN; {}", lift(Timeouts::OfTransaction)))?;
+        let begin = self.begin(Access::Any);
+        self.run(&format!("{begin}; {OF_A_CHANGE}"))?;
         let deadline = self.command(sql, FOR_EVER)?;
-        self.rows(deadline)?;
-        self.query("COMMIT").map(drop)
+        if let Err(error) = self.rows(deadline) {
+            // The server may not have noticed that the connection broke.
+            self.cancel();
+            return Err(error);
+        }
+        self.run("COMMIT").map(drop)
     }
 
     /// Lifts the limits of time that the role or the database sets, those included that only later
     /// versions have.
     pub(super) fn lift_timeouts(&mut self) -> Result<()> {
-        self.query(&lift(Timeouts::OfSession)).map(drop)
+        self.run(&lift_limits()).map(drop)
+    }
+
+    /// Runs statements as they are; the rows are those of the last that has any.
+    fn run(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let deadline = self.command(sql, ANSWER_TIMEOUT)?;
+        self.rows(deadline)
     }
 
     fn rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {
+        let rows = self.all_rows(deadline);
+        if self.is_given_up {
+            self.cancel();
+        }
+        rows
+    }
+
+    /// Has the server end the statement that is under way, and waits until it has. It is tried once.
+    fn cancel(&mut self) {
+        let Some(canceller) = self.canceller.take() else {
+            return;
+        };
+        let end = Instant::now() + CANCEL_TIMEOUT;
+        while self.under_way.is_some() && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            if let Err(error) = canceller.request(left) {
+                log::debug!("a statement could not be cancelled: {error}");
+                return;
+            }
+            if self.fails_before(end.min(Instant::now() + CANCEL_AGAIN)) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the connection breaks before the statement under way ends, or the time is up.
+    fn fails_before(&mut self, deadline: Instant) -> bool {
+        while self.under_way.is_some() && Instant::now() < deadline {
+            match self.receive_any(deadline) {
+                Ok(_) => {}
+                Err(_) => return Instant::now() < deadline,
+            }
+        }
+        false
+    }
+
+    fn all_rows(&mut self, deadline: Instant) -> Result<Vec<Row>> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         loop {
             let frame = self.receive(deadline)?;
@@ -111,7 +209,8 @@ impl Connection {
                     }
                     rows.push(row(body)?);
                 }
-                b'T' | b'C' | b'I' => {}
+                b'T' => (rows, bytes) = (Vec::new(), 0),
+                b'C' | b'I' => {}
                 b'Z' => return Ok(rows),
                 tag => return Err(unexpected("query", tag)),
             }
@@ -131,7 +230,11 @@ impl Connection {
     /// Runs a command that answers with CopyBothResponse.
     pub(super) fn copy_both(&mut self, command: &str) -> Result<()> {
         let deadline = self.command(command, ANSWER_TIMEOUT)?;
-        let frame = self.receive(deadline)?;
+        let received = self.receive(deadline);
+        if self.is_given_up {
+            self.cancel();
+        }
+        let frame = received?;
         match frame.tag {
             b'W' => {
                 self.frames.take_large(b'd');
@@ -145,27 +248,65 @@ impl Connection {
         frontend::query(sql, &mut self.out)
             .map_err(|_| Error::config("a name in the configuration contains a zero byte"))?;
         self.send()?;
-        Ok(Instant::now() + timeout)
+        let now = Instant::now();
+        self.under_way = Some(now);
+        Ok(now + timeout)
     }
 
     /// The next message that is an answer and no error.
     fn receive(&mut self, deadline: Instant) -> Result<Frame> {
-        let frame = self.receive_any(deadline)?;
+        let frame = self.receive_watched(deadline)?;
         match frame.tag {
             b'E' => Err(self.server_error(&frame)),
             _ => Ok(frame),
         }
     }
 
+    /// The next message that is an answer; whoever watches looks on.
+    fn receive_watched(&mut self, deadline: Instant) -> Result<Frame> {
+        let Some(mut watch) = self.watch.take() else {
+            return self.receive_any(deadline);
+        };
+        let received = loop {
+            let soon = deadline.min(Instant::now() + WATCH);
+            match self.receive_before(soon) {
+                Ok(None) if soon < deadline => {
+                    let waited = self.under_way.map(|since| since.elapsed());
+                    if let Err(error) = watch.look(waited.unwrap_or_default()) {
+                        self.is_given_up = true;
+                        break Err(error);
+                    }
+                }
+                Ok(Some(frame)) => break Ok(frame),
+                Ok(None) => break self.receive_any(deadline),
+                Err(error) => break Err(error),
+            }
+        };
+        self.watch = Some(watch);
+        received
+    }
+
     /// The next message that is an answer.
     pub(super) fn receive_any(&mut self, deadline: Instant) -> Result<Frame> {
+        let received = self.receive_before(deadline)?;
+        received.ok_or_else(|| {
+            self.is_given_up = true;
+            Error::unreachable("the server did not answer in time")
+        })
+    }
+
+    /// The same, if it comes in time.
+    fn receive_before(&mut self, deadline: Instant) -> Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.next_frame()? {
-                return Ok(frame);
+                if matches!(frame.tag, b'E' | b'Z' | b'W') {
+                    self.under_way = None;
+                }
+                return Ok(Some(frame));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::unreachable("the server did not answer in time"));
+                return Ok(None);
             }
             self.set_read_timeout(left)?;
             self.fill()?;
@@ -206,7 +347,7 @@ impl Connection {
     }
 
     pub(super) fn server_error(&self, frame: &Frame) -> Error {
-        ServerError::decode(self.frames.body(frame)).into_error()
+        ServerError::decode(self.frames.body(frame)).into_statement_error()
     }
 
     /// Reads once, for as long as the read timeout allows: how many bytes came.

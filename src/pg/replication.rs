@@ -394,7 +394,8 @@ impl ReplicationStream {
 
 /// What an error of authentication lacks has a hint of its own; what is left is a missing right.
 fn with_role_hint(error: Error, target: &Target) -> Error {
-    if error.kind() != Kind::Permission || error.hint().is_some() {
+    let is_missing_a_right = error.kind() == Kind::Permission && error.reason().is_none();
+    if !is_missing_a_right || error.hint().is_some() {
         return error;
     }
     let (user, database) = (target.user(), target.database());

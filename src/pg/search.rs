@@ -1,8 +1,8 @@
 //! Which of several servers, and which of their addresses, is taken.
 
 use super::connection::Connection;
+use super::pinned::Purpose;
 use super::resolve::{arrange, resolve};
-use super::start_up::Purpose;
 use super::target::{SessionAttrs, Target};
 use crate::error::{Context, Error, Result};
 
@@ -81,12 +81,12 @@ impl Search {
     /// The first failure is reported, but one that may mend itself goes before one that cannot. The
     /// others are only logged.
     fn failed(&mut self, error: Error) {
-        self.is_over = !error.kind().is_transient();
+        self.is_over = !error.is_transient();
         let Some(first) = self.failure.take() else {
             self.failure = Some(error);
             return;
         };
-        let (reported, other) = match first.kind().is_transient() {
+        let (reported, other) = match first.is_transient() {
             false if !self.is_over => (error, first),
             _ => (first, error),
         };

@@ -78,14 +78,61 @@ impl ServerError {
             None => error,
         }
     }
-}
 
-/// The way past what a slot holds and nobody can read.
-pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source accept-gap --config FILE \
-    --reason TEXT\", which makes the slot anew (with --stdout: SELECT pg_drop_replication_slot('NAME')), \
-    and copy the tables anew if consumers need what is missing";
+    /// The error of a statement of ours: it calls nothing that others have made, but a trigger may
+    /// run at it.
+    pub fn into_statement_error(self) -> Error {
+        match self.trigger() {
+            Some(place) => self.into_trigger_error(&place, Reason::Trigger),
+            None => self.into_error(),
+        }
+    }
 
-impl ServerError {
+    /// The error of a login. Who is let in is decided by triggers and extensions, too, which raise
+    /// what they like; whatever has no meaning here may be over in a while, as a trigger's hours are.
+    pub fn into_login_error(self) -> Error {
+        if let Some(place) = self.trigger() {
+            return self.into_trigger_error(&place, Reason::LoginRefused);
+        }
+        // object_not_in_prerequisite_state: the database takes no connections now.
+        if self.code == "55000" {
+            return self.into_error().of_kind(Kind::Unreachable);
+        }
+        let error = self.into_error();
+        match error.kind() {
+            Kind::Undeliverable => error
+                .of_kind(Kind::Permission)
+                .with_reason(Reason::LoginRefused),
+            _ => error,
+        }
+    }
+
+    /// Where code of the database's users raised it: the function that was called first, of which
+    /// the last line tells. What is above may be SQL with the data of somebody. Decoding tells its
+    /// place too, with the name of the plugin, and so may what waits for a lock.
+    fn trigger(&self) -> Option<String> {
+        let place = self.context.as_deref()?.lines().last()?;
+        let is_ours = place.contains("pgoutput") || kind(&self.code) == Kind::Unreachable;
+        (!is_ours).then(|| place.to_owned())
+    }
+
+    /// They raise what they like: the code only tells whether a right is missing.
+    fn into_trigger_error(self, place: &str, reason: Reason) -> Error {
+        let kind = match (reason, kind(&self.code)) {
+            (Reason::LoginRefused, _) | (_, Kind::Permission) => Kind::Permission,
+            _ => Kind::Config,
+        };
+        let hint = self.hint.clone().unwrap_or_else(|| {
+            "an event trigger of the database refuses it: \\dy in psql lists them; ask whoever \
+             made it"
+                .to_owned()
+        });
+        let message = format!("{}, {place}", self.into_error().message());
+        Error::new(kind, message)
+            .with_reason(reason)
+            .with_hint(hint)
+    }
+
     /// Data exceptions and violated constraints: their details quote the data itself.
     fn quotes_data(&self) -> bool {
         self.code.starts_with("22") || self.code.starts_with("23")
@@ -165,7 +212,7 @@ impl ServerError {
     fn undecodable(self) -> (Kind, String, &'static str) {
         let place = self.place();
         let message = format!(
-            "the server cannot decode the change {place}: it says: {}",
+            "the server cannot decode the change {place}: the server says: {}",
             self.without_rows()
         );
         (
@@ -219,6 +266,11 @@ impl std::fmt::Display for ServerError {
     }
 }
 
+/// The way past what a slot holds and nobody can read.
+pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source accept-gap --config FILE \
+    --reason TEXT\", which makes the slot anew (with --stdout: SELECT pg_drop_replication_slot('NAME')), \
+    and copy the tables anew if consumers need what is missing";
+
 /// The words by which [`pooler`]'s errors are known.
 const POOLER: &str = "it is a connection pooler, not PostgreSQL itself";
 
@@ -251,7 +303,8 @@ fn kind(code: &str) -> Kind {
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => Kind::Unreachable,
             "28" => Kind::Permission,
-            "3D" | "3F" | "42" | "55" | "25" | "0A" | "22" => Kind::Config,
+            // P0 and 23 are those of users' code.
+            "3D" | "3F" | "42" | "55" | "25" | "0A" | "22" | "23" | "P0" => Kind::Config,
             _ => Kind::Undeliverable,
         },
     }
@@ -266,7 +319,17 @@ fn hint(code: &str) -> Option<&'static str> {
         }
         "53300" => "raise max_wal_senders or max_connections, or end a connection that is not used",
         "53400" => {
-            "raise max_replication_slots in postgresql.conf and restart the server, or drop a slot that is not used"
+            "raise max_replication_slots in postgresql.conf and restart the server, or drop a slot that \
+             is not used; or raise temp_file_limit, if that is what it speaks of"
+        }
+        "25006" => {
+            "nothing can be written there: it is a standby, or default_transaction_read_only is on \
+             for the role, the database or the server; \\drds in psql shows what is set"
+        }
+        "25P04" | "57P05" => {
+            "transaction_timeout or idle_session_timeout of the role, the database or the server is \
+             over before it can be lifted: \\drds in psql shows what is set, ALTER ROLE ... RESET ... \
+             or ALTER DATABASE ... RESET ... mends it"
         }
         "3D000" => "check the database name in FLUVIO_PG_DATABASE_URL",
         "55006" => "another process streams from this slot; each connector needs a slot of its own",

@@ -8,12 +8,6 @@ use super::wal_files::WalFiles;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 
-/// Lets the server not compile what the transaction asks (11+): for a long question about the catalog that
-/// takes seconds, and running it milliseconds. It returns no row.
-pub const WITHOUT_COMPILING: &str = "SELECT FROM (\
-    SELECT pg_catalog.set_config(name, 'off', true) AS value FROM (VALUES ('jit')) AS t(name) \
-    WHERE pg_catalog.current_setting(name, true) IS NOT NULL) AS s WHERE value IS NULL";
-
 /// The same SELECT with each row as JSON, so that what a server does not have, in a view of an older
 /// version, is simply not there.
 pub fn as_json(select: &str) -> String {
@@ -33,6 +27,37 @@ pub fn decode<T: DeserializeOwned>(rows: Vec<Row>) -> Result<Vec<T>> {
         .collect()
 }
 
+/// The OID of the table that `name`, a literal, means to the user; NULL if there is none. The server looks
+/// up no name in a schema that is closed to the user; the catalog tells of it all the same, and what is
+/// published of it does not need that right. It calls nothing without a schema.
+fn found_oid(name: &str) -> String {
+    let equal = "OPERATOR(pg_catalog.=)";
+    let closed = "NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
+    let schema = "pg_catalog.btrim(s.path, ' \"')";
+    let parts = format!("pg_catalog.parse_ident({name}) AS i(parts)");
+    let has_parts = |count| format!("pg_catalog.array_length(i.parts, 1) {equal} {count}");
+    format!(
+        "CASE WHEN EXISTS (SELECT FROM {parts} \
+             JOIN pg_catalog.pg_namespace n ON n.nspname {equal} i.parts[1]::pg_catalog.name \
+             WHERE {two} AND {closed}) \
+           THEN (SELECT c.oid FROM {parts} \
+             JOIN pg_catalog.pg_namespace n ON n.nspname {equal} i.parts[1]::pg_catalog.name \
+             JOIN pg_catalog.pg_class c \
+               ON c.relnamespace {equal} n.oid AND c.relname {equal} i.parts[2]::pg_catalog.name) \
+           ELSE coalesce(pg_catalog.to_regclass({name})::pg_catalog.oid, \
+             (SELECT c.oid FROM {parts}, \
+               pg_catalog.unnest(pg_catalog.string_to_array(\
+                 pg_catalog.current_setting('search_path'), ',')) WITH ORDINALITY AS s(path, at) \
+               JOIN pg_catalog.pg_namespace n ON n.nspname {equal} \
+                 CASE WHEN {schema} {equal} '$user' THEN current_user ELSE {schema}::pg_catalog.name END \
+               JOIN pg_catalog.pg_class c ON c.relnamespace {equal} n.oid \
+             WHERE {one} AND {closed} \
+               AND c.relname {equal} i.parts[1]::pg_catalog.name ORDER BY s.at LIMIT 1)) END",
+        two = has_parts(2),
+        one = has_parts(1),
+    )
+}
+
 impl Connection {
     /// The rows of a SELECT.
     pub fn select<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
@@ -42,6 +67,16 @@ impl Connection {
     /// The first of them.
     pub fn select_first<T: DeserializeOwned>(&mut self, select: &str) -> Result<Option<T>> {
         Ok(self.select(select)?.into_iter().next())
+    }
+
+    /// The OIDs of these tables, for those that there are. What a name without a schema means is
+    /// decided by the user's own `search_path`; nothing else is asked under it.
+    pub fn table_oids(&mut self, tables: &[String]) -> Result<Vec<Option<u32>>> {
+        let oid = |table: &String| format!("({})", found_oid(&quote_literal(table)));
+        let oids: Vec<String> = tables.iter().map(oid).collect();
+        let rows = self.look_as_user(&format!("VALUES {}", oids.join(", ")))?;
+        let oids = rows.into_iter().map(|row| row.into_iter().next().flatten());
+        Ok(oids.map(|oid| oid?.parse().ok()).collect())
     }
 
     /// The slot, if there is one of this name.

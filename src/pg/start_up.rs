@@ -7,10 +7,13 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Channel, Exchange, Step};
+use super::cancel::Canceller;
 use super::connection::{Connection, lost, unexpected};
 use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
-use super::frames::Frames;
+use super::frames::{Frame, Frames};
 use super::notices::Notices;
+use super::pinned::{Pinned, Purpose};
+use super::server_error::{ServerError, is_of_a_pooler};
 use super::stream::Stream;
 use super::target::password::Password;
 use super::target::{Endpoint, SessionAttrs, Target};
@@ -19,35 +22,15 @@ use crate::error::{Context, Error, Kind, Result};
 /// How long a write may wait for the server to make room for the few bytes that we send.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the text of values depends on, pinned so that it never depends on who connects. In the
-/// startup packet these win over the settings of the role and the database. `search_path` and the
-/// next decide how `regclass`, `regtype` and their like name things; and under this path an output
-/// function cannot be led to a function of somebody else's.
-const PINNED: [(&str, &str); 13] = [
-    ("client_encoding", "UTF8"),
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("TimeZone", "UTC"),
-    ("extra_float_digits", "3"),
-    ("bytea_output", "hex"),
-    ("lc_monetary", "C"),
-    ("search_path", "pg_catalog"),
-    ("quote_all_identifiers", "off"),
-    // A server from 18 on only warns of changes that it leaves out.
-    ("client_min_messages", "notice"),
-    // Those that older servers do not have are lifted later; see `Timeouts`.
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-];
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
-    /// The commands of the replication protocol, and values whose text depends on nothing else.
-    Replication,
-    /// Questions in SQL. A pooler takes a connection with no more parameters than these.
-    Sql,
+/// What a connection is made with.
+struct Opening<'a> {
+    endpoint: &'a Endpoint,
+    purpose: Purpose,
+    target: &'a Target,
+    wanted: SessionAttrs,
+    password: Option<&'a Password>,
+    deadline: Instant,
+    pinned: Pinned,
 }
 
 impl Connection {
@@ -66,16 +49,23 @@ impl Connection {
         // Before the server begins to count the time that we take.
         let password = target.password(endpoint)?;
         let deadline = Instant::now() + target.connect_timeout();
-        let password = password.as_ref();
-        let attempt = |way| Self::connect_by(way, endpoint, purpose, target, password, deadline);
-        let (first, second) = Way::of(target.ssl().mode, &endpoint.host);
-        let connected = match (attempt(first), second) {
-            (Err(Failure::OfThisWay(error)), Some(second)) => {
-                log::info!("PostgreSQL at {endpoint}: {error}; trying again {second}");
-                attempt(second)
-            }
-            (connected, _) => connected,
+        let mut opening = Opening {
+            endpoint,
+            purpose,
+            target,
+            wanted,
+            password: password.as_ref(),
+            deadline,
+            pinned: Pinned::AtStart,
         };
+        let mut connected = Self::connect_by_any_way(&opening);
+        // What it lets change nothing is still asked through it, if only to name it.
+        if let (Purpose::Sql, Err(error)) = (purpose, &connected)
+            && is_of_a_pooler(error)
+        {
+            opening.pinned = Pinned::InTransactions;
+            connected = Self::connect_by_any_way(&opening);
+        }
         let mut connection = connected?;
         if !connection.stream.is_local() {
             warn_if_unverified(connection.protection, endpoint);
@@ -85,14 +75,26 @@ impl Connection {
         Ok(connection)
     }
 
-    fn connect_by(
-        way: Way,
-        endpoint: &Endpoint,
-        purpose: Purpose,
-        target: &Target,
-        password: Option<&Password>,
-        deadline: Instant,
-    ) -> Result<Connection, Failure> {
+    fn connect_by_any_way(opening: &Opening<'_>) -> Result<Connection> {
+        let endpoint = opening.endpoint;
+        let (first, second) = Way::of(opening.target.ssl().mode, &endpoint.host);
+        let connected = match (Self::connect_by(first, opening), second) {
+            (Err(Failure::OfThisWay(error)), Some(second)) => {
+                log::info!("PostgreSQL at {endpoint}: {error}; trying again {second}");
+                Self::connect_by(second, opening)
+            }
+            (connected, _) => connected,
+        };
+        Ok(connected?)
+    }
+
+    fn connect_by(way: Way, opening: &Opening<'_>) -> Result<Connection, Failure> {
+        let Opening {
+            endpoint,
+            target,
+            deadline,
+            ..
+        } = *opening;
         let stream = Stream::connect(endpoint, target.tcp(), deadline)?;
         stream
             .set_write_timeout(WRITE_TIMEOUT)
@@ -109,8 +111,15 @@ impl Connection {
             protection,
             has_encoding: true,
             notices: Notices::default(),
+            purpose: opening.purpose,
+            pinned: opening.pinned,
+            only_looks: false,
+            canceller: None,
+            watch: None,
+            under_way: None,
+            is_given_up: false,
         };
-        match connection.start_up(purpose, target, password, deadline) {
+        match connection.start_up(opening) {
             Ok(()) => Ok(connection),
             // It had no TLS to offer: without it has been tried just now.
             Err(failure) if way == Way::TlsIfOffered && protection == Protection::None => {
@@ -121,41 +130,35 @@ impl Connection {
     }
 
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
-    fn start_up(
-        &mut self,
-        purpose: Purpose,
-        target: &Target,
-        password: Option<&Password>,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
+    fn start_up(&mut self, opening: &Opening<'_>) -> Result<(), Failure> {
+        let Opening {
+            target, purpose, ..
+        } = *opening;
         let mut parameters = vec![("user", target.user()), ("database", target.database())];
-        match purpose {
-            Purpose::Replication => {
-                parameters.push(("replication", "database"));
-                parameters.extend(PINNED);
-            }
-            Purpose::Sql => parameters.push(("client_encoding", "UTF8")),
+        if purpose == Purpose::Replication {
+            parameters.push(("replication", "database"));
         }
+        parameters.extend(opening.pinned.at_start(purpose, target, opening.wanted));
         parameters.push(("application_name", target.application_name()));
         parameters.extend(target.options().map(|options| ("options", options)));
         frontend::startup_message(parameters, &mut self.out)
             .map_err(|_| Error::config("the database URL contains a zero byte"))?;
         self.send()?;
         let channel = self.channel();
-        let password = password.map(Password::expose);
+        let password = opening.password.map(Password::expose);
         let mut exchange = Exchange::new(target.user(), password, target.ssl(), &channel);
         let mut authenticated = false;
         loop {
             let frame = self
-                .receive_any(deadline)
+                .receive_any(opening.deadline)
                 .map_err(|error| self.without_a_session(error))
                 .at(|| "start-up".into())?;
             match frame.tag {
                 // Before it knows us, it may refuse what is or is not encrypted.
                 b'E' if !authenticated => {
-                    return Err(Failure::OfThisWay(self.server_error(&frame).at("start-up")));
+                    return Err(Failure::OfThisWay(self.login_error(&frame)));
                 }
-                b'E' => return Err(self.server_error(&frame).at("start-up").into()),
+                b'E' => return Err(self.login_error(&frame).into()),
                 b'R' if !authenticated => {
                     let step = exchange.step(self.frames.body(&frame), &mut self.out)?;
                     authenticated = step == Step::Done;
@@ -164,8 +167,13 @@ impl Connection {
                 // NegotiateProtocolVersion: we ask for 3.0, which is the least there is, and for no
                 // options of the protocol; there is nothing to give up.
                 b'v' => {}
-                // BackendKeyData: used to cancel queries, which is not needed.
-                b'K' if authenticated => {}
+                // BackendKeyData; without one that can be read, nothing can be cancelled.
+                b'K' if authenticated => {
+                    let body = self.frames.body(&frame);
+                    let (tcp, ssl) = (target.tcp(), target.ssl());
+                    let read = Canceller::read(body, &self.endpoint, tcp, ssl, self.protection);
+                    self.canceller = read.ok();
+                }
                 b'Z' if authenticated => {
                     self.notices.let_in();
                     return Ok(());
@@ -173,6 +181,11 @@ impl Connection {
                 tag => return Err(unexpected("start-up", tag).into()),
             }
         }
+    }
+
+    fn login_error(&self, frame: &Frame) -> Error {
+        let error = ServerError::decode(self.frames.body(frame));
+        error.into_login_error().at("start-up")
     }
 
     /// What a server can prove its identity over.
@@ -217,9 +230,19 @@ impl Connection {
         };
         match self.value(question)?.as_deref() {
             Some(is) if is == answer => Ok(()),
-            _ => Err(Error::unreachable(
-                "the server is not what target_session_attrs asks for",
-            )),
+            is => Err(not_what_is_asked_for(wanted, is)),
         }
+    }
+}
+
+fn not_what_is_asked_for(wanted: SessionAttrs, found: Option<&str>) -> Error {
+    let error = Error::unreachable("the server is not what target_session_attrs asks for");
+    match (wanted, found) {
+        (SessionAttrs::ReadWrite, Some("on")) => error.with_hint(
+            "its transactions are read-only: it is a standby, or default_transaction_read_only is \
+             on for the server, for this role or for this database; \\drds in psql shows what \
+             roles and databases have set, target_session_attrs=primary does not look at it",
+        ),
+        _ => error,
     }
 }

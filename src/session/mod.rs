@@ -30,6 +30,7 @@ use crate::signals::Signals;
 use crate::sink::{InDoubt, Sink};
 use crate::state::{Accepted, Identity, Memory, Sent};
 use crate::summary::Summary;
+use crate::waiting::Onlookers;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
 const CHANNEL_BATCHES: usize = 2;
@@ -60,6 +61,7 @@ pub struct Program<'a> {
     /// What a reload has replaced, until the new one has proved to work.
     former_target: Option<Target>,
     notify: Notify,
+    onlookers: Onlookers,
     memory: Memory,
     metrics: Arc<Metrics>,
     /// Records that the last session sent and that may be stored or not.
@@ -95,7 +97,7 @@ pub struct Opened {
 
 impl<'a> Program<'a> {
     /// Checks what can be checked without connecting.
-    pub fn new(config: &'a Config, output: Output, notify: Notify) -> Result<Self> {
+    pub fn new(config: &'a Config, output: Output, onlookers: Onlookers) -> Result<Self> {
         let target = config.target()?;
         // The file is about the topic; standard output has no end that could be known.
         let state_dir = config
@@ -108,7 +110,8 @@ impl<'a> Program<'a> {
             output,
             target,
             former_target: None,
-            notify,
+            notify: onlookers.notify.clone(),
+            onlookers,
             memory,
             metrics: Arc::default(),
             in_doubt: None,
@@ -166,7 +169,7 @@ impl<'a> Program<'a> {
     fn open_as_reloaded(&mut self) -> Result<Opened> {
         let result = self.open();
         match (result, self.former_target.take()) {
-            (Err(error), Some(former)) if !error.kind().is_transient() => {
+            (Err(error), Some(former)) if !error.is_transient() => {
                 log::error!("{error}; going on as before the reload");
                 self.target = former;
                 self.open()
@@ -394,7 +397,7 @@ fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<Ending> {
         }
         (Ok(ending), Ok(())) => return Ok(ending),
         (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
-        (Err(read), Err(stored)) if stored.kind().is_transient() => (read, stored),
+        (Err(read), Err(stored)) if stored.is_transient() => (read, stored),
         (Err(read), Err(stored)) => (stored, read),
     };
     log::warn!("{also}");

@@ -5,13 +5,15 @@
 //! says so, with the statement that changes it.
 
 mod identity;
+mod names;
 mod publication;
 mod rights;
 mod slot;
 
 pub use identity::{Mending, Refused, operations, refused};
+pub use names::{ASKED_TABLES, Table, resolve};
 pub use publication::{
-    ASKED_TABLES, Shape, all_roots, create_statement as create_publication_statement, listed,
+    Shape, all_roots, create_statement as create_publication_statement, listed, listed_roots,
     membership,
 };
 pub use slot::{alter_command as alter_slot_command, create_statement as create_slot_statement};
@@ -22,8 +24,8 @@ use crate::config::{Config, GeneratedColumns};
 use crate::error::{Context, Error, Reason, Result};
 use crate::pg::connection::Connection;
 use crate::pg::replication::Origins;
-use crate::pg::sql::WITHOUT_COMPILING;
 use crate::pg::target::{Endpoint, Target};
+use crate::waiting::Onlookers;
 
 /// The oldest major that has publications.
 const OLDEST: u32 = 10;
@@ -44,44 +46,56 @@ struct Server {
 }
 
 /// Makes what is missing on the server at `endpoint`, which has just let a replication connection
-/// in, or says how to. Here a table's name means what it means to the user: nothing is pinned.
+/// in, or says how to.
 ///
 /// Several processes may start at the same moment: what another one has made meanwhile is looked at
-/// again.
-pub fn ensure(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+/// again. A stop ends whatever it waits for.
+pub fn ensure(
+    target: &Target,
+    endpoint: &Endpoint,
+    config: &Config,
+    onlookers: &Onlookers,
+) -> Result<()> {
     // The publication and the slot can each be made by somebody else once.
     for _ in 0..OBJECTS {
-        match ensure_once(target, endpoint, config) {
+        match ensure_once(target, endpoint, config, onlookers) {
             Err(error) if error.reason() == Some(Reason::AlreadyExists) => log::info!("{error}"),
             ensured => return ensured,
         }
     }
-    ensure_once(target, endpoint, config)
+    ensure_once(target, endpoint, config, onlookers)
 }
 
-fn ensure_once(target: &Target, endpoint: &Endpoint, config: &Config) -> Result<()> {
+fn ensure_once(
+    target: &Target,
+    endpoint: &Endpoint,
+    config: &Config,
+    onlookers: &Onlookers,
+) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
+    let _deferred = onlookers.look_on(&mut connection, target);
     let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
-    let look = Look { target, endpoint };
+    let look = Look {
+        target,
+        endpoint,
+        onlookers,
+    };
     publication::ensure(&mut connection, &server, &look, config)
         .at(|| format!("publication {}", config.publication))?;
     slot::ensure(&mut connection, &server, config)
         .at(|| format!("replication slot {}", config.slot))?;
     connection.terminate();
-    Ok(())
+    onlookers.check()
 }
-
-/// What a look may take, and wait for a lock that somebody else has.
-const LOOK_LIMITS: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'; \
-    SET LOCAL lock_timeout = '2s'; SET LOCAL standard_conforming_strings = on";
 
 /// A look at what nothing but a warning depends on. It has a connection of its own, which is of no use
 /// after an error.
 struct Look<'a> {
     target: &'a Target,
     endpoint: &'a Endpoint,
+    onlookers: &'a Onlookers,
 }
 
 impl Look<'_> {
@@ -89,7 +103,8 @@ impl Look<'_> {
     fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
         let looked = Connection::connect_for_sql_to(self.endpoint, self.target).and_then(
             |mut connection| {
-                connection.query(&format!("{LOOK_LIMITS}; {WITHOUT_COMPILING}"))?;
+                self.onlookers.watch(&mut connection, self.target);
+                connection.only_looks();
                 ask(&mut connection)?;
                 connection.terminate();
                 Ok(())

@@ -3,17 +3,15 @@
 use serde::Deserialize;
 
 use super::identity::{Refused, operations, refused};
+use super::names::{ASKED_TABLES, Table, resolve};
 use super::rights::with_rights_hint;
-use super::{Look, Server, missing, no_answer};
+use super::{Look, Server, missing};
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 
 /// So many tables are named in a warning; the others are counted.
 const NAMED_TABLES: usize = 20;
-
-/// So many tables are asked for at once: the answer stays far below its limit.
-pub const ASKED_TABLES: usize = 500;
 
 /// The publication as the server describes it
 /// ([`pg_publication`](https://www.postgresql.org/docs/current/catalog-pg-publication.html)).
@@ -50,13 +48,16 @@ pub(super) fn ensure(
         if !config.tables.is_empty() {
             look.at(
                 "whether the publication has the configured tables",
-                |connection| warn_of_unpublished(connection, name, &config.tables),
+                |connection| {
+                    let tables = resolve(connection, &config.tables)?;
+                    warn_of_unpublished(connection, name, &tables)
+                },
             );
         }
         return Ok(());
     }
-    let tables = quoted_tables(connection, &config.tables)?;
-    let statement = create_statement(name, &tables, &config.publishing);
+    let tables = resolve(connection, &config.tables)?;
+    let statement = create_statement(name, &quoted(&tables), &config.publishing);
     if server.is_standby {
         let why = "this server is a standby: it has what was made on its primary";
         return Err(missing(why, &statement));
@@ -67,6 +68,7 @@ pub(super) fn ensure(
     look.at("which tables have a replica identity", |connection| {
         warn_of_refused(connection, server.major, &tables, &config.publishing)
     });
+    log::info!("making the publication {name}; this waits for locks that others hold");
     connection
         .wait_for(&statement)
         .map_err(|error| with_rights_hint(error, look, config, &tables))?;
@@ -83,13 +85,13 @@ pub(super) fn missing_statement(
     if find(connection, name)?.is_some() {
         return Ok(None);
     }
-    let tables = quoted_tables(connection, &config.tables)?;
+    let tables = quoted(&resolve(connection, &config.tables)?);
     Ok(Some(create_statement(name, &tables, &config.publishing)))
 }
 
-fn quoted_tables(connection: &mut Connection, tables: &[String]) -> Result<Vec<String>> {
-    let tables = tables.iter();
-    tables.map(|table| quote_table(connection, table)).collect()
+/// The names of tables as statements have them.
+pub(super) fn quoted(tables: &[Table]) -> Vec<String> {
+    tables.iter().map(|table| table.quoted.clone()).collect()
 }
 
 fn find(connection: &mut Connection, name: &str) -> Result<Option<Found>> {
@@ -179,38 +181,26 @@ impl Shape {
     }
 }
 
-/// A configured table, quoted by the rules of the server.
-fn quote_table(connection: &mut Connection, table: &str) -> Result<String> {
-    let quoted = connection.value(&format!(
-        "SELECT string_agg(quote_ident(part), '.' ORDER BY n) \
-         FROM unnest(parse_ident({})) WITH ORDINALITY AS parts(part, n)",
-        quote_literal(table)
-    ));
-    quoted
-        .and_then(|quoted| quoted.ok_or_else(no_answer))
-        .at(|| format!("table {table}"))
-}
-
 /// So is what it leaves out.
 fn warn_of_unpublished(
     connection: &mut Connection,
     publication: &str,
-    tables: &[String],
+    tables: &[Table],
 ) -> Result<()> {
     #[derive(Deserialize)]
-    struct Table {
-        name: String,
+    struct Membership {
+        published: bool,
     }
-    let tables = quoted_tables(connection, tables)?;
     for tables in tables.chunks(ASKED_TABLES) {
-        let unpublished: Vec<Table> = connection.select(&format!(
-            "SELECT name FROM ({}) m WHERE NOT published",
-            membership(publication, tables)
-        ))?;
-        for Table { name } in unpublished {
+        let found: Vec<Membership> = connection.select(&membership(publication, tables))?;
+        let unpublished = tables
+            .iter()
+            .zip(found)
+            .filter(|(_, found)| !found.published);
+        for (Table { name, quoted, .. }, _) in unpublished {
             log::warn!(
                 "the publication {publication} exists and does not have the table {name}; to add it: \
-                 ALTER PUBLICATION {} ADD TABLE {name}",
+                 ALTER PUBLICATION {} ADD TABLE {quoted}",
                 quote_identifier(publication)
             );
         }
@@ -228,21 +218,24 @@ pub fn listed(publication: &str) -> String {
     )
 }
 
-/// The SELECT that tells which of `tables` there are and which a publication has: `name`, `oid` or
-/// NULL, `published`.
+/// The SELECT that tells which of `tables` a publication has, in their order: `name`, `oid` or NULL,
+/// `published`.
 ///
 /// With a partitioned table a publication has its partitions too, and lists one or the others: all
 /// is there if the table, or one above it, is listed, or everything below it.
-pub fn membership(publication: &str, tables: &[String]) -> String {
+pub fn membership(publication: &str, tables: &[Table]) -> String {
     let listed = listed(publication);
     let publication = quote_literal(publication);
-    let names: Vec<String> = tables.iter().map(|table| quote_literal(table)).collect();
+    let named = tables.iter().enumerate().map(|(n, table)| {
+        let oid = table.oid.map_or("NULL".to_owned(), |oid| oid.to_string());
+        format!("({n}, {}, {oid}::oid)", quote_literal(&table.name))
+    });
+    let named: Vec<String> = named.collect();
     format!(
         "WITH RECURSIVE listed AS (\
            {listed} UNION SELECT r.prrelid FROM pg_catalog.pg_publication_rel r \
              JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {publication}), \
-         named AS (SELECT t.name, {oid} AS oid \
-           FROM unnest(ARRAY[{names}]::text[]) WITH ORDINALITY AS t(name, n) ORDER BY t.n), \
+         named AS (SELECT * FROM (VALUES {named}) AS t(n, name, oid)), \
          above AS (SELECT oid AS root, oid FROM named \
            UNION SELECT a.root, i.inhparent FROM above a \
              JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.oid \
@@ -257,34 +250,8 @@ pub fn membership(publication: &str, tables: &[String]) -> String {
          SELECT t.name, t.oid, \
            EXISTS (SELECT FROM above a JOIN listed l ON l.oid = a.oid WHERE a.root = t.oid) \
            OR coalesce((SELECT bool_and(is_listed) FROM leaf WHERE root = t.oid), false) AS published \
-         FROM named t",
-        oid = found_oid("t.name"),
-        names = names.join(", ")
-    )
-}
-
-/// The OID of the table that `name`, an expression, means to the user; NULL if there is none. The server
-/// looks up no name in a schema that is closed to the user; the catalog tells of it all the same, and
-/// what is published of it does not need that right.
-pub fn found_oid(name: &str) -> String {
-    let closed = "NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
-    format!(
-        "CASE WHEN EXISTS (SELECT FROM pg_catalog.parse_ident({name}) AS i(parts) \
-             JOIN pg_catalog.pg_namespace n ON n.nspname = i.parts[1]::pg_catalog.name \
-             WHERE pg_catalog.array_length(i.parts, 1) = 2 AND {closed}) \
-           THEN (SELECT c.oid FROM pg_catalog.parse_ident({name}) AS i(parts) \
-             JOIN pg_catalog.pg_namespace n ON n.nspname = i.parts[1]::pg_catalog.name \
-             JOIN pg_catalog.pg_class c \
-               ON c.relnamespace = n.oid AND c.relname = i.parts[2]::pg_catalog.name) \
-           ELSE coalesce(pg_catalog.to_regclass({name})::pg_catalog.oid, \
-             (SELECT c.oid FROM pg_catalog.parse_ident({name}) AS i(parts), \
-               pg_catalog.unnest(pg_catalog.string_to_array(\
-                 pg_catalog.current_setting('search_path'), ',')) WITH ORDINALITY AS s(path, at) \
-               JOIN pg_catalog.pg_namespace n ON n.nspname = CASE pg_catalog.btrim(s.path, ' \"') \
-                 WHEN '$user' THEN current_user ELSE pg_catalog.btrim(s.path, ' \"')::pg_catalog.name END \
-               JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid \
-             WHERE pg_catalog.array_length(i.parts, 1) = 1 AND {closed} \
-               AND c.relname = i.parts[1]::pg_catalog.name ORDER BY s.at LIMIT 1)) END"
+         FROM named t ORDER BY t.n",
+        named = named.join(", ")
     )
 }
 
@@ -292,7 +259,7 @@ pub fn found_oid(name: &str) -> String {
 fn warn_of_refused(
     connection: &mut Connection,
     major: u32,
-    tables: &[String],
+    tables: &[Table],
     planned: &Publishing,
 ) -> Result<()> {
     let roots = roots(tables);
@@ -327,17 +294,19 @@ fn warn_of_refused(
     Ok(())
 }
 
-/// The SELECT of the OIDs of the tables that a publication of `tables`, or of all, is to have.
-pub(super) fn roots(tables: &[String]) -> String {
-    if tables.is_empty() {
-        return all_roots();
+/// The SELECT of the OIDs of these tables, of those that there are, or else of all.
+pub(super) fn roots(tables: &[Table]) -> String {
+    match tables.is_empty() {
+        true => all_roots(),
+        false => listed_roots(tables.iter().filter_map(|table| table.oid)),
     }
-    let names: Vec<String> = tables.iter().map(|table| quote_literal(table)).collect();
-    format!(
-        "SELECT {oid} FROM pg_catalog.unnest(ARRAY[{names}]::pg_catalog.text[]) AS t(name)",
-        oid = found_oid("t.name"),
-        names = names.join(", ")
-    )
+}
+
+/// The SELECT of these OIDs.
+pub fn listed_roots(oids: impl Iterator<Item = u32>) -> String {
+    let oids: Vec<String> = oids.map(|oid| oid.to_string()).collect();
+    let oids = oids.join(", ");
+    format!("SELECT pg_catalog.unnest(ARRAY[{oids}]::pg_catalog.oid[])")
 }
 
 /// The SELECT of the OIDs of all tables that can be published.

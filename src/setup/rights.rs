@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use super::Look;
-use super::publication::{create_statement, roots};
+use super::names::Table;
+use super::publication::{create_statement, quoted, roots};
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::pg::connection::Connection;
 
 /// A right that is missing, of those that it takes to publish tables by name.
@@ -16,7 +17,7 @@ struct Right {
 
 /// The rights that the user has not, as the statements that give them. Another one's table can be
 /// published by whoever owns it, and has a way to it.
-fn missing_rights(connection: &mut Connection, tables: &[String]) -> Result<Vec<String>> {
+fn missing_rights(connection: &mut Connection, tables: &[Table]) -> Result<Vec<String>> {
     let user = "pg_catalog.quote_ident(current_user)";
     let rights: Vec<Right> = connection.select(&format!(
         "WITH named AS (SELECT c.relowner, c.relname, n.oid AS namespace, n.nspname FROM ({}) t(oid) \
@@ -41,9 +42,11 @@ pub(super) fn with_rights_hint(
     error: Error,
     look: &Look<'_>,
     config: &Config,
-    tables: &[String],
+    tables: &[Table],
 ) -> Error {
-    if !matches!(error.kind(), Kind::Permission | Kind::Config) {
+    let is_of_rights = matches!(error.kind(), Kind::Permission | Kind::Config);
+    // A trigger has said what it wants.
+    if !is_of_rights || error.reason() == Some(Reason::Trigger) {
         return error;
     }
     if tables.is_empty() {
@@ -66,7 +69,7 @@ pub(super) fn with_rights_hint(
         Kind::Config => Error::new(Kind::Permission, error.message()),
         _ => error,
     };
-    let statement = create_statement(&config.publication, tables, &config.publishing);
+    let statement = create_statement(&config.publication, &quoted(tables), &config.publishing);
     let missing = match rights.is_empty() {
         true => "; a superuser has them all,".to_owned(),
         false => format!("; a superuser gives what is missing: {}", rights.join(" ")),

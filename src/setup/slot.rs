@@ -5,6 +5,7 @@ use crate::config::{Config, Setup};
 use crate::error::Result;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 use crate::pg::system::Slot;
+use crate::shell;
 
 pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
     let name = &config.slot;
@@ -54,10 +55,17 @@ pub fn create_statement(config: &Config) -> String {
 /// The command for a shell that sets `failover` on a slot that nobody reads: there is no SQL for it,
 /// only a command of replication connections.
 pub fn alter_command(config: &Config, database: &str) -> String {
-    format!(
-        "psql \"dbname={database} replication=database\" -c 'ALTER_REPLICATION_SLOT {} (FAILOVER {})'",
+    // Twice, for libpq and for the shell.
+    let database = database.replace('\\', r"\\").replace('\'', r"\'");
+    let command = format!(
+        "ALTER_REPLICATION_SLOT {} (FAILOVER {})",
         quote_identifier(&config.slot),
         config.failover.unwrap_or_default()
+    );
+    format!(
+        "psql {} -c {}",
+        shell::quote(&format!("dbname='{database}' replication=database")),
+        shell::quote(&command)
     )
 }
 

@@ -50,6 +50,9 @@ fn the_startup_packet_pins_what_values_look_like() {
             ("client_encoding", "UTF8"),
             ("client_min_messages", "notice"),
             ("database", "db"),
+            ("default_transaction_deferrable", "off"),
+            ("default_transaction_isolation", "read committed"),
+            ("default_transaction_read_only", "off"),
             ("extra_float_digits", "3"),
             ("idle_in_transaction_session_timeout", "0"),
             ("lc_monetary", "C"),
@@ -57,7 +60,9 @@ fn the_startup_packet_pins_what_values_look_like() {
             ("options", "-c work_mem=77kB"),
             ("quote_all_identifiers", "off"),
             ("replication", "database"),
+            ("role", "none"),
             ("search_path", "pg_catalog"),
+            ("standard_conforming_strings", "on"),
             ("statement_timeout", "0"),
             ("user", "postgres"),
         ];
@@ -304,7 +309,7 @@ fn an_error_at_every_stage_of_the_start_up() {
         ("3D000", 78, "check the database name"),
         ("57P03", 69, "no, says the script"),
         ("53300", 69, "raise max_wal_senders or max_connections"),
-        ("XX000", 65, "no, says the script"),
+        ("XX000", 77, "no, says the script"),
     ];
     for stage in stages {
         for (sqlstate, code, says) in errors {

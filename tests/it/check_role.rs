@@ -60,7 +60,7 @@ fn the_owner_of_the_tables_may_publish_them() {
     let checked = check(&config, &role.url());
     checked.assert_problems(&[("publication", "failure")], 77);
     let statement = format!(
-        "CREATE PUBLICATION \"{}\" FOR TABLE pets;",
+        "CREATE PUBLICATION \"{}\" FOR TABLE public.pets;",
         pipeline.publication
     );
     assert_eq!(checked.mends("publication", "sql"), [statement]);
@@ -82,7 +82,9 @@ fn a_pooler() {
         "ignore_startup_parameters = replication,DateStyle,IntervalStyle,\
                       extra_float_digits,bytea_output,lc_monetary,search_path,\
                       quote_all_identifiers,client_min_messages,statement_timeout,lock_timeout,\
-                      idle_in_transaction_session_timeout",
+                      idle_in_transaction_session_timeout,standard_conforming_strings,\
+                      default_transaction_isolation,default_transaction_deferrable,\
+                      default_transaction_read_only,role,synchronous_commit,work_mem",
     ] {
         let pooler = PgBouncer::start(server, settings);
         let checked = check(&pipeline.config(), &pipeline.database.url_at(pooler.port()));

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
         "printable",
         "replace",
         "resolver",
+        "shell",
     ],
     &["error"],
     &["tls", "metrics", "logging"],
@@ -24,10 +25,9 @@ const LAYERS: &[&[&str]] = &[
     &["sink"],
     &["progress"],
     &["config"],
-    &[
-        "setup", "signals", "notify", "state", "pace", "position", "resume", "monitor",
-    ],
-    &["long_work"],
+    &["signals", "notify", "long_work"],
+    &["waiting"],
+    &["setup", "state", "pace", "position", "resume", "monitor"],
     &["summary", "continuity"],
     &["owner"],
     &["tail"],
@@ -48,7 +48,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The same within `pg`.
 const PG_LAYERS: &[&[&str]] = &[
-    &["wire", "ssl"],
+    &["wire", "ssl", "saslprep"],
     &["scram"],
     &[
         "pgoutput",
@@ -58,9 +58,11 @@ const PG_LAYERS: &[&[&str]] = &[
         "auth",
         "system",
         "tls",
+        "blocked",
     ],
-    &["stream", "resolve", "notices"],
+    &["stream", "resolve", "notices", "pinned"],
     &["encryption"],
+    &["cancel"],
     &["connection"],
     &["wal_files"],
     &["start_up", "sql"],

@@ -6,6 +6,7 @@
 //! - `check_identity`: what is said of replica identities, beside what the server does
 //! - `check_publication`: publications that leave out or break something, and what mends them
 //! - `check_role`: servers and poolers that do not let the program in
+//! - `check_script`: names that would be lines of a script, and are none
 //! - `check_server`: settings of a server, and the statements that mend them
 //! - `check_slot`: slots that cannot be read, made or kept
 //! - `check_topic`: topics that cannot be written, and files that are not as they should be
@@ -35,6 +36,7 @@
 //! - `tls`: TLS with real servers, beside psql, which must end the same
 //! - `tls_script`: servers that answer a request for TLS, or ask for a password, as none should
 //! - `tls_session`: whole sessions over TLS
+//! - `triggers`: code of users that refuses us, and logins that are refused for a time
 //! - `types`: every type, name and encoding at its extremes, against what SQL reads under the pinned settings
 //! - `resume`: the arithmetic of resuming, with every cut of a small stream
 //! - `resume_e2e`: the program dies, or loses an acknowledgement, and goes on without a seam
@@ -43,6 +45,9 @@
 //! - `retention`: a topic that has lost its oldest records, and what goes on is among them
 //! - `metrics`: what is counted, over HTTP and in a file, and what it says of a program that cannot go on
 //! - `peek`: what is pending, shown and left pending, whoever reads the slot
+//! - `planted`: functions and operators of others in the path, which nothing of ours calls
+//! - `role_settings`: whatever ALTER ROLE and ALTER DATABASE can set, on a primary and a standby
+//! - `saslprep`: passwords that are not plain ASCII, and what the server makes of them
 //! - `schema`: the JSON Schemas, held to real records, to the parser and to the example
 //! - `promotion`: a standby that is promoted while it is read, and what comes after that
 //! - `provision`: `setup` and `teardown`, which say what they do before they do it
@@ -79,6 +84,8 @@
 //! - `timeouts`: limits of time that a role has, which the stream must outlast
 //! - `url`: what the database URL leaves open, and which of several servers is taken
 //! - `verify`: a topic as the program writes it, and each thing that it would never write
+//! - `waiting`: statements that wait for others, what is told of it, and what a stop leaves behind
+//! - `sync_standby`: a program that is the synchronous standby, and how long a commit then takes
 #![allow(missing_docs)]
 
 mod support;
@@ -91,6 +98,7 @@ mod check;
 mod check_identity;
 mod check_publication;
 mod check_role;
+mod check_script;
 mod check_server;
 mod check_slot;
 mod check_topic;
@@ -139,6 +147,7 @@ mod output;
 mod parameters;
 mod password_command;
 mod peek;
+mod planted;
 mod promotion;
 mod provision;
 mod readme;
@@ -148,6 +157,8 @@ mod resume;
 mod resume_e2e;
 mod resume_history;
 mod retention;
+mod role_settings;
+mod saslprep;
 mod schema;
 mod secrets;
 mod service;
@@ -164,13 +175,16 @@ mod standby_behind;
 mod status;
 mod stdout;
 mod stop;
+mod sync_standby;
 mod takeover;
 mod timeouts;
 mod tls;
 mod tls_script;
 mod tls_session;
 mod torture;
+mod triggers;
 mod types;
 mod url;
 mod verify;
+mod waiting;
 mod ways_out;
