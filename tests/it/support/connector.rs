@@ -104,7 +104,9 @@ impl Connector {
         Connector::spawn_by(shell, &all, &[(URL_VARIABLE, url)])
     }
 
-    fn spawn_by(
+    /// Runs the program by a command that has it as its last argument, or is it.
+    #[track_caller]
+    pub fn spawn_by(
         mut command: Command,
         args: &[impl AsRef<OsStr>],
         variables: &[(&str, &str)],
