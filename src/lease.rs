@@ -58,8 +58,12 @@ impl Moment {
 
     /// How long ago it was.
     pub fn elapsed(self) -> Duration {
-        let now = Moment::now().since_boot_ms;
-        Duration::from_millis(now.saturating_sub(self.since_boot_ms))
+        Moment::now().since(self)
+    }
+
+    /// How long before this one `earlier` was.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_millis(self.since_boot_ms.saturating_sub(earlier.since_boot_ms))
     }
 }
 

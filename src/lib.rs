@@ -49,7 +49,7 @@
 //! | [`state`], [`continuity`], [`owner`] | what is known of slot and topic, whether they meet, and whose a state file is |
 //! | [`tail`] | how a topic ends |
 //! | [`reader`], [`producer`] | the two threads |
-//! | [`monitor`] | metrics over HTTP and in a file; what the server says of the slot |
+//! | [`monitor`], [`orphans`] | metrics over HTTP and in a file; what the server says of the slot; what others leave behind |
 //! | [`session`], [`run`] | both sides opened and streaming; the only retry loop |
 //! | [`accept`], [`check`], [`peek`], [`provision`], [`schema`], [`status`], [`verify`] | the other verbs |
 //! | [`cli`] | the command line |
@@ -70,6 +70,7 @@ pub mod lsn;
 pub mod metrics;
 pub mod monitor;
 pub mod notify;
+pub mod orphans;
 pub mod owner;
 pub mod pace;
 pub mod peek;

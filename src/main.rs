@@ -26,7 +26,7 @@ use postgres_source::sink::stdout::StandardOutput;
 use postgres_source::status::status;
 use postgres_source::verify::verify;
 use postgres_source::waiting::Onlookers;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::Serialize;
 
 /// That of musl has one lock for all threads.
@@ -73,7 +73,9 @@ fn execute(verb: Verb) -> Result<ExitCode> {
     }
 }
 
-/// A core dump would hold the password and rows, in a file that stays when both are long forgotten.
+/// A core dump would hold the password and rows, in a file that stays when both are long forgotten. What
+/// takes dumps through a pipe is not kept from it by a limit; and what is not to be dumped is not to be
+/// looked into either, by another process of the same user.
 fn forbid_core_dumps() {
     let none = Rlimit {
         current: Some(0),
@@ -81,6 +83,7 @@ fn forbid_core_dumps() {
     };
     // Nobody is kept from having less than the limit allows.
     let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// The command line; or the exit code, once the help or the error is printed.

@@ -10,7 +10,6 @@
 //! loop that hangs, or a wait that exceeds its deadline, ends the signs of life.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +22,10 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::peer::Peer;
-use crate::printable::Escaping;
+use crate::printable::{Printable, Shortened};
+
+/// A status is cut here: the manager ignores a message of more than 4096 bytes.
+const MAX_STATUS_BYTES: usize = 2048;
 
 /// A service manager that does not take a message in this time does without it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -125,9 +127,8 @@ impl Notify {
 
     fn send(&self, state: &str, status: &str) {
         let Some(manager) = &self.0 else { return };
-        let mut message = format!("{state}\nSTATUS=");
-        // Writing into a string does not fail.
-        let _ = Escaping(&mut message).write_str(status);
+        let status = Printable(Shortened(status, MAX_STATUS_BYTES));
+        let message = format!("{state}\nSTATUS={status}");
         manager.send(message.trim_start());
     }
 }

@@ -31,6 +31,58 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
+/// A value whose text is cut where it would need more than so many bytes as [`Printable`], or in JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Shortened<T>(pub T, pub usize);
+
+impl<T: fmt::Display> fmt::Display for Shortened<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = Left {
+            out: f,
+            bytes: Some(self.1),
+        };
+        write!(left, "{}", self.0)
+    }
+}
+
+struct Left<W> {
+    out: W,
+    /// `None` once it has been cut.
+    bytes: Option<usize>,
+}
+
+impl<W: Write> Write for Left<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let Some(mut left) = self.bytes else {
+            return Ok(());
+        };
+        let is_too_much = |c: char| {
+            let fits = left.checked_sub(shown_bytes(c));
+            left = fits.unwrap_or_default();
+            fits.is_none()
+        };
+        match text.find(is_too_much) {
+            Some(end) => {
+                self.bytes = None;
+                write!(self.out, "{}...", &text[..end])
+            }
+            None => {
+                self.bytes = Some(left);
+                self.out.write_str(text)
+            }
+        }
+    }
+}
+
+/// At the most, in any form: `\u{202e}`.
+fn shown_bytes(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        hidden if is_hidden(hidden) => 8,
+        other => other.len_utf8(),
+    }
+}
+
 /// The same JSON with the same meaning, all of which is seen: what a JSON writer may leave as it is
 /// inside of texts is escaped. Line breaks between values stay.
 pub fn json(text: &str) -> String {
@@ -43,6 +95,19 @@ pub fn json(text: &str) -> String {
         }
     }
     out
+}
+
+/// More than anybody reads of what one server says at once.
+pub const MAX_WORDS_BYTES: usize = 4096;
+
+/// What a server says, up to [`MAX_WORDS_BYTES`] of it: a log is not its to fill.
+pub fn capped(words: &str) -> String {
+    if words.len() <= MAX_WORDS_BYTES {
+        return words.to_owned();
+    }
+    let is_boundary = |end: &usize| words.is_char_boundary(*end);
+    let end = (0..=MAX_WORDS_BYTES).rev().find(is_boundary);
+    format!("{}...", &words[..end.unwrap_or_default()])
 }
 
 /// The control characters of C0 and C1, the separators of lines and paragraphs, and what changes the
@@ -80,6 +145,27 @@ mod tests {
             "é\\u{1b}[2J\"'\\漢🐘"
         );
         assert_eq!(Printable("").to_string(), "");
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_whatever_it_takes_to_show_it() {
+        for (piece, count) in [
+            ("a", 100),
+            ("é", 50),
+            ("\"", 50),
+            ("\u{202e}", 12),
+            ("\n", 12),
+        ] {
+            let text = piece.repeat(count);
+            assert_eq!(Shortened(&text, 100).to_string(), text);
+            let long = text.clone() + piece + "more";
+            let short = Shortened(&long, 100);
+            assert_eq!(short.to_string(), format!("{text}..."));
+            assert!(Printable(short).to_string().len() <= 103, "{piece:?}");
+            assert!(serde_json::to_string(&short.to_string()).unwrap().len() <= 105);
+        }
+        let pieces = Shortened(format_args!("{}{}{}", "a", "bcd", "e"), 3);
+        assert_eq!(pieces.to_string(), "abc...");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Server {
     /// The limit of the WAL that a slot keeps, in bytes, if there is one.
     pub fn keep_bytes(&self) -> Option<i64> {
         let limit_mb = self.number("max_slot_wal_keep_size")?;
-        (limit_mb >= 0).then_some(limit_mb * 1024 * 1024)
+        (limit_mb >= 0).then_some(limit_mb.saturating_mul(1024 * 1024))
     }
 
     /// The server's major version.
@@ -231,7 +231,7 @@ impl Server {
     fn slots(&self, report: &mut Report) {
         let (condition, name) = (Condition::MaxReplicationSlots, "max_replication_slots");
         let max = self.number(name).unwrap_or_default();
-        let free = max - self.slots;
+        let free = max.saturating_sub(self.slots);
         if self.slot_exists || free > 0 {
             return report.ok(condition, format!("{max}, {free} of them free"));
         }
@@ -243,7 +243,9 @@ impl Server {
             condition,
             Kind::Config,
             format!("{max}, none of them free, and the slot is still to be made{idle}"),
-            [self.provider().set_at_start(name, &(max + 4).to_string())],
+            [self
+                .provider()
+                .set_at_start(name, &max.saturating_add(4).to_string())],
         );
     }
 
@@ -252,14 +254,16 @@ impl Server {
         let max = self.number(name).unwrap_or_default();
         match self.has_free_sender() {
             true => {
-                let free = max - self.senders;
+                let free = max.saturating_sub(self.senders);
                 report.ok(condition, format!("{max}, {free} of them free"));
             }
             false => report.failure(
                 condition,
                 Kind::Unreachable,
                 format!("{max}, none of them free: nobody else can stream"),
-                [self.provider().set_at_start(name, &(max + 4).to_string())],
+                [self
+                    .provider()
+                    .set_at_start(name, &max.saturating_add(4).to_string())],
             ),
         }
     }

@@ -19,7 +19,7 @@ use env_logger::{Builder, DEFAULT_FILTER_ENV, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::error::{Error, Kind};
-use crate::printable::Printable;
+use crate::printable::{Printable, Shortened};
 
 /// The variable that goes before the config, and counts before that can be read.
 pub const FORMAT_VARIABLE: &str = "FLUVIO_PG_LOG_FORMAT";
@@ -29,6 +29,10 @@ const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
 
 /// Where what the program says as a whole comes from.
 const PROGRAM: &str = "postgres_source";
+
+/// A line is cut here. The journal makes two of one that has more than 48 KiB (`LineMax=`), and takes what
+/// the second begins with for its priority.
+const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// How lines are written now.
 static FORMAT: AtomicU8 = AtomicU8::new(Format::Text as u8);
@@ -119,6 +123,7 @@ fn say_at_any_level(line: &str, exit_code: u8) {
 /// Writes an error past the log, in its form.
 pub fn complain(message: &str, exit_code: u8) {
     let mut line = Vec::new();
+    let message = Shortened(message, MAX_LINE_BYTES).to_string();
     let written = match current() {
         // The help has lines of its own.
         Format::Text => message
@@ -164,21 +169,23 @@ impl Log for Lines {
         if !self.text.matches(record) {
             return;
         }
-        // JSON has an escape of its own, which its readers undo.
-        if current() == Format::Json {
-            return self.current().log(record);
+        let mut builder = Record::builder();
+        builder
+            .metadata(record.metadata().clone())
+            .module_path(record.module_path())
+            .file(record.file())
+            .line(record.line())
+            .key_values(record.key_values());
+        let line = Shortened(record.args(), MAX_LINE_BYTES);
+        let logger = self.current();
+        match current() {
+            // It has an escape of its own, which its readers undo.
+            Format::Json => logger.log(&builder.args(format_args!("{line}")).build()),
+            Format::Text | Format::Journal => {
+                let line = Printable(line);
+                logger.log(&builder.args(format_args!("{line}")).build());
+            }
         }
-        let line = Printable(record.args());
-        self.current().log(
-            &Record::builder()
-                .metadata(record.metadata().clone())
-                .module_path(record.module_path())
-                .file(record.file())
-                .line(record.line())
-                .key_values(record.key_values())
-                .args(format_args!("{line}"))
-                .build(),
-        );
     }
 
     fn flush(&self) {

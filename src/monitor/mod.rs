@@ -1,7 +1,8 @@
-//! What others see of a running program: its [`crate::metrics`] over [`http`] and in a text file,
-//! and what the server says of the slot.
+//! What goes on beside the sessions: what others see of a running program, its [`crate::metrics`] over
+//! [`http`] and in a text file, and what the server says of the slot; and the end of
+//! [orphans](crate::orphans).
 //!
-//! A thread for each, and only when the config asks for them. They end with the process.
+//! A thread for each, and only when the config asks for them, or the place. They end with the process.
 
 pub mod http;
 pub mod slot;
@@ -18,6 +19,7 @@ use self::slot::SlotState;
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Result};
 use crate::metrics::{Kept, Metrics, text};
+use crate::orphans;
 use crate::peer::Side;
 use crate::pg::target::Target;
 use crate::replace::{self, Readers};
@@ -35,7 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// What a thread does, which can be tried again when there is no thread to be had.
 type Work = Arc<dyn Fn() + Send + Sync>;
 
-/// What shows a running program.
+/// What shows a running program, and keeps its place clean.
 pub struct Monitor {
     target: Arc<Mutex<Target>>,
     /// The threads that do not run yet, by their names.
@@ -70,6 +72,10 @@ pub fn prepare(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Resu
         target: Arc::clone(&target),
         to_start: Vec::new(),
     };
+    if orphans::are_ours() {
+        let wait: Work = Arc::new(orphans::wait_for_ever);
+        monitor.to_start.push(("orphans", wait));
+    }
     if let Some(address) = listen {
         let place = || format!("metrics.listen: {address}");
         let listener = TcpListener::bind(address)

@@ -5,11 +5,7 @@ use std::fmt::Write as _;
 use crate::error::{Error, Kind, Reason};
 use crate::lsn::Lsn;
 use crate::pg::wire::Cursor;
-use crate::printable::Escaping;
-
-/// A field is told up to here: it may quote a whole row, and a server that has not let us in may say
-/// anything.
-const MAX_FIELD_BYTES: usize = 4096;
+use crate::printable::{Escaping, capped};
 
 /// The fields of an ErrorResponse or NoticeResponse that matter
 /// ([error fields](https://www.postgresql.org/docs/current/protocol-error-fields.html)).
@@ -39,6 +35,7 @@ impl ServerError {
             && field != 0
             && let Ok(value) = c.str("value")
         {
+            // It may quote a whole row, and a server that has not let us in may say anything.
             let value = capped(&value);
             match field {
                 b'V' => fields.severity = value,
@@ -267,15 +264,6 @@ impl std::fmt::Display for ServerError {
             self.code
         )
     }
-}
-
-fn capped(text: &str) -> String {
-    if text.len() <= MAX_FIELD_BYTES {
-        return text.to_owned();
-    }
-    let is_boundary = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=MAX_FIELD_BYTES).rev().find(is_boundary);
-    format!("{}...", &text[..end.unwrap_or_default()])
 }
 
 /// The way past what a slot holds and nobody can read.

@@ -1,6 +1,7 @@
 //! The files of `pg_wal`.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use super::connection::Connection;
 use crate::error::Result;
@@ -38,7 +39,7 @@ impl WalFiles {
              THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END",
         )?;
         let (Some(segment_bytes), Some(end)) = (
-            segment_bytes.and_then(|bytes| bytes.parse().ok()),
+            segment_bytes.and_then(|bytes| bytes.parse::<NonZeroU64>().ok()),
             end.and_then(|lsn| lsn.parse().ok()),
         ) else {
             return Ok(None);
@@ -48,7 +49,8 @@ impl WalFiles {
         Ok(Some(WalFiles::of(names, segment_bytes, end)))
     }
 
-    fn of(names: impl Iterator<Item = String>, segment_bytes: u64, end: Lsn) -> WalFiles {
+    fn of(names: impl Iterator<Item = String>, segment_bytes: NonZeroU64, end: Lsn) -> WalFiles {
+        let segment_bytes = segment_bytes.get();
         let each = |name: String| segment(&name, segment_bytes);
         WalFiles {
             segment_bytes,
@@ -90,7 +92,8 @@ mod tests {
 
     fn files(names: &[&str], end: u64) -> WalFiles {
         let names = names.iter().map(|name| (*name).to_owned());
-        WalFiles::of(names, 16 * MIB, Lsn(end))
+        let segment_bytes = NonZeroU64::new(16 * MIB).unwrap();
+        WalFiles::of(names, segment_bytes, Lsn(end))
     }
 
     #[test]

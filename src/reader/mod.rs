@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
                     timestamp,
                     reply,
                 } => {
-                    self.silence.keepalive(timestamp);
+                    self.silence.keepalive(timestamp, reply);
                     self.resume.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {

@@ -200,7 +200,7 @@ impl<'a> Program<'a> {
     /// nothing more can come. `resume` says what each time is long enough for.
     fn settle(&self, partition: &Partition) -> (Duration, Option<i64>) {
         let timeout = self.config.fluvio.timeout;
-        let sent = |offset: i64, records: u64| offset + records as i64;
+        let sent = |offset: i64, records: u64| offset.saturating_add_unsigned(records);
         let noted = self.memory.known().and_then(|known| known.in_doubt);
         let (patience, all) = match (&self.in_doubt, noted) {
             (Some(own), _) => (own.settle, Some(sent(own.offset, own.records.count()))),

@@ -55,9 +55,11 @@ impl Program<'_> {
         if self.memory.known().is_some() {
             self.check_state_file(&connection.identify_system()?)?;
         }
-        let found = connection.slot_with_wal(slot)?;
+        let found = connection.slot(slot)?;
         let exists = found.is_some();
-        if let Some(found) = found.filter(|found| !found.active) {
+        if found.is_some_and(|found| !found.active)
+            && let Some(found) = connection.slot_with_wal(slot)?
+        {
             continuity::check_slot(&found, self.target.database()).at(place)?;
         }
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {

@@ -1,7 +1,9 @@
 //! Servers that mean harm, or are out of their mind: each is told off in words, in time, and nothing
 //! is confirmed that is not stored.
 
+mod fluvio;
 mod stream;
+mod unanswered;
 
 use std::time::{Duration, Instant};
 

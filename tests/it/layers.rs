@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "input",
         "lsn",
+        "orphans",
         "peer",
         "printable",
         "replace",
@@ -95,6 +96,7 @@ fn pg_is_layered_too_and_of_use_by_itself() {
                     "lsn",
                     "error",
                     "input",
+                    "orphans",
                     "printable",
                     "resolver",
                     "tls",

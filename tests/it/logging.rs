@@ -191,6 +191,22 @@ fn every_line_of_a_long_message_has_its_priority() {
 }
 
 /// The last word is said at every level, and in the same form.
+/// The journal makes two of a longer line, and the second says what priority it has.
+#[test]
+fn a_line_is_no_longer_than_the_journal_takes() {
+    const LINE_MAX_BYTES: usize = 48 * 1024;
+    let long = "<0>forged ".repeat(10_000);
+    let yaml = with(&format!("metrics: {{ textfile: \"/{long}\" }}\n"));
+    for format in ["journal", "text", "json"] {
+        let variables = [(FORMAT, format), (URL_VARIABLE, URL)];
+        let (code, log) = said(&yaml, &["--stdout", "--once"], &variables);
+        assert_ne!(code, 0);
+        let longest = log.lines().map(str::len).max();
+        assert!(longest > Some(10_000), "{longest:?} of {log}");
+        assert!(longest < Some(LINE_MAX_BYTES), "{longest:?}");
+    }
+}
+
 #[test]
 fn a_log_that_is_off() {
     let (code, log) = said(

@@ -105,6 +105,22 @@ fn an_error_that_ends_it_is_the_last_status() {
     assert_eq!(count(&messages, "READY=1"), 0);
 }
 
+/// The service manager would not hear of the end at all.
+#[test]
+fn an_error_of_many_words_is_told_in_part() {
+    let pipeline = Pipeline::new("ready");
+    let manager = Manager::new();
+    let long = "/no_such_directory".repeat(1_000);
+    let config = pipeline.config();
+    let config = config.set("metrics", &format!("{{ textfile: {long} }}"));
+    let mut connector = start(&pipeline, &config, &manager);
+    assert_eq!(connector.wait_exit(FAIL_DEADLINE), 78);
+    wait_until("the end is told", DEADLINE, || {
+        manager.count("STOPPING=1") == 1
+    });
+    assert_eq!(manager.count("STATUS=metrics.textfile: "), 1);
+}
+
 #[test]
 fn a_socket_that_is_not_there_is_no_reason_to_fail() {
     let pipeline = Pipeline::new("ready");

@@ -8,7 +8,7 @@ use crate::support::http::{address, get, scrape};
 use crate::support::load::assert_same_rows;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::Postgres;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Direction, Proxy};
 use crate::support::record::inserted;
 use crate::support::wait_until;
 
@@ -73,6 +73,10 @@ impl Silence {
     }
 }
 
+/// More than any of the lines here passes on in the time.
+const LARGE: &str =
+    "INSERT INTO large SELECT 1, string_agg(md5(n::text), '') FROM generate_series(1, 4000) n";
+
 /// Everybody who asks is told, the log says so once, and the session ends and is tried again.
 #[track_caller]
 pub fn assert_said(connector: &Connector) {
@@ -115,6 +119,44 @@ fn a_line_that_passes_nothing_on() {
     silence.insert(3);
     silence.assert_rows(3);
     wait_ready(&connector);
+}
+
+/// Each byte is a sign of life, but nothing gets on.
+#[test]
+fn a_line_that_trickles() {
+    let silence = Silence::new("trickling_line");
+    let database = &silence.pipeline.database;
+    database.execute("CREATE TABLE large (id int8 PRIMARY KEY, v text)");
+    let connector = silence.start();
+    silence.insert(1);
+    silence.assert_rows(1);
+    silence.line.slow(Direction::ToClient, 1);
+    database.execute(LARGE);
+    assert_said(&connector);
+    let says = "bytes in 10 s, and not the reply that was asked for";
+    assert_eq!(connector.log_count(says), 1, "{}", connector.log());
+    silence.line.pass();
+    silence.pipeline.wait_caught_up();
+    wait_ready(&connector);
+}
+
+/// The reply comes long after the session would have ended, because of what is before it.
+#[test]
+fn a_slow_line_is_none_that_trickles() {
+    let silence = Silence::new("slow_line");
+    let database = &silence.pipeline.database;
+    database.execute("CREATE TABLE large (id int8 PRIMARY KEY, v text)");
+    let connector = silence.start();
+    silence.insert(1);
+    silence.assert_rows(1);
+    let begun = Instant::now();
+    silence.line.slow(Direction::ToClient, 100);
+    database.execute(LARGE);
+    silence.pipeline.wait_caught_up();
+    assert!(begun.elapsed() > WAL_SENDER_TIMEOUT, "it was not slow");
+    let log = connector.log();
+    assert_eq!(connector.log_count("trying again"), 0, "{log}");
+    assert_eq!(connector.log_count("waiting for PostgreSQL"), 0, "{log}");
 }
 
 #[test]

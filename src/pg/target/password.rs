@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::{Error, Kind, Result};
+use crate::orphans::OwnChild;
 
 /// How long the command may take. Those that ask a cloud for a token take seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -91,6 +92,7 @@ impl PasswordCommand {
 
     fn run_within(&self, limit: Duration, variables: &[(&str, &str)]) -> Result<Password> {
         let deadline = Instant::now() + limit;
+        let _own_child = OwnChild::expected();
         let mut command = Command::new("/bin/sh");
         for name in NOT_INHERITED {
             command.env_remove(name);

@@ -23,6 +23,7 @@ use super::rpc::{Rpc, guarded};
 use super::server::Server;
 use crate::error::{Error, Kind, Result};
 use crate::input;
+use crate::printable::capped;
 
 /// How often the SC is asked again while it sets a new topic up.
 const POLL: Duration = Duration::from_millis(50);
@@ -155,7 +156,7 @@ fn create_topic(sc: &mut Rpc, options: &Options) -> Result<()> {
             };
             return Err(Error::new(
                 kind,
-                format!("cannot create the topic {name}: {detail}"),
+                format!("cannot create the topic {name}: {}", capped(&detail)),
             ));
         }
     }

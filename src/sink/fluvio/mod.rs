@@ -31,6 +31,7 @@ use self::server::Server;
 use self::writer::PartitionWriter;
 use crate::error::{Error, Kind, Result};
 use crate::lease::Lease;
+use crate::printable::capped;
 
 /// How often a leader that is not ready yet is asked again.
 const POLL: Duration = Duration::from_millis(50);
@@ -181,7 +182,10 @@ fn refused(code: &ErrorCode) -> Error {
         // The rest may pass: a leader that moves, a full disk, a topic that is made again.
         _ => Kind::Unreachable,
     };
-    Error::new(kind, format!("the server refuses: {code}"))
+    Error::new(
+        kind,
+        format!("the server refuses: {}", capped(&code.to_string())),
+    )
 }
 
 fn is_transient(code: &ErrorCode) -> bool {

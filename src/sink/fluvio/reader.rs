@@ -169,8 +169,12 @@ pub(super) fn ask_offsets(spu: &mut Rpc, options: &Options) -> Result<Result<Off
     let found = response
         .find(&options.topic, partition)
         .ok_or_else(|| spu.error(Error::undeliverable("no offsets in the answer")))?;
-    Ok(match found.error_code.0 {
-        ErrorCode::None => Ok(found.clone()),
-        code => Err(code),
-    })
+    let (start, stable) = (found.start_offset, found.last_stable_offset);
+    match found.error_code.0 {
+        ErrorCode::None if start.min(stable) < 0 => Err(spu.error(Error::undeliverable(format!(
+            "the topic is said to begin at offset {start} and to end at {stable}"
+        )))),
+        ErrorCode::None => Ok(Ok(found.clone())),
+        code => Ok(Err(code)),
+    }
 }

@@ -13,16 +13,23 @@ use fluvio_protocol::api::{Request, RequestHeader};
 use fluvio_protocol::link::ErrorCode;
 use fluvio_protocol::link::versions::{ApiVersionKey, ApiVersionsRequest};
 use fluvio_protocol::{Decoder, Encoder};
+use fluvio_spu_schema::fetch::FetchRequest;
 
 use super::answer::Ask;
 use super::server::Server;
 use super::stream::Stream;
+use super::unpack::RecordSet;
 use crate::error::{Context, Error, Kind, Result};
 use crate::lease::Lease;
+use crate::printable::capped;
 
-/// The longest response taken. The server's largest batch is 32 MiB and a fetch returns little
-/// more than one.
-const MAX_RESPONSE_BYTES: usize = 80 * 1024 * 1024;
+/// The longest response taken that has records. The server's largest batch is 32 MiB and a fetch returns
+/// little more than one.
+const MAX_RECORDS_BYTES: usize = 80 * 1024 * 1024;
+
+/// The longest of the others: the largest is a list of the SPUs, of which each takes some hundred bytes.
+/// What is read of it may take ten times as much memory.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Responses grow in steps of what has arrived, never by what a length field promises.
 const READ_BYTES: usize = 64 * 1024;
@@ -92,7 +99,8 @@ impl Rpc {
         let pending = self.send_at(&request, ApiVersionsRequest::DEFAULT_API_VERSION)?;
         let response = self.receive(&pending)?;
         if response.error_code.0 != ErrorCode::None {
-            return Err(self.error(Error::config(response.error_code.0.to_string())));
+            let code = response.error_code.0.to_string();
+            return Err(self.error(Error::config(capped(&code))));
         }
         self.versions = response.api_keys;
         Ok(())
@@ -230,7 +238,12 @@ impl Rpc {
     /// while the caller had other things to do.
     pub fn receive<R: Ask>(&mut self, pending: &Pending<R>) -> Result<R::Answer> {
         let deadline = Instant::now() + self.timeout;
-        let response = read_response(&mut self.stream, deadline).map_err(|e| self.error(e))?;
+        let most = match R::API_KEY == FetchRequest::<RecordSet>::API_KEY {
+            true => MAX_RECORDS_BYTES,
+            false => MAX_ANSWER_BYTES,
+        };
+        let response = read_response(&mut self.stream, most, deadline);
+        let response = response.map_err(|e| self.error(e))?;
         let (correlation_id, decoded) =
             decode::<R>(&response, pending.version).map_err(|e| self.error(e))?;
         if correlation_id != pending.correlation_id {
@@ -274,13 +287,13 @@ where
     }
 }
 
-fn read_response(stream: &mut Stream, deadline: Instant) -> Result<Vec<u8>> {
+fn read_response(stream: &mut Stream, most: usize, deadline: Instant) -> Result<Vec<u8>> {
     let mut len = [0; 4];
     stream.read_exact(&mut len, deadline)?;
     let len = i32::from_be_bytes(len);
     let len = usize::try_from(len)
         .ok()
-        .filter(|len| *len <= MAX_RESPONSE_BYTES)
+        .filter(|len| *len <= most)
         .ok_or_else(|| {
             let error = Error::undeliverable(format!("a response of {len} bytes"));
             error.with_hint("is this a Fluvio server, without TLS?")

@@ -88,10 +88,18 @@ impl Sink for Kept {
 
 /// Streams until the server is given up, and returns why, and the records until then.
 fn stream(script: &Script) -> (Error, Vec<String>) {
+    stream_within(script, None)
+}
+
+/// The same, with a server that waits for so long.
+pub fn stream_within(
+    script: &Script,
+    wal_sender_timeout: Option<Duration>,
+) -> (Error, Vec<String>) {
     let connection = connect(script).expect("it lets us in");
     let stream = connection.start("s", Wanted::of("p")).expect("it streams");
     let socket = stream.socket().expect("it is open");
-    let lease = Lease::begin(socket, None, Box::new(|| Ok(())));
+    let lease = Lease::begin(socket, wal_sender_timeout, Box::new(|| Ok(())));
     let progress = Progress::starting_at(Stored::default()).expect("an eventfd");
     let mut memory = Memory::default();
     let metrics = Metrics::default();
@@ -144,7 +152,7 @@ fn stream(script: &Script) -> (Error, Vec<String>) {
 }
 
 /// Lets the client in and streams these bytes to it.
-fn streams(bytes: Vec<u8>) -> impl Fn(&mut Peer) -> Step + Send + Sync + 'static {
+pub fn streams(bytes: Vec<u8>) -> impl Fn(&mut Peer) -> Step + Send + Sync + 'static {
     move |peer| {
         peer.expect_startup()?;
         peer.send_welcome()?;

@@ -236,15 +236,16 @@ impl Reader {
     fn sh(&self, command: &str, url: &str) -> (i32, String) {
         let root = self.root.path().display().to_string();
         let here = |dir: &str| format!("{root}/{dir}/");
+        // What is put in is not to be replaced again: a checkout may lie anywhere.
         let command = command
+            .replace("/usr/", &here("usr"))
+            .replace("/etc/", &here("etc"))
+            .replace("/var/", &here("var"))
             .replace(
                 "target/release/postgres-source",
                 &program().display().to_string(),
             )
             .replace(URL, &self.pipeline.database.url())
-            .replace("/usr/", &here("usr"))
-            .replace("/etc/", &here("etc"))
-            .replace("/var/", &here("var"))
             .replace(" config.yaml", &format!(" {}", self.config.display()))
             .replace(
                 "> postgres-source.schema.json",

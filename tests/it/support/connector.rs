@@ -88,7 +88,25 @@ impl Connector {
         Connector::spawn_by(shell, &args, &[(URL_VARIABLE, url)])
     }
 
-    fn spawn_by(
+    /// Runs `run --config` with an output that a shell redirects.
+    #[track_caller]
+    pub fn spawn_redirected(
+        config: &Path,
+        url: &str,
+        args: &[&str],
+        redirection: &str,
+    ) -> Connector {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]);
+        shell.arg(program());
+        let mut all: Vec<&OsStr> = vec!["run".as_ref(), "--config".as_ref(), config.as_ref()];
+        all.extend(args.iter().map(OsStr::new));
+        Connector::spawn_by(shell, &all, &[(URL_VARIABLE, url)])
+    }
+
+    /// Runs the program by a command that has it as its last argument, or is it.
+    #[track_caller]
+    pub fn spawn_by(
         mut command: Command,
         args: &[impl AsRef<OsStr>],
         variables: &[(&str, &str)],

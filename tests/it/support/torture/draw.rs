@@ -8,7 +8,9 @@ use super::super::fluvio::{Close, Fault as Produce, Side};
 use super::super::postgres::Stop;
 use super::super::proxy::{Direction, End, Refusal};
 use super::super::random::Random;
-use super::fault::{Ends, Fault, History, Line, Meanwhile, Ms, PassOn, Reach, Restore, Sides};
+use super::fault::{
+    Ends, Fault, History, Line, Meanwhile, Ms, Nowhere, PassOn, Reach, Restore, Sides,
+};
 use super::source::WAL_SENDER_TIMEOUT;
 use super::stage::{Settings, spu_port};
 
@@ -34,6 +36,22 @@ pub struct Scope<'a> {
     pub is_standby: bool,
 }
 
+/// What changes statements, their waits or the form of values, for whoever does not mind it.
+const ROLE_SETTINGS: [(&str, &str); 12] = [
+    ("default_transaction_read_only", "on"),
+    ("default_transaction_isolation", "serializable"),
+    ("search_path", "public"),
+    ("statement_timeout", "1"),
+    ("lock_timeout", "1"),
+    ("idle_in_transaction_session_timeout", "1"),
+    ("datestyle", "German"),
+    ("timezone", "Pacific/Chatham"),
+    ("bytea_output", "escape"),
+    ("extra_float_digits", "-15"),
+    ("client_encoding", "LATIN1"),
+    ("standard_conforming_strings", "off"),
+];
+
 /// The choices; each is drawn by [`Fault::of`].
 #[derive(Clone, Copy)]
 enum Choice {
@@ -45,6 +63,9 @@ enum Choice {
     PauseWhileStarting,
     PassOn,
     HoldSlot,
+    StartTogether,
+    NoOutput,
+    RoleSetting,
     Restart,
     RestartPrimary,
     Promote,
@@ -82,6 +103,9 @@ impl Fault {
             (4, PauseWhileStarting),
             (8, PassOn),
             (4, HoldSlot),
+            (6, StartTogether),
+            (4, NoOutput),
+            (6, RoleSetting),
             (7, Restart),
             (6, TerminateWalsender),
             (10, Cut),
@@ -176,6 +200,17 @@ impl Fault {
                 which: random.below(2) as usize,
                 ends: ends(random),
             }),
+            Choice::StartTogether => Fault::StartTogether {
+                more: 1 + random.below(3) as usize,
+                apart: random.pick(&[Ms(0), Ms(0), Ms(100)]),
+                together: pause(random),
+                ends: ends(random),
+            },
+            Choice::NoOutput => Fault::NoOutput(random.pick(&[Nowhere::Closed, Nowhere::Full])),
+            Choice::RoleSetting => {
+                let (name, value) = random.pick(&ROLE_SETTINGS);
+                Fault::RoleSetting { name, value }
+            }
             Choice::HoldSlot => Fault::HoldSlot {
                 ends: ends(random),
                 pause: pause(random),

@@ -26,6 +26,16 @@ pub enum Fault {
     /// SIGSTOP for longer than a walsender waits, while another instance of the program waits for
     /// the slot and takes it. Then both run, and if there is to be one only, one of them ends.
     PassOn(PassOn),
+    /// SIGKILL, and a new start together with others of the same config, each so soon after the one
+    /// before; those that are too many end after a while.
+    StartTogether {
+        more: usize,
+        apart: Ms,
+        together: Ms,
+        ends: Ends,
+    },
+    /// SIGKILL, and a run to a standard output that goes nowhere, before the new start.
+    NoOutput(Nowhere),
     /// Another session holds the slot, before the program comes and after.
     HoldSlot { ends: Ends, pause: Ms },
     /// PostgreSQL stops and comes back.
@@ -37,6 +47,11 @@ pub enum Fault {
     /// The server is put back to a copy of its data, and another history is written. It ends a
     /// round.
     Restore(Restore),
+    /// The role of the program gets a setting that its next sessions begin with, and this one ends.
+    RoleSetting {
+        name: &'static str,
+        value: &'static str,
+    },
     /// The session that sends is terminated, several times in a row.
     TerminateWalsender { times: u64 },
     /// Fluvio is stopped, or one of its servers, and comes back.
@@ -115,6 +130,15 @@ pub enum Ends {
     Killed,
     /// By SIGTERM, in its own time.
     Stopped,
+}
+
+/// A standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nowhere {
+    /// Closed from the start on.
+    Closed,
+    /// A device without room.
+    Full,
 }
 
 /// The program ends so soon after another thing has begun, and starts again after a while.
@@ -228,6 +252,8 @@ impl Fault {
             | Fault::Pause { .. }
             | Fault::PauseWhileStarting { .. }
             | Fault::PassOn(_)
+            | Fault::StartTogether { .. }
+            | Fault::NoOutput(_)
             | Fault::HoldSlot { .. }
             | Fault::Unplug {
                 meanwhile: Some(_), ..
@@ -235,6 +261,7 @@ impl Fault {
             Fault::Restart { .. }
             | Fault::RestartPrimary { .. }
             | Fault::Promote { .. }
+            | Fault::RoleSetting { .. }
             | Fault::TerminateWalsender { .. } => Group::Postgres,
             Fault::Away { .. }
             | Fault::Freeze { .. }

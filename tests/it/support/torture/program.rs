@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::connector::{ConfigFile, Connector};
 use super::super::{POLL_INTERVAL, lock};
-use super::fault::{Ends, PassOn};
+use super::fault::{Ends, Nowhere, PassOn};
 
 /// What the program logs when a session begins.
 pub const STREAMS: &str = "streaming from";
@@ -25,6 +25,9 @@ const STOPPED: i32 = 0;
 /// SIGTERM has no handler in the first moments of a process.
 const TERMINATED: i32 = 128 + 15;
 const KILLED: i32 = 128 + 9;
+const UNDELIVERABLE: i32 = 65;
+const UNREACHABLE: i32 = 69;
+const SLOT_IN_USE: i32 = 75;
 
 /// So much of each log is shown.
 const LOG_TAIL: usize = 40;
@@ -201,6 +204,59 @@ impl Program {
         }
         let connector = lock(&self.held).running.remove(plan.which);
         self.end_one(connector, plan.ends)
+    }
+
+    /// Ends an instance and starts more than there are to be, one so soon after the other; those that
+    /// are too many end when they have run together.
+    pub fn start_together(
+        &self,
+        more: usize,
+        apart: Duration,
+        together: Duration,
+        ends: Ends,
+    ) -> Result {
+        self.end(Ends::Killed)?;
+        let mut held = lock(&self.held);
+        while held.running.len() < self.instances + more {
+            held.running.push(self.spawn());
+            thread::sleep(apart);
+        }
+        drop(held);
+        thread::sleep(together);
+        self.check()?;
+        for _ in 0..more {
+            let oldest = lock(&self.held).running.remove(0);
+            self.end_one(oldest, ends)?;
+        }
+        Ok(())
+    }
+
+    /// Ends an instance, runs to a standard output that goes nowhere, which ends by itself, and starts an
+    /// instance again.
+    pub fn run_to_nowhere(&self, nowhere: Nowhere) -> Result {
+        self.end(Ends::Killed)?;
+        let (redirection, allowed): (_, &[i32]) = match nowhere {
+            Nowhere::Closed => (">&-", &[UNDELIVERABLE]),
+            // With other faults a server may be away, or another instance has the slot; and there may be
+            // nothing to write.
+            Nowhere::Full => (">/dev/full", &[UNDELIVERABLE, UNREACHABLE, SLOT_IN_USE, 0]),
+        };
+        let arguments = ["--stdout", "--once-drained"];
+        let mut run = Connector::spawn_redirected(&self.path, &self.url, &arguments, redirection);
+        let until = Instant::now() + START_DEADLINE;
+        while run.is_running() && Instant::now() < until {
+            thread::sleep(POLL_INTERVAL);
+        }
+        let is_late = run.is_running();
+        run.end();
+        if is_late {
+            return Err(format!(
+                "a run to {nowhere:?} has not ended in {START_DEADLINE:?}"
+            ));
+        }
+        self.keep(&run, allowed)?;
+        self.start();
+        Ok(())
     }
 
     /// No instance has ended by itself.

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::postgres::{Database, Postgres, Stop};
+use super::super::postgres::{Database, PASSWORD, Postgres, Stop};
 use super::super::{POLL_INTERVAL, wait_until};
 use super::plan;
 
 /// How long a walsender waits for a sign of life.
 pub const WAL_SENDER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The role of the program.
+const ROLE: &str = "tortured";
 
 /// The physical slot of the standby on its primary.
 const STANDBY_SLOT: &str = "standby";
@@ -89,6 +92,19 @@ impl Source {
     /// Where the writers write.
     pub fn writable(&self) -> &Database {
         self.followed().map_or(&self.database, |it| &it.database)
+    }
+
+    /// The role that the program connects as gets a setting.
+    pub fn set_role(&self, name: &str, value: &str) -> std::result::Result<(), postgres::Error> {
+        let set = format!("ALTER ROLE {ROLE} SET {name} = '{value}'");
+        self.writable().try_execute(&set)
+    }
+
+    /// Where the program connects to, as a role of its own.
+    pub fn url_at(&self, port: u16) -> String {
+        let url = self.database.url_at(port);
+        let (_, place) = url.rsplit_once('@').expect("a URL with a user");
+        format!("postgres://{ROLE}:{PASSWORD}@{place}")
     }
 
     /// All that is written by now; on a standby it is replayed.
@@ -194,6 +210,8 @@ impl Primary {
         let postgres = Postgres::start(&[("wal_sender_timeout", &timeout_ms)]);
         let database = postgres.database("torture");
         database.execute(&plan::definitions(writers));
+        let role = format!("CREATE ROLE {ROLE} LOGIN SUPERUSER REPLICATION PASSWORD '{PASSWORD}'");
+        database.execute(&role);
         Primary { database, postgres }
     }
 

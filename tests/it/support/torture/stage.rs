@@ -109,7 +109,7 @@ impl<'a> Stage<'a> {
         if settings.has_state_dir {
             config = config.set("state_dir", &state.path().display().to_string());
         }
-        let url = source.database.url_at(lines.postgres.port());
+        let url = source.url_at(lines.postgres.port());
         Stage {
             program: Program::new(config, url, settings.instances),
             lines,

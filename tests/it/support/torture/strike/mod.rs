@@ -30,6 +30,8 @@ pub fn strike(stage: &Stage<'_>, fault: &Fault) -> Result {
         | Fault::Pause { .. }
         | Fault::PauseWhileStarting { .. }
         | Fault::PassOn(_)
+        | Fault::StartTogether { .. }
+        | Fault::NoOutput(_)
         | Fault::HoldSlot { .. } => return strike_program(stage, fault),
         Fault::Restart { mode, away } => restart(stage, *mode, *away),
         Fault::RestartPrimary { mode, away } => stage.source.restart_primary(*mode, (*away).into()),
@@ -39,6 +41,11 @@ pub fn strike(stage: &Stage<'_>, fault: &Fault) -> Result {
                 pause(*after);
                 restart(stage, Stop::Immediate, Ms(0));
             }
+        }
+        Fault::RoleSetting { name, value } => {
+            // With a second fault the server may be away.
+            let _ = stage.source.set_role(name, value);
+            terminate_walsender(stage, 1);
         }
         Fault::TerminateWalsender { times } => terminate_walsender(stage, *times),
         Fault::Commands { away } => {
@@ -136,6 +143,13 @@ fn strike_program(stage: &Stage<'_>, fault: &Fault) -> Result {
             }
             program.pass_on(plan)?;
         }
+        Fault::StartTogether {
+            more,
+            apart,
+            together,
+            ends,
+        } => program.start_together(*more, (*apart).into(), (*together).into(), *ends)?,
+        Fault::NoOutput(nowhere) => program.run_to_nowhere(*nowhere)?,
         Fault::HoldSlot { ends, pause } => slot::hold_slot(stage, *ends, *pause)?,
         other => unreachable!("{other:?} is no fault of the program"),
     }

@@ -1,0 +1,47 @@
+//! What others leave behind, where this program is process 1, as in a container.
+//!
+//! Whoever ends before its children leaves them to process 1: what `password_command` starts in the
+//! background, or what is run in the container by `docker exec`. One of them that has ended stays in the
+//! table of processes until process 1 has waited for it.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{WaitOptions, getpid, wait};
+
+/// How often it is looked for some.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Read by whoever has a child of its own, for which nobody else may wait.
+static OWN_CHILDREN: RwLock<()> = RwLock::new(());
+
+/// A child of ours may be started, and is waited for as long as this lives.
+pub struct OwnChild {
+    _no_look: RwLockReadGuard<'static, ()>,
+}
+
+impl OwnChild {
+    /// Waits for a look at the orphans to end, which takes no time.
+    pub fn expected() -> OwnChild {
+        OwnChild {
+            _no_look: OWN_CHILDREN.read().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+/// Whether they are left to us.
+pub fn are_ours() -> bool {
+    getpid().is_init()
+}
+
+/// Waits for whatever has ended, from time to time.
+pub fn wait_for_ever() {
+    loop {
+        thread::sleep(INTERVAL);
+        // Those of a time at which we had a child are waited for later.
+        if let Ok(_nobody) = OWN_CHILDREN.try_write() {
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        }
+    }
+}
