@@ -156,9 +156,18 @@ impl ServerError {
     /// publication. Servers up to 17 end the stream with an error; later ones warn, once, and leave
     /// the changes out.
     pub fn publication_is_too_young(&self) -> bool {
-        // undefined_object; object_not_in_prerequisite_state. Messages are translated, codes are not.
-        let (code, severity) = (self.code.as_str(), self.severity.as_str());
-        matches!((code, severity), ("42704", _) | ("55000", "WARNING"))
+        // undefined_object; object_not_in_prerequisite_state. Messages are translated, codes are not; nor
+        // is the name of the plugin in whose callback it happens. Outside of those, the same code is a
+        // warning that a standby of synchronized_standby_slots is waited for.
+        let is_of_plugin = || {
+            let context = self.context.as_deref();
+            context.is_some_and(|context| context.contains("pgoutput"))
+        };
+        match (self.code.as_str(), self.severity.as_str()) {
+            ("42704", _) => true,
+            ("55000", "WARNING") => is_of_plugin(),
+            _ => false,
+        }
     }
 
     /// The error of a stream that this message came in.
@@ -398,6 +407,17 @@ mod tests {
             error.contains("[SQLSTATE 22008]") && !error.contains("secret"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_standby_that_is_waited_for_is_no_gap() {
+        let warning = |context: &str| {
+            let body = format!("VWARNING\0C55000\0Mreplication slot \"gone\" {context}\0\0");
+            ServerError::decode(body.as_bytes()).publication_is_too_young()
+        };
+        assert!(!warning(""));
+        let callback = "\0Wslot \"s\", output plugin \"pgoutput\", in the change callback";
+        assert!(warning(callback));
     }
 
     #[test]
