@@ -90,14 +90,14 @@ pub fn accept_gap(config: &Config, reason: &str, onlookers: Onlookers) -> Result
 fn take_slot(program: &mut Program<'_>, config: &Config, slot_is_useless: bool) -> Result<Source> {
     let mut connection = program.connect_anew()?;
     if slot_is_useless {
-        remove_slot(&mut connection, config, program.target().database())?;
+        remove_slot(&mut connection, config, program.params().database())?;
     }
     program.set_up(&connection)?;
     let source = program.find(&mut connection)?;
     let made = connection.slot_with_wal(&config.slot)?;
     continuity::check_slot(
         made.as_ref().unwrap_or(&source.slot),
-        program.target().database(),
+        program.params().database(),
     )?;
     Ok(source)
 }

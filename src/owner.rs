@@ -79,8 +79,8 @@ pub fn known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
         return Ok(None);
     };
     let found = config
-        .target()
-        .and_then(|target| slot::system_identifier(&target));
+        .params()
+        .and_then(|params| slot::system_identifier(&params));
     let owner = Owner {
         system_identifier: found.as_deref().unwrap_or(&known.system_identifier),
         slot: &config.slot,

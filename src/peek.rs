@@ -13,9 +13,9 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::{Batch, Envelope};
 use crate::lsn::Lsn;
 use crate::pg::connection::Connection;
+use crate::pg::params::ConnectParams;
 use crate::pg::pgoutput;
 use crate::pg::replication::{Message, POLL, ReplicationConnection, ReplicationStream, Wanted};
-use crate::pg::target::Target;
 use crate::relation::Catalog;
 use crate::setup::missing_statements;
 use crate::signals::Signals;
@@ -44,11 +44,11 @@ pub enum Scope {
 /// pending and all of what follows.
 pub fn peek(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<()> {
     Signals::end_at_once()?;
-    let target = config.target()?;
+    let params = config.params()?;
     let place = || format!("replication slot {}", config.slot);
-    let mut connection = ReplicationConnection::connect(&target)?;
+    let mut connection = ReplicationConnection::connect(&params)?;
     connection.lift_timeouts()?;
-    let is_active = find(&mut connection, &target, config)?;
+    let is_active = find(&mut connection, &params, config)?;
     let shown = match scope {
         Scope::Pending => Shown::new(config, Some(most.unwrap_or(RECORDS)))?,
         Scope::Following => Shown::new(config, most)?,
@@ -74,9 +74,13 @@ pub fn peek(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<(
 }
 
 /// Finds publication and slot, and whether somebody streams from it.
-fn find(connection: &mut ReplicationConnection, target: &Target, config: &Config) -> Result<bool> {
+fn find(
+    connection: &mut ReplicationConnection,
+    params: &ConnectParams,
+    config: &Config,
+) -> Result<bool> {
     let endpoint = connection.endpoint();
-    let mut sql = Connection::connect_for_sql_to(endpoint, target)?;
+    let mut sql = Connection::connect_for_sql_to(endpoint, params)?;
     let missing =
         missing_statements(&mut sql, config).at(|| format!("PostgreSQL at {endpoint}"))?;
     sql.terminate();
@@ -90,7 +94,7 @@ fn find(connection: &mut ReplicationConnection, target: &Target, config: &Config
     }
     let found = connection.slot_with_wal(&config.slot)?;
     let found = found.ok_or_else(does_not_exist).at(slot)?;
-    continuity::check_slot(&found, target.database()).at(slot)?;
+    continuity::check_slot(&found, params.database()).at(slot)?;
     Ok(found.active)
 }
 

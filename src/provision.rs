@@ -9,7 +9,7 @@ use crate::continuity;
 use crate::error::{Context, Error, Kind, Result};
 use crate::owner;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
-use crate::pg::target::Target;
+use crate::pg::params::ConnectParams;
 use crate::setup;
 use crate::sink::fluvio::{Options, Partition, cluster};
 use crate::waiting::Onlookers;
@@ -25,7 +25,7 @@ pub enum Publication {
 
 /// Statements in the order that they are run in, as a script for `psql`.
 pub struct Plan {
-    target: Target,
+    params: ConnectParams,
     connection: Connection,
     steps: Vec<Step>,
     /// Why a later step would fail, which must not be found out when the first ones are done.
@@ -40,14 +40,14 @@ struct Step {
 
 /// What `setup` makes: what is missing, if that is no gap. A slot of no use is no slot that is there.
 pub fn setup_plan(config: &Config) -> Result<Plan> {
-    let (target, mut connection) = connect(config)?;
+    let (params, mut connection) = connect(config)?;
     if let Some(found) = connection.slot(&config.slot)? {
-        continuity::check_slot(&found, target.database())
+        continuity::check_slot(&found, params.database())
             .at(|| format!("replication slot {}", config.slot))?;
     }
     let missing = setup::missing_statements(&mut connection, config)?;
     match connection.slot_with_wal(&config.slot)? {
-        Some(found) => continuity::check_slot(&found, target.database())
+        Some(found) => continuity::check_slot(&found, params.database())
             .at(|| format!("replication slot {}", config.slot))?,
         None => refuse_to_hide_a_gap(config)?,
     }
@@ -60,7 +60,7 @@ pub fn setup_plan(config: &Config) -> Result<Plan> {
         gives_up: "the disk space of the WAL that is not yet in the topic".to_owned(),
     });
     Ok(Plan {
-        target,
+        params,
         connection,
         steps: publication.into_iter().chain(slot).collect(),
         forbidden: None,
@@ -69,10 +69,10 @@ pub fn setup_plan(config: &Config) -> Result<Plan> {
 
 /// What `teardown` removes: what is there and is this connector's own.
 pub fn teardown_plan(config: &Config, publication: Publication) -> Result<Plan> {
-    let (target, mut connection) = connect(config)?;
+    let (params, mut connection) = connect(config)?;
     let mut steps = Vec::new();
     if let Some(found) = connection.slot(&config.slot)? {
-        continuity::check_own(&found, target.database())
+        continuity::check_own(&found, params.database())
             .at(|| format!("replication slot {}", config.slot))?;
         steps.push(Step {
             sql: format!(
@@ -97,7 +97,7 @@ pub fn teardown_plan(config: &Config, publication: Publication) -> Result<Plan> 
         });
     }
     Ok(Plan {
-        target,
+        params,
         connection,
         steps,
         forbidden,
@@ -135,7 +135,7 @@ impl Plan {
             setup: Setup::Create,
             ..config.clone()
         };
-        setup::ensure(&self.target, self.connection.endpoint(), &config, onlookers)
+        setup::ensure(&self.params, self.connection.endpoint(), &config, onlookers)
     }
 
     /// Runs the statements, each of which may wait for what others hold.
@@ -143,7 +143,7 @@ impl Plan {
         if let Some(error) = self.forbidden {
             return Err(error);
         }
-        let _deferred = onlookers.look_on(&mut self.connection, &self.target);
+        let _deferred = onlookers.look_on(&mut self.connection, &self.params);
         for Step { sql, .. } in &self.steps {
             self.connection.wait_for(sql).at(|| sql.clone())?;
             log::info!("done: {sql}");
@@ -166,10 +166,10 @@ impl fmt::Display for Plan {
     }
 }
 
-fn connect(config: &Config) -> Result<(Target, Connection)> {
-    let target = config.target()?;
-    let connection = Connection::connect_for_sql(&target)?;
-    Ok((target, connection))
+fn connect(config: &Config) -> Result<(ConnectParams, Connection)> {
+    let params = config.params()?;
+    let connection = Connection::connect_for_sql(&params)?;
+    Ok((params, connection))
 }
 
 /// A slot that is made where one was lost begins later than the topic ends, and nobody would notice.

@@ -76,11 +76,11 @@ fn sessions(
         Attempts::OnceDrained => Goal::Drained,
         Attempts::Unlimited | Attempts::Once => Goal::None,
     };
-    let mut monitor = monitor::prepare(config, program.target(), program.metrics())?;
+    let mut monitor = monitor::prepare(config, program.params(), program.metrics())?;
     let mut backoff = Backoff::new(config.retry);
     loop {
         // A reload, or one that did not work out, changes it.
-        monitor.use_target(program.target());
+        monitor.use_params(program.params());
         let (ended, progressed) = match monitor.begin() {
             Ok(()) => program.session(goal, &surroundings.signals),
             Err(error) => (Err(error), false),

@@ -114,23 +114,23 @@ pub fn status(config: &Config) -> Status {
 
 fn find_slot(config: &Config) -> Result<SlotState> {
     let place = || format!("replication slot {}", config.slot);
-    let target = config.target()?;
-    let found = slot::ask(&target, &config.slot)?;
+    let params = config.params()?;
+    let found = slot::ask(&params, &config.slot)?;
     let mut found = found.ok_or_else(|| Error::config("does not exist").at(place()))?;
     if !found.slot.active {
-        let mut connection = Connection::connect_for_sql(&target)?;
+        let mut connection = Connection::connect_for_sql(&params)?;
         let slot = connection.slot_with_wal(&config.slot)?;
         connection.terminate();
         found.slot.missing_wal = slot.and_then(|slot| slot.missing_wal);
     }
-    continuity::check_slot(&found.slot, target.database()).at(place)?;
+    continuity::check_slot(&found.slot, params.database()).at(place)?;
     Ok(found)
 }
 
 /// Whom those processes of the server wait for that are there for this program. What keeps it from being
 /// asked keeps the slot from it too.
 fn waiting(config: &Config) -> Result<Vec<String>> {
-    let mut connection = Connection::connect_for_sql(&config.target()?)?;
+    let mut connection = Connection::connect_for_sql(&config.params()?)?;
     let found: Vec<Blocked> = connection.select(&blocked(
         "a.application_name = pg_catalog.current_setting('application_name') \
          AND a.usename = session_user AND a.datname = pg_catalog.current_database() \

@@ -14,7 +14,7 @@ use crate::long_work::INTERVAL;
 use crate::notify::Notify;
 use crate::pg::blocked::{Blocked, blocked};
 use crate::pg::connection::{Connection, Watch};
-use crate::pg::target::{Endpoint, Target};
+use crate::pg::params::{ConnectParams, Endpoint};
 use crate::signals::{Deferred, Signals};
 
 /// A statement that takes longer waits for somebody: those of setup do next to nothing.
@@ -32,17 +32,17 @@ pub struct Onlookers {
 impl Onlookers {
     /// Looks on at what `connection` waits for, from now on. A signal ends its statement and not the
     /// process, as long as what is returned lives.
-    pub fn look_on(&self, connection: &mut Connection, target: &Target) -> Deferred {
+    pub fn look_on(&self, connection: &mut Connection, params: &ConnectParams) -> Deferred {
         let deferred = self.signals.deferred();
-        self.watch(connection, target);
+        self.watch(connection, params);
         deferred
     }
 
     /// The same while signals are deferred already.
-    pub fn watch(&self, connection: &mut Connection, target: &Target) {
+    pub fn watch(&self, connection: &mut Connection, params: &ConnectParams) {
         let asker = connection
             .process()
-            .and_then(|pid| Asker::spawn(pid, connection.endpoint(), target));
+            .and_then(|pid| Asker::spawn(pid, connection.endpoint(), params));
         connection.watch(Box::new(Looking {
             onlookers: self.clone(),
             server: format!("PostgreSQL at {}", connection.endpoint()),
@@ -134,14 +134,14 @@ struct Asker {
 
 impl Asker {
     /// None where there is no thread to be had: then nothing is told.
-    fn spawn(pid: i32, endpoint: &Endpoint, target: &Target) -> Option<Asker> {
-        let (endpoint, target) = (endpoint.clone(), target.clone());
+    fn spawn(pid: i32, endpoint: &Endpoint, params: &ConnectParams) -> Option<Asker> {
+        let (endpoint, params) = (endpoint.clone(), params.clone());
         let (ask, asked) = bounded::<()>(1);
         let (answer, answers) = bounded(1);
         let answer_all = move || {
             let mut connection = None;
             for () in &asked {
-                let found = find(&mut connection, pid, &endpoint, &target);
+                let found = find(&mut connection, pid, &endpoint, &params);
                 if answer.send(found).is_err() {
                     break;
                 }
@@ -159,11 +159,11 @@ fn find(
     kept: &mut Option<Connection>,
     pid: i32,
     endpoint: &Endpoint,
-    target: &Target,
+    params: &ConnectParams,
 ) -> Result<Option<Blocked>> {
     let mut connection = match kept.take() {
         Some(connection) => connection,
-        None => Connection::connect_for_sql_to(endpoint, target)?,
+        None => Connection::connect_for_sql_to(endpoint, params)?,
     };
     let found = connection.select_first(&blocked(&format!("a.pid = {pid}")))?;
     *kept = Some(connection);

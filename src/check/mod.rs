@@ -30,9 +30,9 @@ use crate::config::Config;
 use crate::continuity::{self, Source, Topic};
 use crate::error::{Error, Result};
 use crate::owner::{self, Owner};
+use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::server_error::GIVE_UP;
-use crate::pg::target::Target;
 use crate::state::{self, Known};
 
 /// What the parts have in common.
@@ -40,7 +40,7 @@ pub struct Context<'a> {
     config: &'a Config,
     /// The config file, for a shell.
     path: &'a str,
-    target: &'a Target,
+    params: &'a ConnectParams,
     server: &'a Server,
     /// Whether something has been read from the slot before.
     has_history: bool,
@@ -73,15 +73,15 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn postgres(&self, report: &mut Report) {
-        let target = match self.config.target() {
-            Ok(target) => target,
+        let params = match self.config.params() {
+            Ok(params) => params,
             Err(error) => return report.error(Condition::Postgres, &error),
         };
-        let mut sql = match Sql::open(&target) {
+        let mut sql = match Sql::open(&params) {
             Ok(sql) => sql,
-            Err(error) => return role::not_let_in(report, &target, &error),
+            Err(error) => return role::not_let_in(report, &params, &error),
         };
-        let place = format!("{} lets {} in", sql.endpoint(), target.user());
+        let place = format!("{} lets {} in", sql.endpoint(), params.user());
         report.ok(Condition::Postgres, place);
         match Server::ask(&mut sql, &self.config.slot) {
             Ok((server, skew)) => {
@@ -89,15 +89,21 @@ impl Parts<'_> {
                 if server.has_publications() {
                     let found = standbys::check(report, &mut sql);
                     unless_failed(report, Condition::SynchronousStandbys, found);
-                    self.database(report, &mut sql, &target, &server);
+                    self.database(report, &mut sql, &params, &server);
                 }
             }
             Err(error) => report.error(Condition::Version, &error),
         }
     }
 
-    fn database(&self, report: &mut Report, sql: &mut Sql<'_>, target: &Target, server: &Server) {
-        let mut replication = role::replication(report, target, server);
+    fn database(
+        &self,
+        report: &mut Report,
+        sql: &mut Sql<'_>,
+        params: &ConnectParams,
+        server: &Server,
+    ) {
+        let mut replication = role::replication(report, params, server);
         let known = match self.check_owner(replication.as_mut()) {
             Ok(()) => self.known,
             Err(error) => {
@@ -109,7 +115,7 @@ impl Parts<'_> {
         let context = Context {
             config: self.config,
             path: self.path,
-            target,
+            params,
             server,
             has_history: parts.has_history(),
         };
@@ -122,10 +128,10 @@ impl Parts<'_> {
         let found = slot::check(report, sql, &context, publication.as_ref());
         let slot = unless_failed(report, Condition::Slot, found).flatten();
         if slot.is_none() && !context.has_history {
-            blockers::check(report, sql, target.user());
+            blockers::check(report, sql, params.user());
         }
         if let (Some(connection), Some(publication), Some(slot)) = (replication, publication, slot)
-            && continuity::check_slot(&slot.slot, target.database()).is_ok()
+            && continuity::check_slot(&slot.slot, params.database()).is_ok()
             && !slot.slot.active
         {
             match parts.meet(connection, &publication, slot) {

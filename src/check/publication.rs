@@ -158,7 +158,7 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
                 "{name} does not exist, and {} may not make it: all tables can only be published by \
                  a superuser, others by their owner with CREATE on the database and USAGE on their \
                  schemas",
-                context.target.user()
+                context.params.user()
             ),
             [statement],
         ),

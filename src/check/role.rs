@@ -5,13 +5,13 @@ use super::report::{Mend, Report};
 use super::server::Server;
 use crate::error::{Error, Kind};
 use crate::pg::connection::quote_identifier;
+use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::server_error::is_of_a_pooler;
-use crate::pg::target::Target;
 
 /// The server cannot be reached, or does not want us.
-pub fn not_let_in(report: &mut Report, target: &Target, error: &Error) {
-    let (user, database) = (target.user(), target.database());
+pub fn not_let_in(report: &mut Report, params: &ConnectParams, error: &Error) {
+    let (user, database) = (params.user(), params.database());
     let (user, database) = (quote_identifier(user), quote_identifier(database));
     let message = error.message();
     let mend = match (refused_address(&message), error.hint()) {
@@ -41,30 +41,30 @@ fn refused_address(message: &str) -> Option<&str> {
 /// Tries the right to replicate, by using it.
 pub fn replication(
     report: &mut Report,
-    target: &Target,
+    params: &ConnectParams,
     server: &Server,
 ) -> Option<ReplicationConnection> {
     if !server.has_free_sender() {
-        untried(report, target, server);
+        untried(report, params, server);
         return None;
     }
     // A pooler may take the connection and leave the wish for replication out.
-    let connected = ReplicationConnection::connect(target)
+    let connected = ReplicationConnection::connect(params)
         .and_then(|mut connection| connection.lift_timeouts().map(|()| connection));
     match connected {
         Ok(connection) => {
             report.ok(Condition::Pooler, "none");
-            let found = format!("{} opened a replication connection", target.user());
+            let found = format!("{} opened a replication connection", params.user());
             report.ok(Condition::RoleReplication, found);
             return Some(connection);
         }
         Err(error) if is_of_a_pooler(&error) => {
             let (kind, found) = (error.kind(), error.message());
             report.failure(Condition::Pooler, kind, found, [server.own_port()]);
-            untried(report, target, server);
+            untried(report, params, server);
         }
         Err(error) if error.kind() == Kind::Permission && !server.may_replicate() => {
-            let mend = [server.provider().grant_replication(target.user())];
+            let mend = [server.provider().grant_replication(params.user())];
             report.failure(
                 Condition::RoleReplication,
                 error.kind(),
@@ -78,8 +78,8 @@ pub fn replication(
 }
 
 /// What the catalog says must do.
-fn untried(report: &mut Report, target: &Target, server: &Server) {
-    let (condition, user) = (Condition::RoleReplication, target.user());
+fn untried(report: &mut Report, params: &ConnectParams, server: &Server) {
+    let (condition, user) = (Condition::RoleReplication, params.user());
     match server.may_replicate() {
         true => report.ok(
             condition,

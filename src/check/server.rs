@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{Kind, Result};
 use crate::pg::connection::quote_literal;
 use crate::pg::encryption::Protection;
-use crate::pg::target::{Endpoint, Host};
+use crate::pg::params::{Endpoint, Host};
 use crate::setup::unsupported;
 
 /// The oldest version with publications.

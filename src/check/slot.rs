@@ -109,7 +109,7 @@ fn missing(report: &mut Report, context: &Context<'_>) {
 impl Found {
     /// Whether it is the program's own.
     fn owner(&self, report: &mut Report, context: &Context<'_>) -> bool {
-        let own = continuity::check_own(&self.slot, context.target.database());
+        let own = continuity::check_own(&self.slot, context.params.database());
         let is_ours = self.slot.plugin.as_deref() == Some("pgoutput") && !self.slot.temporary;
         let mend = || {
             [Mend::config(format!(
@@ -123,7 +123,7 @@ impl Found {
         match own {
             Ok(()) => {
                 report.ok(Condition::SlotPlugin, "pgoutput");
-                report.ok(Condition::SlotDatabase, context.target.database());
+                report.ok(Condition::SlotDatabase, context.params.database());
                 true
             }
             Err(error) if is_ours => {
@@ -146,7 +146,7 @@ impl Found {
         if wanted == is {
             return report.ok(condition, format!("{is}"));
         }
-        let command = alter_slot_command(context.config, context.target.database());
+        let command = alter_slot_command(context.config, context.params.database());
         report.warning(
             condition,
             format!("{is}, the config says {wanted}"),
@@ -163,7 +163,7 @@ impl Found {
             return report.ok(condition, "nobody streams from it");
         };
         let application = self.application.as_deref().unwrap_or_default();
-        if context.target.application_name() == application {
+        if context.params.application_name() == application {
             return report.ok(condition, format!("{application} streams, PID {pid}"));
         }
         let terminate = Mend::sql(format!("SELECT pg_terminate_backend({pid});"));
@@ -205,7 +205,7 @@ impl Found {
 
     /// Nothing but a new slot helps.
     fn useless(&self, report: &mut Report, context: &Context<'_>) {
-        let checked = continuity::check_slot(&self.slot, context.target.database());
+        let checked = continuity::check_slot(&self.slot, context.params.database());
         let Err(error) = checked else { return };
         let slot = quote_literal(&context.config.slot);
         let mend = match context.has_history {

@@ -5,14 +5,14 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::pg::connection::Connection;
 use crate::pg::encryption::Protection;
+use crate::pg::params::{ConnectParams, Endpoint};
 use crate::pg::sql::{as_json, decode};
-use crate::pg::target::{Endpoint, Target};
 use crate::pg::wal_files::WalFiles;
 
 /// A connection for questions in SQL. Each is a transaction of its own that the server lets change
 /// nothing.
 pub struct Sql<'a> {
-    target: &'a Target,
+    params: &'a ConnectParams,
     connection: Option<Connection>,
     endpoint: Endpoint,
     protection: Protection,
@@ -20,10 +20,10 @@ pub struct Sql<'a> {
 
 impl<'a> Sql<'a> {
     /// Connects.
-    pub fn open(target: &'a Target) -> Result<Self> {
-        let connection = Connection::connect_for_sql(target)?;
+    pub fn open(params: &'a ConnectParams) -> Result<Self> {
+        let connection = Connection::connect_for_sql(params)?;
         Ok(Sql {
-            target,
+            params,
             endpoint: connection.endpoint().clone(),
             protection: connection.protection(),
             connection: Some(connection),
@@ -48,7 +48,7 @@ impl<'a> Sql<'a> {
     /// Takes the connection. After an error it is of no use, and the next question makes a new one.
     fn connection(&mut self) -> Result<Connection> {
         let connection = self.connection.take().map(Ok);
-        connection.unwrap_or_else(|| Connection::connect_for_sql(self.target))
+        connection.unwrap_or_else(|| Connection::connect_for_sql(self.params))
     }
 
     /// The rows of a SELECT.

@@ -102,14 +102,14 @@ struct Metrics<'a> {
 impl Config {
     /// What the program runs with, the environment and the defaults included, as a config file.
     pub fn effective(&self) -> Result<String> {
-        let target = self.target()?;
-        let hosts: Vec<String> = target.endpoints().iter().map(ToString::to_string).collect();
+        let params = self.params()?;
+        let hosts: Vec<String> = params.endpoints().iter().map(ToString::to_string).collect();
         let yaml = yaml_serde::to_string(&self.as_file())
             .map_err(|e| Error::new(Kind::Bug, "cannot write the config").with_source(e))?;
         let comment = format!(
             "# {} connects to the database {} at {}",
-            target.user(),
-            target.database(),
+            params.user(),
+            params.database(),
             hosts.join(", ")
         );
         // A name may have anything in it, and must not end the comment.

@@ -21,9 +21,9 @@ use crate::error::{Context, Error, Result};
 use crate::input;
 use crate::json::RawText;
 use crate::logging::{FORMAT_VARIABLE, Format};
+use crate::pg::params::ConnectParams;
+use crate::pg::params::password::PasswordCommand;
 use crate::pg::replication::Origins;
-use crate::pg::target::Target;
-use crate::pg::target::password::PasswordCommand;
 use crate::sink::fluvio;
 
 /// What the program runs with.
@@ -160,13 +160,13 @@ impl Config {
     }
 
     /// Whom to connect to.
-    pub fn target(&self) -> Result<Target> {
+    pub fn params(&self) -> Result<ConnectParams> {
         let application = format!("postgres-source/{}", self.name);
         let command = self.password_command.as_ref();
         let command = command.map(|command| PasswordCommand::new(command.expose()));
         let DatabaseUrl { text, source } = &self.database_url;
-        let target = Target::parse_from(text.expose(), source, &application)?;
-        Ok(target.with_password_command(command))
+        let params = ConnectParams::parse_from(text.expose(), source, &application)?;
+        Ok(params.with_password_command(command))
     }
 
     /// The keys that differ in `fresh` and count at a start only. What leads to a connection (name,

@@ -1,6 +1,6 @@
 //! What goes on beside the sessions: what others see of a running program, its [`crate::metrics`] over
 //! [`http`] and in a text file, and what the server says of the slot; and the end of
-//! [orphans](crate::orphans).
+//! [`crate::orphans`].
 //!
 //! A thread for each, and only when the config asks for them, or the place. They end with the process.
 
@@ -21,7 +21,7 @@ use crate::error::{Context, Error, Result};
 use crate::metrics::{Kept, Metrics, text};
 use crate::orphans;
 use crate::peer::Side;
-use crate::pg::target::Target;
+use crate::pg::params::ConnectParams;
 use crate::replace::{self, Readers};
 
 /// How often the text file is written.
@@ -39,15 +39,15 @@ type Work = Arc<dyn Fn() + Send + Sync>;
 
 /// What shows a running program, and keeps its place clean.
 pub struct Monitor {
-    target: Arc<Mutex<Target>>,
+    params: Arc<Mutex<ConnectParams>>,
     /// The threads that do not run yet, by their names.
     to_start: Vec<(&'static str, Work)>,
 }
 
 impl Monitor {
     /// From now on the slot is asked about there.
-    pub fn use_target(&self, target: &Target) {
-        *lock(&self.target) = target.clone();
+    pub fn use_params(&self, params: &ConnectParams) {
+        *lock(&self.params) = params.clone();
     }
 
     /// Starts the threads that do not run yet. Where there is no thread to be had, there may be one later.
@@ -65,11 +65,11 @@ impl Monitor {
 }
 
 /// Prepares to show `metrics` as the config says; whatever cannot work is told at once.
-pub fn prepare(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Result<Monitor> {
+pub fn prepare(config: &Config, params: &ConnectParams, metrics: &Arc<Metrics>) -> Result<Monitor> {
     let config::Metrics { listen, textfile } = &config.metrics;
-    let target = Arc::new(Mutex::new(target.clone()));
+    let params = Arc::new(Mutex::new(params.clone()));
     let mut monitor = Monitor {
-        target: Arc::clone(&target),
+        params: Arc::clone(&params),
         to_start: Vec::new(),
     };
     if orphans::are_ours() {
@@ -95,7 +95,7 @@ pub fn prepare(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Resu
     }
     let watch = Watch {
         metrics: Arc::clone(metrics),
-        target,
+        params,
         slot: config.slot.clone(),
         name: config.name.clone(),
         textfile: textfile.clone(),
@@ -106,14 +106,14 @@ pub fn prepare(config: &Config, target: &Target, metrics: &Arc<Metrics>) -> Resu
     Ok(monitor)
 }
 
-fn lock(target: &Mutex<Target>) -> MutexGuard<'_, Target> {
-    target.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(params: &Mutex<ConnectParams>) -> MutexGuard<'_, ConnectParams> {
+    params.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is done once in a while.
 struct Watch {
     metrics: Arc<Metrics>,
-    target: Arc<Mutex<Target>>,
+    params: Arc<Mutex<ConnectParams>>,
     slot: String,
     name: String,
     textfile: Option<PathBuf>,
@@ -153,8 +153,8 @@ impl Watch {
 
     /// What is not known any more is not shown any more.
     fn ask(&self) {
-        let target = lock(&self.target).clone();
-        match slot::ask(&target, &self.slot) {
+        let params = lock(&self.params).clone();
+        match slot::ask(&params, &self.slot) {
             Ok(Some(state)) => self.show(&state),
             // It may be still to be made.
             Ok(None) => self.metrics.set_kept(Kept {

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use crate::error::{Context, Error, Result};
 use crate::lsn::Lsn;
 use crate::pg::connection::{Connection, quote_literal};
+use crate::pg::params::ConnectParams;
 use crate::pg::system::{NAME_THE_PRIMARY, Slot};
-use crate::pg::target::Target;
 
 /// What the slot keeps, and how far the WAL goes.
 #[derive(Debug, Deserialize)]
@@ -22,8 +22,8 @@ pub struct SlotState {
 
 /// Asks over a connection that ends with the answer; `None` when there is no slot of this name. A standby
 /// without it may not be the server that is meant: then it is not known.
-pub fn ask(target: &Target, slot: &str) -> Result<Option<SlotState>> {
-    let mut connection = Connection::connect_for_sql(target)?;
+pub fn ask(params: &ConnectParams, slot: &str) -> Result<Option<SlotState>> {
+    let mut connection = Connection::connect_for_sql(params)?;
     let state = connection.select_first(&format!(
         "SELECT s.*, pg_catalog.pg_is_in_recovery() AS is_standby, w.wal_end, \
          pg_catalog.pg_wal_lsn_diff(w.wal_end, s.restart_lsn)::int8 AS retained \
@@ -43,8 +43,8 @@ pub fn ask(target: &Target, slot: &str) -> Result<Option<SlotState>> {
 }
 
 /// The identifier of the server's cluster, from whoever may ask for it.
-pub fn system_identifier(target: &Target) -> Result<String> {
-    let mut connection = Connection::connect_for_sql(target)?;
+pub fn system_identifier(params: &ConnectParams) -> Result<String> {
+    let mut connection = Connection::connect_for_sql(params)?;
     let found = connection.value("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;
     connection.terminate();
     found.ok_or_else(|| Error::undeliverable("the server has no system identifier"))

@@ -13,9 +13,9 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::encryption::{Protection, Way, encrypt};
+use super::params::{Endpoint, TcpOptions};
 use super::ssl::Ssl;
 use super::stream::Stream;
-use super::target::{Endpoint, TcpOptions};
 use super::wire::Cursor;
 use crate::error::{Error, Result};
 
@@ -87,7 +87,7 @@ fn lost(error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::target::Host;
+    use crate::pg::params::Host;
 
     #[test]
     fn a_key_of_another_length_is_refused() {

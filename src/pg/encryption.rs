@@ -8,9 +8,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
+use super::params::{Endpoint, Host};
 use super::ssl::{Negotiation, Ssl, SslMode};
 use super::stream::{Stream, is_timeout};
-use super::target::{Endpoint, Host};
 use super::tls::{PROTOCOL, Settings};
 use crate::error::{Context, Error, Kind, Result};
 use crate::tls::{self, stream::TlsStream};

@@ -1,6 +1,6 @@
 //! A blocking client of PostgreSQL's logical replication, of use by itself.
 //!
-//! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`target`] says
+//! In reading order: [`wire`] reads fields, [`pgoutput`] the messages that matter; [`params`] says
 //! whom to connect to, [`ssl`] what is asked of TLS there, and [`resolve`] at which addresses;
 //! [`stream`] moves bytes, [`tls`] and [`encryption`] protect them, and [`frames`] cuts them into
 //! messages; [`auth`] proves who we are, with [`scram`] and [`saslprep`] for the most part.
@@ -18,6 +18,7 @@ pub mod connection;
 pub mod encryption;
 pub mod frames;
 pub mod notices;
+pub mod params;
 pub mod peek;
 pub mod pgoutput;
 pub mod pinned;
@@ -32,7 +33,6 @@ pub mod ssl;
 pub mod start_up;
 pub mod stream;
 pub mod system;
-pub mod target;
 pub mod tls;
 pub mod wal_files;
 pub mod wire;

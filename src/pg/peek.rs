@@ -1,9 +1,9 @@
 //! What a slot has, looked at without taking it.
 
 use super::connection::{quote_identifier, quote_literal, row, unexpected};
+use super::params::FOR_EVER;
 use super::replication::{Envelope, ReplicationConnection, now, unescape_bytea};
 use super::server_error::ServerError;
-use super::target::FOR_EVER;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 

@@ -10,7 +10,7 @@
 //! that we do not write, what new tables are like, how the planner goes about it, what is logged; and
 //! what is somebody's decision: `event_triggers`, `session_replication_role`, `wal_sender_timeout`.
 
-use super::target::{SessionAttrs, Target};
+use super::params::{ConnectParams, SessionAttrs};
 
 /// Where names without a schema are looked for. Anybody who may create something in a schema of the
 /// path can put a better match for an unqualified function or operator there: a call of it runs with
@@ -100,7 +100,7 @@ impl Pinned {
     pub fn at_start(
         self,
         purpose: Purpose,
-        target: &Target,
+        params: &ConnectParams,
         wanted: SessionAttrs,
     ) -> Vec<(&'static str, &'static str)> {
         if self == Pinned::InTransactions {
@@ -111,7 +111,7 @@ impl Pinned {
         if !matches!(wanted, SessionAttrs::ReadWrite | SessionAttrs::ReadOnly) {
             parameters.push(("default_transaction_read_only", "off"));
         }
-        parameters.extend(UNLESS_NAMED.iter().filter(|(name, _)| !names(target, name)));
+        parameters.extend(UNLESS_NAMED.iter().filter(|(name, _)| !names(params, name)));
         match purpose {
             // Here SQL is run as it is, while the plugin and the row filters of a publication, which
             // are kept as they were understood, look for no names. It decides how `regclass`,
@@ -119,7 +119,7 @@ impl Pinned {
             // led to a function of somebody else's.
             Purpose::Replication => parameters.push(("search_path", "pg_catalog")),
             Purpose::Sql => {
-                parameters.extend([OF_SQL].iter().filter(|(name, _)| !names(target, name)))
+                parameters.extend([OF_SQL].iter().filter(|(name, _)| !names(params, name)))
             }
         }
         parameters
@@ -174,8 +174,8 @@ fn set<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>, is_local: &str) -
 }
 
 /// Whether the URL's `options` set it: `-c name=value`, `-cname=value` or `--name=value`.
-fn names(target: &Target, name: &str) -> bool {
-    let words = target.options().unwrap_or_default().split_whitespace();
+fn names(params: &ConnectParams, name: &str) -> bool {
+    let words = params.options().unwrap_or_default().split_whitespace();
     words.into_iter().any(|word| {
         let word = word
             .strip_prefix("--")
@@ -192,26 +192,26 @@ fn names(target: &Target, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn target(options: &str) -> Target {
+    fn params(options: &str) -> ConnectParams {
         let url = format!("user=u host=h options='{options}'");
-        Target::parse(&url, "a").unwrap()
+        ConnectParams::parse(&url, "a").unwrap()
     }
 
     #[test]
     fn what_the_url_names_on_purpose_is_left_alone() {
         for options in ["-c role=app", "-crole=app", "-c work_mem=1MB --ROLE=app"] {
-            let pins = Pinned::AtStart.at_start(Purpose::Sql, &target(options), SessionAttrs::Any);
+            let pins = Pinned::AtStart.at_start(Purpose::Sql, &params(options), SessionAttrs::Any);
             assert!(!pins.iter().any(|(name, _)| *name == "role"), "{options}");
         }
         for options in ["", "-c my.role=app", "-c work_mem=1MB"] {
-            let pins = Pinned::AtStart.at_start(Purpose::Sql, &target(options), SessionAttrs::Any);
+            let pins = Pinned::AtStart.at_start(Purpose::Sql, &params(options), SessionAttrs::Any);
             assert!(pins.contains(&("role", "none")), "{options}");
         }
     }
 
     #[test]
     fn a_pooler_is_asked_for_the_encoding_and_no_more() {
-        let pins = Pinned::InTransactions.at_start(Purpose::Sql, &target(""), SessionAttrs::Any);
+        let pins = Pinned::InTransactions.at_start(Purpose::Sql, &params(""), SessionAttrs::Any);
         assert_eq!(pins, [("client_encoding", "UTF8")]);
         let begin = Pinned::InTransactions.begin(Access::Any, Some(7));
         assert!(begin.contains("('role', 'none')"), "{begin}");

@@ -10,10 +10,10 @@ use postgres_protocol::message::frontend;
 
 use super::connection::{Connection, lost, quote_identifier, unexpected};
 use super::frames::Frame;
+use super::params::{ConnectParams, Endpoint};
 use super::server_error::{ServerError, pooler};
 pub use super::stream::Arrived;
 use super::system::{Slot, System};
-use super::target::{Endpoint, Target};
 use super::wire::Cursor;
 use crate::error::{Context, Error, Kind, Result};
 use crate::lsn::Lsn;
@@ -104,10 +104,10 @@ pub struct ReplicationStream {
 }
 
 impl ReplicationConnection {
-    /// Connects to `target` in replication mode.
-    pub fn connect(target: &Target) -> Result<Self> {
+    /// Connects to `params` in replication mode.
+    pub fn connect(params: &ConnectParams) -> Result<Self> {
         let connection =
-            Connection::connect(target).map_err(|error| with_role_hint(error, target))?;
+            Connection::connect(params).map_err(|error| with_role_hint(error, params))?;
         Ok(ReplicationConnection { connection })
     }
 
@@ -393,12 +393,12 @@ impl ReplicationStream {
 }
 
 /// What an error of authentication lacks has a hint of its own; what is left is a missing right.
-fn with_role_hint(error: Error, target: &Target) -> Error {
+fn with_role_hint(error: Error, params: &ConnectParams) -> Error {
     let is_missing_a_right = error.kind() == Kind::Permission && error.reason().is_none();
     if !is_missing_a_right || error.hint().is_some() {
         return error;
     }
-    let (user, database) = (target.user(), target.database());
+    let (user, database) = (params.user(), params.database());
     error.with_hint(format!(
         "run as a superuser: ALTER ROLE {} REPLICATION; (on a managed server, grant its \
          replication role); the user also needs CONNECT on the database {}",

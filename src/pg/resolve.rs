@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::target::{Endpoint, Host, Order};
+use super::params::{Endpoint, Host, Order};
 use crate::error::{Error, Result};
 use crate::resolver::look_up;
 

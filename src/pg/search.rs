@@ -1,36 +1,36 @@
 //! Which of several servers, and which of their addresses, is taken.
 
 use super::connection::Connection;
+use super::params::{ConnectParams, SessionAttrs};
 use super::pinned::Purpose;
 use super::resolve::{arrange, resolve};
-use super::target::{SessionAttrs, Target};
 use crate::error::{Context, Error, Result};
 
 impl Connection {
-    /// Connects in replication mode to the first server of `target` that takes us.
+    /// Connects in replication mode to the first server of `params` that takes us.
     ///
     /// One that cannot be reached, or is not what is wanted, is passed over; one that refuses us ends
     /// the search, as in libpq: the next one would be asked with the same password.
-    pub fn connect(target: &Target) -> Result<Connection> {
-        Self::connect_for(Purpose::Replication, target)
+    pub fn connect(params: &ConnectParams) -> Result<Connection> {
+        Self::connect_for(Purpose::Replication, params)
     }
 
     /// The same without replication mode, which asks for no right but that to connect.
-    pub fn connect_for_sql(target: &Target) -> Result<Connection> {
-        Self::connect_for(Purpose::Sql, target)
+    pub fn connect_for_sql(params: &ConnectParams) -> Result<Connection> {
+        Self::connect_for(Purpose::Sql, params)
     }
 
-    fn connect_for(purpose: Purpose, target: &Target) -> Result<Connection> {
+    fn connect_for(purpose: Purpose, params: &ConnectParams) -> Result<Connection> {
         let mut search = Search {
             purpose,
             failure: None,
             is_over: false,
         };
-        let found = match target.session_attrs() {
+        let found = match params.session_attrs() {
             SessionAttrs::PreferStandby => search
-                .pass(target, SessionAttrs::Standby)
-                .or_else(|| search.pass(target, SessionAttrs::Any)),
-            wanted => search.pass(target, wanted),
+                .pass(params, SessionAttrs::Standby)
+                .or_else(|| search.pass(params, SessionAttrs::Any)),
+            wanted => search.pass(params, wanted),
         };
         match (found, search.failure) {
             (Some(connection), failure) => {
@@ -55,11 +55,11 @@ struct Search {
 
 impl Search {
     /// Tries every address of every server once.
-    fn pass(&mut self, target: &Target, wanted: SessionAttrs) -> Option<Connection> {
-        for endpoint in arrange(target.endpoints().to_vec(), target.order()) {
+    fn pass(&mut self, params: &ConnectParams, wanted: SessionAttrs) -> Option<Connection> {
+        for endpoint in arrange(params.endpoints().to_vec(), params.order()) {
             let place = || format!("PostgreSQL at {endpoint}");
-            let addresses = match resolve(&endpoint, target.connect_timeout()).at(place) {
-                Ok(addresses) => arrange(addresses, target.order()),
+            let addresses = match resolve(&endpoint, params.connect_timeout()).at(place) {
+                Ok(addresses) => arrange(addresses, params.order()),
                 Err(error) => {
                     self.failed(error);
                     continue;
@@ -69,7 +69,7 @@ impl Search {
                 if self.is_over {
                     return None;
                 }
-                match Connection::connect_to(address, self.purpose, target, wanted).at(place) {
+                match Connection::connect_to(address, self.purpose, params, wanted).at(place) {
                     Ok(connection) => return Some(connection),
                     Err(error) => self.failed(error),
                 }

@@ -12,11 +12,11 @@ use super::connection::{Connection, lost, unexpected};
 use super::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use super::frames::{Frame, Frames};
 use super::notices::Notices;
+use super::params::password::Password;
+use super::params::{ConnectParams, Endpoint, SessionAttrs};
 use super::pinned::{Pinned, Purpose};
 use super::server_error::{ServerError, is_of_a_pooler};
 use super::stream::Stream;
-use super::target::password::Password;
-use super::target::{Endpoint, SessionAttrs, Target};
 use crate::error::{Context, Error, Kind, Result};
 
 /// How long a write may wait for the server to make room for the few bytes that we send.
@@ -26,7 +26,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 struct Opening<'a> {
     endpoint: &'a Endpoint,
     purpose: Purpose,
-    target: &'a Target,
+    params: &'a ConnectParams,
     wanted: SessionAttrs,
     password: Option<&'a Password>,
     deadline: Instant,
@@ -35,24 +35,24 @@ struct Opening<'a> {
 
 impl Connection {
     /// A connection without replication mode to a server that has just let another one in.
-    pub fn connect_for_sql_to(endpoint: &Endpoint, target: &Target) -> Result<Connection> {
-        Self::connect_to(endpoint, Purpose::Sql, target, SessionAttrs::Any)
+    pub fn connect_for_sql_to(endpoint: &Endpoint, params: &ConnectParams) -> Result<Connection> {
+        Self::connect_to(endpoint, Purpose::Sql, params, SessionAttrs::Any)
     }
 
     /// Connects to one address of a server, in the first way of its `sslmode` that it takes.
     pub(super) fn connect_to(
         endpoint: &Endpoint,
         purpose: Purpose,
-        target: &Target,
+        params: &ConnectParams,
         wanted: SessionAttrs,
     ) -> Result<Connection> {
         // Before the server begins to count the time that we take.
-        let password = target.password(endpoint)?;
-        let deadline = Instant::now() + target.connect_timeout();
+        let password = params.password(endpoint)?;
+        let deadline = Instant::now() + params.connect_timeout();
         let mut opening = Opening {
             endpoint,
             purpose,
-            target,
+            params,
             wanted,
             password: password.as_ref(),
             deadline,
@@ -77,7 +77,7 @@ impl Connection {
 
     fn connect_by_any_way(opening: &Opening<'_>) -> Result<Connection> {
         let endpoint = opening.endpoint;
-        let (first, second) = Way::of(opening.target.ssl().mode, &endpoint.host);
+        let (first, second) = Way::of(opening.params.ssl().mode, &endpoint.host);
         let connected = match (Self::connect_by(first, opening), second) {
             (Err(Failure::OfThisWay(error)), Some(second)) => {
                 log::info!("PostgreSQL at {endpoint}: {error}; trying again {second}");
@@ -91,15 +91,15 @@ impl Connection {
     fn connect_by(way: Way, opening: &Opening<'_>) -> Result<Connection, Failure> {
         let Opening {
             endpoint,
-            target,
+            params,
             deadline,
             ..
         } = *opening;
-        let stream = Stream::connect(endpoint, target.tcp(), deadline)?;
+        let stream = Stream::connect(endpoint, params.tcp(), deadline)?;
         stream
             .set_write_timeout(WRITE_TIMEOUT)
             .map_err(|e| lost(&e))?;
-        let (stream, protection) = encrypt(stream, way, target.ssl(), &endpoint.host, deadline)?;
+        let (stream, protection) = encrypt(stream, way, params.ssl(), &endpoint.host, deadline)?;
         stream
             .set_write_timeout(WRITE_TIMEOUT)
             .map_err(|e| lost(&e))?;
@@ -132,21 +132,21 @@ impl Connection {
     /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
     fn start_up(&mut self, opening: &Opening<'_>) -> Result<(), Failure> {
         let Opening {
-            target, purpose, ..
+            params, purpose, ..
         } = *opening;
-        let mut parameters = vec![("user", target.user()), ("database", target.database())];
+        let mut parameters = vec![("user", params.user()), ("database", params.database())];
         if purpose == Purpose::Replication {
             parameters.push(("replication", "database"));
         }
-        parameters.extend(opening.pinned.at_start(purpose, target, opening.wanted));
-        parameters.push(("application_name", target.application_name()));
-        parameters.extend(target.options().map(|options| ("options", options)));
+        parameters.extend(opening.pinned.at_start(purpose, params, opening.wanted));
+        parameters.push(("application_name", params.application_name()));
+        parameters.extend(params.options().map(|options| ("options", options)));
         frontend::startup_message(parameters, &mut self.out)
             .map_err(|_| Error::config("the database URL contains a zero byte"))?;
         self.send()?;
         let channel = self.channel();
         let password = opening.password.map(Password::expose);
-        let mut exchange = Exchange::new(target.user(), password, target.ssl(), &channel);
+        let mut exchange = Exchange::new(params.user(), password, params.ssl(), &channel);
         let mut authenticated = false;
         loop {
             let frame = self
@@ -170,7 +170,7 @@ impl Connection {
                 // BackendKeyData; without one that can be read, nothing can be cancelled.
                 b'K' if authenticated => {
                     let body = self.frames.body(&frame);
-                    let (tcp, ssl) = (target.tcp(), target.ssl());
+                    let (tcp, ssl) = (params.tcp(), params.ssl());
                     let read = Canceller::read(body, &self.endpoint, tcp, ssl, self.protection);
                     self.canceller = read.ok();
                 }

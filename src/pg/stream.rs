@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::target::{Endpoint, Host, TcpOptions, socket_path};
+use super::params::{Endpoint, Host, TcpOptions, socket_path};
 use crate::error::{Error, Result};
 use crate::tls::stream::TlsStream;
 

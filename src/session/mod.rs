@@ -20,8 +20,8 @@ use crate::lsn::Lsn;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::peer::{Peer, Side};
+use crate::pg::params::ConnectParams;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream};
-use crate::pg::target::Target;
 use crate::producer::Producer;
 use crate::progress::{Progress, Stored};
 use crate::reader::{Drained, Ending, Parts, Reader};
@@ -57,9 +57,9 @@ pub enum Goal {
 pub struct Program<'a> {
     config: &'a Config,
     output: Output,
-    target: Target,
+    params: ConnectParams,
     /// What a reload has replaced, until the new one has proved to work.
-    former_target: Option<Target>,
+    former_params: Option<ConnectParams>,
     notify: Notify,
     onlookers: Onlookers,
     memory: Memory,
@@ -98,7 +98,7 @@ pub struct Opened {
 impl<'a> Program<'a> {
     /// Checks what can be checked without connecting.
     pub fn new(config: &'a Config, output: Output, onlookers: Onlookers) -> Result<Self> {
-        let target = config.target()?;
+        let params = config.params()?;
         // The file is about the topic; standard output has no end that could be known.
         let state_dir = config
             .state_dir
@@ -108,8 +108,8 @@ impl<'a> Program<'a> {
         Ok(Program {
             config,
             output,
-            target,
-            former_target: None,
+            params,
+            former_params: None,
             notify: onlookers.notify.clone(),
             onlookers,
             memory,
@@ -156,26 +156,26 @@ impl<'a> Program<'a> {
     /// The next sessions connect as `fresh` says; of the rest of it nothing is taken, and what differs
     /// is named.
     pub fn reload(&mut self, fresh: &Config) -> Result<()> {
-        let target = fresh.target()?;
+        let params = fresh.params()?;
         for key in self.config.only_at_a_start(fresh) {
             log::warn!("{key} has changed: that needs a restart");
         }
-        let former = std::mem::replace(&mut self.target, target);
-        self.former_target.get_or_insert(former);
+        let former = std::mem::replace(&mut self.params, params);
+        self.former_params.get_or_insert(former);
         Ok(())
     }
 
     /// Opens both sides. What a reload brought must not cost the service what worked until then.
     fn open_as_reloaded(&mut self) -> Result<Opened> {
         let result = self.open();
-        match (result, self.former_target.take()) {
+        match (result, self.former_params.take()) {
             (Err(error), Some(former)) if !error.is_transient() => {
                 log::error!("{error}; going on as before the reload");
-                self.target = former;
+                self.params = former;
                 self.open()
             }
             (Err(error), former) => {
-                self.former_target = former;
+                self.former_params = former;
                 Err(error)
             }
             (opened, _) => opened,
@@ -213,13 +213,13 @@ impl<'a> Program<'a> {
     }
 
     /// Whom this program connects to.
-    pub fn target(&self) -> &Target {
-        &self.target
+    pub fn params(&self) -> &ConnectParams {
+        &self.params
     }
 
     /// A new connection in replication mode.
     pub fn connect_anew(&self) -> Result<ReplicationConnection> {
-        let mut connection = ReplicationConnection::connect(&self.target)?;
+        let mut connection = ReplicationConnection::connect(&self.params)?;
         connection.lift_timeouts()?;
         Ok(connection)
     }

@@ -53,12 +53,12 @@ impl Program<'_> {
 
     /// The database server. That a slot is made has no limit: it waits for open transactions.
     pub(super) fn server(&self) -> Peer {
-        let endpoints = self.target.endpoints();
+        let endpoints = self.params.endpoints();
         let names: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
         let connects = CONNECTS.saturating_mul(u32::try_from(names.len()).unwrap_or(u32::MAX));
         let patience = match self.is_set_up {
             false => Duration::MAX,
-            true => self.target.connect_timeout().saturating_mul(connects),
+            true => self.params.connect_timeout().saturating_mul(connects),
         };
         Peer {
             side: Side::Postgres,

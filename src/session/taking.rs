@@ -16,9 +16,9 @@ use crate::lsn::Lsn;
 use crate::owner::{self, Owner};
 use crate::peer::Side;
 use crate::pg::connection::Connection;
+use crate::pg::params::Endpoint;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
 use crate::pg::system::{NAME_THE_PRIMARY, Slot, System};
-use crate::pg::target::Endpoint;
 use crate::setup;
 use crate::state::Memory;
 
@@ -60,7 +60,7 @@ impl Program<'_> {
         if found.is_some_and(|found| !found.active)
             && let Some(found) = connection.slot_with_wal(slot)?
         {
-            continuity::check_slot(&found, self.target.database()).at(place)?;
+            continuity::check_slot(&found, self.params.database()).at(place)?;
         }
         if !exists && (has_history || self.is_set_up || self.memory.known().is_some()) {
             return Err(self.slot_is_missing(connection.is_standby()?)).at(place);
@@ -78,7 +78,7 @@ impl Program<'_> {
         }
         let source = self.find(&mut connection)?;
         self.is_set_up |= source.slot.is_made();
-        continuity::check_slot(&source.slot, self.target.database()).at(place)?;
+        continuity::check_slot(&source.slot, self.params.database()).at(place)?;
         if source.slot.active {
             return Err(self.in_use(connection));
         }
@@ -107,7 +107,7 @@ impl Program<'_> {
 
     /// What a standby cannot do, the primary may, which comes back or is found among the other hosts.
     fn unless_elsewhere(&self, error: Error, is_standby: bool) -> Error {
-        let is_elsewhere = is_standby && self.target.endpoints().len() > 1;
+        let is_elsewhere = is_standby && self.params.endpoints().len() > 1;
         match error.kind() {
             Kind::Config if is_elsewhere => {
                 Error::unreachable(error.message()).with_hint(NAME_THE_PRIMARY)
@@ -122,7 +122,7 @@ impl Program<'_> {
         let missing =
             "does not exist any more: the changes since it was confirmed last are lost to it";
         let was_here = self.memory.known().is_some_and(|known| known.is_standby);
-        match is_standby && !(was_here && self.target.endpoints().len() == 1) {
+        match is_standby && !(was_here && self.params.endpoints().len() == 1) {
             true => on_standby("does not exist on this server", NAME_THE_PRIMARY),
             false => gap(missing),
         }
@@ -131,7 +131,7 @@ impl Program<'_> {
     /// Makes what is missing, as far as the config allows.
     pub fn set_up(&self, connection: &ReplicationConnection) -> Result<()> {
         let endpoint = connection.endpoint();
-        setup::ensure(&self.target, endpoint, self.config, &self.onlookers)
+        setup::ensure(&self.params, endpoint, self.config, &self.onlookers)
     }
 
     /// What there is on the side of PostgreSQL.
@@ -218,11 +218,11 @@ impl Program<'_> {
 
     /// Whether the slot is of use now: it may have been lost since it was looked at.
     fn slot_as_it_is(&self, endpoint: &Endpoint) -> Result<()> {
-        let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)?;
+        let mut connection = Connection::connect_for_sql_to(endpoint, &self.params)?;
         let found = connection.slot(&self.config.slot)?;
         connection.terminate();
         found.map_or(Ok(()), |slot| {
-            continuity::check_slot(&slot, self.target.database()).at(|| self.slot_place())
+            continuity::check_slot(&slot, self.params.database()).at(|| self.slot_place())
         })
     }
 
@@ -245,7 +245,7 @@ impl Program<'_> {
         if error.kind() != Kind::Undeliverable || !is_of_decoding {
             return error;
         }
-        let asked = Connection::connect_for_sql(&self.target)
+        let asked = Connection::connect_for_sql(&self.params)
             .and_then(|mut connection| connection.row_filters(&self.config.publication));
         match asked {
             Ok(tables) if !tables.is_empty() => {
@@ -288,7 +288,7 @@ impl Program<'_> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)
+        let mut connection = Connection::connect_for_sql_to(endpoint, &self.params)
             .at(|| format!("PostgreSQL at {endpoint}"))?;
         let found = connection.slot(slot)?;
         let publication_oid = connection.publication(publication)?;
@@ -327,7 +327,7 @@ impl Program<'_> {
 
     /// How far the server's WAL goes now.
     pub(super) fn wal_flush(&self, endpoint: &Endpoint) -> Result<Lsn> {
-        let mut connection = Connection::connect_for_sql_to(endpoint, &self.target)?;
+        let mut connection = Connection::connect_for_sql_to(endpoint, &self.params)?;
         let wal_flush = connection.wal_flush()?;
         connection.terminate();
         Ok(wal_flush)
@@ -335,11 +335,11 @@ impl Program<'_> {
 
     /// Asks over a connection of its own, because the stream's answers are behind what it sends.
     fn who_has_the_slot(&self, endpoint: &Endpoint, walsender: i64) -> Ask {
-        let (endpoint, target) = (endpoint.clone(), self.target.clone());
+        let (endpoint, params) = (endpoint.clone(), self.params.clone());
         let (slot, metrics) = (self.config.slot.clone(), Arc::clone(&self.metrics));
         Box::new(move || {
             metrics.waits.begin(Side::Postgres);
-            let found = Connection::connect_for_sql_to(&endpoint, &target)
+            let found = Connection::connect_for_sql_to(&endpoint, &params)
                 .and_then(|mut connection| connection.slot(&slot));
             // Whatever keeps it from answering, the stream itself may be well.
             let found = found.map_err(|error| lease::lost(&error.message()))?;

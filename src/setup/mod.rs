@@ -23,8 +23,8 @@ use serde::Deserialize;
 use crate::config::{Config, GeneratedColumns};
 use crate::error::{Context, Error, Reason, Result};
 use crate::pg::connection::Connection;
+use crate::pg::params::{ConnectParams, Endpoint};
 use crate::pg::replication::Origins;
-use crate::pg::target::{Endpoint, Target};
 use crate::waiting::Onlookers;
 
 /// The oldest major that has publications.
@@ -51,34 +51,34 @@ struct Server {
 /// Several processes may start at the same moment: what another one has made meanwhile is looked at
 /// again. A stop ends whatever it waits for.
 pub fn ensure(
-    target: &Target,
+    params: &ConnectParams,
     endpoint: &Endpoint,
     config: &Config,
     onlookers: &Onlookers,
 ) -> Result<()> {
     // The publication and the slot can each be made by somebody else once.
     for _ in 0..OBJECTS {
-        match ensure_once(target, endpoint, config, onlookers) {
+        match ensure_once(params, endpoint, config, onlookers) {
             Err(error) if error.reason() == Some(Reason::AlreadyExists) => log::info!("{error}"),
             ensured => return ensured,
         }
     }
-    ensure_once(target, endpoint, config, onlookers)
+    ensure_once(params, endpoint, config, onlookers)
 }
 
 fn ensure_once(
-    target: &Target,
+    params: &ConnectParams,
     endpoint: &Endpoint,
     config: &Config,
     onlookers: &Onlookers,
 ) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
-    let mut connection = Connection::connect_for_sql_to(endpoint, target).at(place)?;
-    let _deferred = onlookers.look_on(&mut connection, target);
+    let mut connection = Connection::connect_for_sql_to(endpoint, params).at(place)?;
+    let _deferred = onlookers.look_on(&mut connection, params);
     let server = Server::ask(&mut connection).at(place)?;
     server.check(config).at(place)?;
     let look = Look {
-        target,
+        params,
         endpoint,
         onlookers,
     };
@@ -93,7 +93,7 @@ fn ensure_once(
 /// A look at what nothing but a warning depends on. It has a connection of its own, which is of no use
 /// after an error.
 struct Look<'a> {
-    target: &'a Target,
+    params: &'a ConnectParams,
     endpoint: &'a Endpoint,
     onlookers: &'a Onlookers,
 }
@@ -101,9 +101,9 @@ struct Look<'a> {
 impl Look<'_> {
     /// Asks the server for `what`. What cannot be seen, for want of a right or of time, is only warned of.
     fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
-        let looked = Connection::connect_for_sql_to(self.endpoint, self.target).and_then(
+        let looked = Connection::connect_for_sql_to(self.endpoint, self.params).and_then(
             |mut connection| {
-                self.onlookers.watch(&mut connection, self.target);
+                self.onlookers.watch(&mut connection, self.params);
                 connection.only_looks();
                 ask(&mut connection)?;
                 connection.terminate();

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use postgres_source::pg::connection::Connection;
-use postgres_source::pg::target::Target;
+use postgres_source::pg::params::ConnectParams;
 
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::{assert_fails, assert_fails_once};
@@ -285,9 +285,9 @@ fn the_pinned_settings_win() {
         "{}?options=-c%20DateStyle%3DGerman%20-c%20work_mem%3D77kB",
         tcp_url("by_trust", database.name())
     );
-    let target = Target::parse(&url, "postgres-source/pins").expect("a valid URL");
+    let params = ConnectParams::parse(&url, "postgres-source/pins").expect("a valid URL");
     // The session of the walsender is the one that decodes.
-    let mut connection = Connection::connect(&target).expect("it is let in");
+    let mut connection = Connection::connect(&params).expect("it is let in");
     let mut show = |name: &str| {
         connection
             .value(&format!("SHOW {name}"))

@@ -5,8 +5,8 @@ use crate::support::connector::ConfigFile;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{DEFAULT_HBA, Postgres, Stop};
 use crate::support::wait_until;
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::ReplicationConnection;
-use postgres_source::pg::target::Target;
 
 /// What a server is told to read again it reads a moment later.
 #[track_caller]
@@ -33,8 +33,8 @@ fn each_setting_is_found_and_mended_by_what_is_printed() {
     let pipeline = Pipeline::on(&server, "settings");
     let database = &pipeline.database;
     database.query_one_text("SELECT slot_name FROM pg_create_physical_replication_slot('other')");
-    let target = Target::parse(&database.url(), "other").expect("a URL");
-    let sender = ReplicationConnection::connect(&target).expect("the only sender is free");
+    let params = ConnectParams::parse(&database.url(), "other").expect("a URL");
+    let sender = ReplicationConnection::connect(&params).expect("the only sender is free");
 
     let config = pipeline.config();
     let mut problems = vec![

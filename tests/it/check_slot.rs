@@ -9,8 +9,8 @@ use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Postgres, unique};
 use crate::support::role::Role;
 use crate::support::wait_until;
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{ReplicationConnection, Wanted};
-use postgres_source::pg::target::Target;
 
 /// Follows what a `config` mend says of the slot.
 fn renamed(checked: &Checked, condition: &str, pipeline: &Pipeline) -> ConfigFile {
@@ -93,8 +93,8 @@ fn somebody_else_streams_from_it() {
     database.execute(&format!("CREATE PUBLICATION {publication} FOR ALL TABLES"));
     database.execute("CREATE TABLE t (i int PRIMARY KEY)");
     database.create_slot(slot);
-    let target = Target::parse(&database.url(), "a stranger").expect("a URL");
-    let connection = ReplicationConnection::connect(&target).expect("a place is free");
+    let params = ConnectParams::parse(&database.url(), "a stranger").expect("a URL");
+    let connection = ReplicationConnection::connect(&params).expect("a place is free");
     let stream = connection
         .start(slot, Wanted::of(publication))
         .expect("nobody has it");

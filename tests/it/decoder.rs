@@ -12,9 +12,9 @@ use normal::normalized;
 use postgres_source::error::Result;
 use postgres_source::event::Batch;
 use postgres_source::json::{RawText, render};
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::pgoutput;
 use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
-use postgres_source::pg::target::Target;
 use postgres_source::relation::Catalog;
 use serde_json::Value;
 
@@ -160,8 +160,8 @@ fn an_empty_message_is_passed_over() {
         peer.send(&messages.concat())?;
         peer.expect_closed()
     });
-    let target = Target::parse(&script.url("db"), "test").unwrap();
-    let connection = ReplicationConnection::connect(&target).unwrap();
+    let params = ConnectParams::parse(&script.url("db"), "test").unwrap();
+    let connection = ReplicationConnection::connect(&params).unwrap();
     let mut stream = connection.start("slot", Wanted::of("publication")).unwrap();
     let mut data = None;
     wait_until("a message comes", DEADLINE, || {

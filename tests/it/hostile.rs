@@ -8,8 +8,8 @@ mod unanswered;
 use std::time::{Duration, Instant};
 
 use postgres_source::error::{Error, Kind, Result};
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::ReplicationConnection;
-use postgres_source::pg::target::Target;
 
 use crate::support::pipeline::DEADLINE;
 use crate::support::script::{Peer, Script, Step, frames};
@@ -33,7 +33,7 @@ fn chatter() -> Vec<u8> {
 fn connect(script: &Script) -> Result<ReplicationConnection> {
     let timeout = CONNECT_TIMEOUT.as_secs();
     let url = format!("{}?connect_timeout={timeout}", script.url("db"));
-    ReplicationConnection::connect(&Target::parse(&url, "postgres-source/hostile")?)
+    ReplicationConnection::connect(&ConnectParams::parse(&url, "postgres-source/hostile")?)
 }
 
 /// Asserts that the server is given up in time, with an error of this kind that has each of `says`.

@@ -53,7 +53,7 @@ const PG_LAYERS: &[&[&str]] = &[
     &[
         "pgoutput",
         "server_error",
-        "target",
+        "params",
         "frames",
         "auth",
         "system",

@@ -3,7 +3,7 @@
 
 use crate::support::postgres::{Postgres, unique};
 use postgres_source::pg::connection::Connection;
-use postgres_source::pg::target::Target;
+use postgres_source::pg::params::ConnectParams;
 
 const PASSWORDS: [&str; 17] = [
     "plain",
@@ -49,7 +49,7 @@ fn the_server_and_we_make_the_same_of_a_password() {
             .map(|byte| format!("%{byte:02X}"))
             .collect();
         let url = format!("postgres://{role}:{encoded}@{place}");
-        let target = Target::parse(&url, "saslprep").expect("a URL");
+        let target = ConnectParams::parse(&url, "saslprep").expect("a URL");
         if let Err(error) = Connection::connect_for_sql(&target) {
             refused.push((password.escape_unicode().to_string(), error.to_string()));
         }

@@ -2,8 +2,8 @@
 
 use postgres_source::error::{Error, Kind, Result};
 use postgres_source::lsn::Lsn;
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
-use postgres_source::pg::target::Target;
 
 use crate::support::script::{Peer, Script, Step, frames};
 
@@ -31,7 +31,8 @@ fn notices_and_a_negotiation_do_not_matter() {
 }
 
 fn connect(script: &Script) -> Result<ReplicationConnection> {
-    let target = Target::parse(&script.url("db"), "postgres-source/script").expect("a valid URL");
+    let target =
+        ConnectParams::parse(&script.url("db"), "postgres-source/script").expect("a valid URL");
     ReplicationConnection::connect(&target)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use postgres_source::pg::connection::Connection;
-use postgres_source::pg::target::Target;
+use postgres_source::pg::params::ConnectParams;
 use rcgen::{BasicConstraints, IsCa};
 
 use crate::support::certificates::{
@@ -122,7 +122,7 @@ impl Outcome {
 const IS_ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 fn ours(url: &str) -> Outcome {
-    let target = Target::parse(url, "ours").unwrap_or_else(|error| panic!("{url}: {error}"));
+    let target = ConnectParams::parse(url, "ours").unwrap_or_else(|error| panic!("{url}: {error}"));
     let connected = Connection::connect(&target);
     let answer = connected.and_then(|mut connection| connection.value(IS_ENCRYPTED));
     match answer {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use postgres_source::error::Kind;
 use postgres_source::pg::connection::Connection;
-use postgres_source::pg::target::Target;
+use postgres_source::pg::params::ConnectParams;
 
 use crate::config::Home;
 use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE};
@@ -153,8 +153,8 @@ fn a_host_that_refuses_us_ends_the_search() {
 #[test]
 fn a_name_that_is_not_resolved_is_given_up_in_time() {
     let url = "postgres://u:hunter2@no-such-host.invalid/db?connect_timeout=2";
-    let target = Target::parse(url, "test").expect("a valid URL");
-    let error = Connection::connect(&target).err().expect("there is none");
+    let params = ConnectParams::parse(url, "test").expect("a valid URL");
+    let error = Connection::connect(&params).err().expect("there is none");
     assert_eq!(error.kind(), Kind::Unreachable);
     let error = error.to_string();
     assert!(
@@ -177,8 +177,8 @@ fn the_server_that_target_session_attrs_asks_for() {
              dbname=postgres target_session_attrs={attrs}",
             ports[0], ports[1]
         );
-        let target = Target::parse(&url, "test").expect("a valid URL");
-        Connection::connect(&target).map(|connection| connection.endpoint().port)
+        let params = ConnectParams::parse(&url, "test").expect("a valid URL");
+        Connection::connect(&params).map(|connection| connection.endpoint().port)
     };
     for (attrs, expected) in [
         ("any", [primary, standby]),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 use postgres_source::error::Error;
 use postgres_source::pg::connection::{Connection, Watch};
-use postgres_source::pg::target::Target;
+use postgres_source::pg::params::ConnectParams;
 
 use crate::support::certificates::Authority;
 use crate::support::check::check;
@@ -280,8 +280,8 @@ impl Watch for Impatient {
 #[test]
 fn a_statement_ends_on_the_server_when_nobody_waits_for_it_any_more() {
     let database = Postgres::shared().database("impatient");
-    let target = Target::parse(&database.url(), "impatient").expect("a URL");
-    let mut connection = Connection::connect_for_sql(&target).expect("it is let in");
+    let params = ConnectParams::parse(&database.url(), "impatient").expect("a URL");
+    let mut connection = Connection::connect_for_sql(&params).expect("it is let in");
     connection.watch(Box::new(Impatient));
     let answer = connection.query("SELECT 1").expect("it takes no time");
     assert_eq!(answer, [[Some("1".to_owned())]]);

@@ -1,8 +1,8 @@
 //! A config file and a database URL: whatever is wrong is told without the password.
 
 use postgres_source::config::file::File;
-use postgres_source::pg::target::Target;
-use postgres_source::pg::target::environment::Environment;
+use postgres_source::pg::params::ConnectParams;
+use postgres_source::pg::params::environment::Environment;
 
 /// A part of the input in place of a password, as it stands in a URL.
 const IN_URL: &str = ":hunter2@";
@@ -42,17 +42,17 @@ fn file(text: &str) {
 
 fn url(text: &str) {
     // Without a home there is no file of passwords, so only the URL has one.
-    match Target::parse_in(text, "fuzz", &Environment::of(&[])) {
-        Ok(target) => {
-            assert!(!target.user().is_empty());
+    match ConnectParams::parse_in(text, "fuzz", &Environment::of(&[])) {
+        Ok(params) => {
+            assert!(!params.user().is_empty());
             let mut is_known = false;
-            for endpoint in target.endpoints() {
+            for endpoint in params.endpoints() {
                 let _ = endpoint.to_string();
-                let password = target.password(endpoint).ok().flatten();
+                let password = params.password(endpoint).ok().flatten();
                 is_known |= password.is_some_and(|known| known.expose() == PASSWORD.as_bytes());
             }
             let elsewhere = text.matches(PASSWORD).count() > 1;
-            let shown = format!("{target:?}");
+            let shown = format!("{params:?}");
             assert!(
                 !is_known || elsewhere || !shown.contains(PASSWORD),
                 "{shown}"

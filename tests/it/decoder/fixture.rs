@@ -9,8 +9,8 @@ use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
 use postgres_source::event::Batch;
 use postgres_source::json::RawText;
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
-use postgres_source::pg::target::Target;
 use postgres_source::relation::Catalog;
 use std::fmt::Write as _;
 use std::fs;
@@ -163,7 +163,7 @@ fn run_script() -> Vec<Golden> {
 
 /// The CopyData of every message up to the last commit of the script.
 fn receive(database: &Database, slot: &str, publication: &str) -> Vec<Vec<u8>> {
-    let target = Target::parse(&database.url(), "recorder").unwrap();
+    let target = ConnectParams::parse(&database.url(), "recorder").unwrap();
     let connection = ReplicationConnection::connect(&target).unwrap();
     let mut stream = connection.start(slot, Wanted::of(publication)).unwrap();
     let deadline = Instant::now() + DEADLINE;

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres_source::lsn::Lsn;
+use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
-use postgres_source::pg::target::Target;
 
 use super::super::super::POLL_INTERVAL;
 use super::super::fault::{Ends, Ms};
@@ -35,7 +35,7 @@ pub fn hold_slot(stage: &Stage<'_>, ends: Ends, Ms(hold_ms): Ms) -> Result {
 
 fn take_slot(stage: &Stage<'_>) -> Option<ReplicationStream> {
     let url = stage.source.database.url();
-    let target = Target::parse(&url, "holder").expect("the URL of the tests is valid");
+    let target = ConnectParams::parse(&url, "holder").expect("the URL of the tests is valid");
     let wanted = Wanted::of(&stage.publication);
     let until = Instant::now() + HOLD_DEADLINE;
     while Instant::now() < until {

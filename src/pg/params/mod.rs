@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 
 /// A database to connect to. Its `Debug` shows no password.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct ConnectParams {
     endpoints: Vec<Endpoint>,
     user: String,
     database: String,
@@ -50,16 +50,16 @@ pub struct Target {
     ssl: Ssl,
 }
 
-impl Target {
+impl ConnectParams {
     /// Parses a [connection string](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING);
     /// what it leaves open is taken from the environment of this process. No error shows a part of
     /// it that could be a secret.
-    pub fn parse(url: &str, application_name: &str) -> Result<Target> {
+    pub fn parse(url: &str, application_name: &str) -> Result<ConnectParams> {
         Self::parse_in(url, application_name, &Environment::of_process())
     }
 
     /// The same, of a string that was found at `source`, which errors about it name.
-    pub fn parse_from(url: &str, source: &str, application_name: &str) -> Result<Target> {
+    pub fn parse_from(url: &str, source: &str, application_name: &str) -> Result<ConnectParams> {
         let environment = Environment::of_process();
         let settings = Settings::resolve_from(url, source, &environment)?;
         Self::of_settings(&settings, application_name, &environment)
@@ -70,7 +70,7 @@ impl Target {
         url: &str,
         application_name: &str,
         environment: &Environment,
-    ) -> Result<Target> {
+    ) -> Result<ConnectParams> {
         let settings = Settings::resolve(url, environment)?;
         Self::of_settings(&settings, application_name, environment)
     }
@@ -79,7 +79,7 @@ impl Target {
         settings: &Settings,
         application_name: &str,
         environment: &Environment,
-    ) -> Result<Target> {
+    ) -> Result<ConnectParams> {
         check_packet(settings)?;
         let text = |name: &str| settings.text(name).map(str::to_owned);
         let user = text("user").or_else(|| environment.account().map(str::to_owned));
@@ -97,7 +97,7 @@ impl Target {
         let named_file = settings.text("passfile").map(PathBuf::from);
         let named_file = named_file.map(PasswordFile::Named);
         let own_file = || Some(PasswordFile::Own(home.as_ref()?.join(".pgpass")));
-        Ok(Target {
+        Ok(ConnectParams {
             endpoints,
             user,
             database,
@@ -118,7 +118,7 @@ impl Target {
     }
 
     /// The same with a command that tells the password, unless the URL does.
-    pub fn with_password_command(mut self, command: Option<PasswordCommand>) -> Target {
+    pub fn with_password_command(mut self, command: Option<PasswordCommand>) -> ConnectParams {
         self.password_command = command;
         self
     }
@@ -239,22 +239,22 @@ mod tests {
     use super::options::{CONNECT_TIMEOUT, DEAD_AFTER, FOR_EVER};
     use super::*;
 
-    fn parse(url: &str) -> Result<Target> {
+    fn parse(url: &str) -> Result<ConnectParams> {
         parse_in(url, &[])
     }
 
-    fn parse_in(url: &str, variables: &[(&str, &str)]) -> Result<Target> {
-        Target::parse_in(url, "postgres-source/test", &Environment::of(variables))
+    fn parse_in(url: &str, variables: &[(&str, &str)]) -> Result<ConnectParams> {
+        ConnectParams::parse_in(url, "postgres-source/test", &Environment::of(variables))
     }
 
     #[test]
     fn defaults() {
-        let target = parse("postgres://u@h").unwrap();
-        assert_eq!((target.user(), target.database()), ("u", "u"));
-        assert_eq!(target.application_name(), "postgres-source/test");
-        assert_eq!(target.connect_timeout(), CONNECT_TIMEOUT);
-        assert_eq!(target.session_attrs(), SessionAttrs::Any);
-        assert_eq!(target.order(), Order::AsListed);
+        let params = parse("postgres://u@h").unwrap();
+        assert_eq!((params.user(), params.database()), ("u", "u"));
+        assert_eq!(params.application_name(), "postgres-source/test");
+        assert_eq!(params.connect_timeout(), CONNECT_TIMEOUT);
+        assert_eq!(params.session_attrs(), SessionAttrs::Any);
+        assert_eq!(params.order(), Order::AsListed);
         let tcp = TcpOptions {
             keepalives: true,
             idle: None,
@@ -262,7 +262,7 @@ mod tests {
             count: None,
             user_timeout: Some(DEAD_AFTER),
         };
-        assert_eq!(target.tcp(), &tcp);
+        assert_eq!(params.tcp(), &tcp);
         let error = parse("postgres://h/db").unwrap_err().to_string();
         assert!(error.contains("names no user"), "{error}");
     }
@@ -287,7 +287,7 @@ mod tests {
             ),
             (&format!("user={long}"), "user: expected at most"),
         ] {
-            let parsed = Target::parse_from(url, "/run/url", "test");
+            let parsed = ConnectParams::parse_from(url, "/run/url", "test");
             let error = parsed.unwrap_err().to_string();
             assert!(error.starts_with("/run/url: the database URL: "), "{error}");
             assert!(error.contains(says) && error.len() < 200, "{error}");
@@ -309,18 +309,18 @@ mod tests {
             ("PGLOADBALANCEHOSTS", "random"),
             ("PGCHANNELBINDING", "disable"),
         ];
-        let target = parse_in("", &variables).unwrap();
-        assert_eq!(target.endpoints()[1].to_string(), "b:1");
-        assert_eq!((target.user(), target.database()), ("u", "d"));
+        let params = parse_in("", &variables).unwrap();
+        assert_eq!(params.endpoints()[1].to_string(), "b:1");
+        assert_eq!((params.user(), params.database()), ("u", "d"));
         assert_eq!(
-            (target.application_name(), target.options()),
+            (params.application_name(), params.options()),
             ("n", Some("-c a=1"))
         );
-        assert_eq!(target.connect_timeout(), FOR_EVER);
-        assert_eq!(target.session_attrs(), SessionAttrs::PreferStandby);
-        assert_eq!(target.order(), Order::Random);
-        let target = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]).unwrap();
-        assert_eq!(target.ssl().mode, crate::pg::ssl::SslMode::Require);
+        assert_eq!(params.connect_timeout(), FOR_EVER);
+        assert_eq!(params.session_attrs(), SessionAttrs::PreferStandby);
+        assert_eq!(params.order(), Order::Random);
+        let params = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]).unwrap();
+        assert_eq!(params.ssl().mode, crate::pg::ssl::SslMode::Require);
     }
 
     #[test]
@@ -329,9 +329,9 @@ mod tests {
         std::fs::write(&file, "localhost:5432:d:u:of-local\n*:*:*:*:of-file\n").unwrap();
         let file = file.path().to_str().unwrap();
         let found = |url: &str, variables: &[(&str, &str)], command: Option<&str>| {
-            let target = parse_in(url, variables).unwrap();
-            let target = target.with_password_command(command.map(PasswordCommand::new));
-            let password = target.password(&target.endpoints()[0]).unwrap();
+            let params = parse_in(url, variables).unwrap();
+            let params = params.with_password_command(command.map(PasswordCommand::new));
+            let password = params.password(&params.endpoints()[0]).unwrap();
             password.map(|password| String::from_utf8(password.expose().to_vec()).unwrap())
         };
         let command = Some("echo of-command-for-$PGUSER@$PGHOST:$PGPORT/$PGDATABASE");
@@ -355,9 +355,9 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let target = parse_in("user=u password=hunter2", &[("PGPASSWORD", "hunter2")]);
+        let params = parse_in("user=u password=hunter2", &[("PGPASSWORD", "hunter2")]);
         let command = Some(PasswordCommand::new("hunter2"));
-        let target = target.unwrap().with_password_command(command);
-        assert!(!format!("{target:?}").contains("hunter2"));
+        let params = params.unwrap().with_password_command(command);
+        assert!(!format!("{params:?}").contains("hunter2"));
     }
 }

@@ -142,7 +142,7 @@ fn no_abstract_socket() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::target::environment::Environment;
+    use crate::pg::params::environment::Environment;
 
     fn parse(url: &str) -> Result<Vec<Endpoint>> {
         endpoints(&Settings::resolve(url, &Environment::default())?)

@@ -193,7 +193,7 @@ fn refuse_what_is_not_there(settings: &Settings) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::target::environment::Environment;
+    use crate::pg::params::environment::Environment;
 
     fn parse(url: &str) -> Result<Ssl> {
         read(&Settings::resolve(url, &Environment::default())?, None)
