@@ -67,6 +67,7 @@ scenarios! {
     "`this standby has WAL up to" => standbys::standby_that_is_behind,
     "`another one is in its place now`" => gaps::database_restored_to_an_earlier_point,
     "`has sent nothing for" => waits::silent_server,
+    "`bytes in ... s, and not the reply" => waits::trickling_server,
     "`the slot may be another process's" => waits::lost_lease,
     "`replication slot \"...\" is active" => waits::slot_in_use,
     "it waits at `making the replication slot`" => waits::setup_that_waits,

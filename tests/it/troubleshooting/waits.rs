@@ -6,7 +6,7 @@ use crate::frozen::{Rivals, WAL_SENDER_TIMEOUT};
 use crate::support::outcome::FAIL_DEADLINE;
 use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Direction, Proxy};
 use crate::support::stopped::run_verb;
 use crate::support::wait_until;
 use crate::waiting::transaction;
@@ -16,16 +16,29 @@ const FAILOVER: u32 = 17;
 
 /// The line is open and passes nothing on, and then it does.
 pub fn silent_server(row: &Row) {
+    quiet_line(row, "a firewall or proxy", |line, _| line.freeze());
+}
+
+/// The same, but a byte comes now and then.
+pub fn trickling_server(row: &Row) {
+    quiet_line(row, "a little trickles through", |line, database| {
+        line.slow(Direction::ToClient, 1);
+        // The reply is behind these.
+        database.execute("INSERT INTO t SELECT generate_series(1000000, 1005000)");
+    });
+}
+
+fn quiet_line(row: &Row, advice: &str, quieten: impl FnOnce(&Proxy, &Database)) {
     let server = Postgres::start(&[("wal_sender_timeout", "3s")]);
     let pipeline = site::on(&server, "silent");
     let (database, config) = (&pipeline.database, pipeline.config());
     let line = Proxy::start(format!("127.0.0.1:{}", server.port()));
     let connector = site::start(&config, &database.url_at(line.port()));
     site::row_arrives_once_it_streams(database, &connector);
-    line.freeze();
+    quieten(&line, database);
     row.wait_said(&connector);
-    row.advises("a firewall or proxy");
-    line.thaw();
+    row.advises(advice);
+    line.pass();
     site::row_arrives(database, &connector);
     site::goes_on(database, connector);
 }
