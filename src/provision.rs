@@ -41,15 +41,14 @@ struct Step {
 /// What `setup` makes: what is missing, if that is no gap. A slot of no use is no slot that is there.
 pub fn setup_plan(config: &Config) -> Result<Plan> {
     let (params, mut connection) = connect(config)?;
-    if let Some(found) = connection.slot(&config.slot)? {
-        continuity::check_slot(&found, params.database())
+    let found = connection.slot_with_wal(&config.slot)?;
+    if let Some(found) = &found {
+        continuity::check_slot(found, params.database())
             .at(|| format!("replication slot {}", config.slot))?;
     }
     let missing = setup::missing_statements(&mut connection, config)?;
-    match connection.slot_with_wal(&config.slot)? {
-        Some(found) => continuity::check_slot(&found, params.database())
-            .at(|| format!("replication slot {}", config.slot))?,
-        None => refuse_to_hide_a_gap(config)?,
+    if found.is_none() {
+        refuse_to_hide_a_gap(config)?;
     }
     let publication = missing.publication.map(|sql| Step {
         sql,
