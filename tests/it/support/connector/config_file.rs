@@ -106,10 +106,13 @@ impl ConfigFile {
         yaml
     }
 
-    /// Writes the file as it is now and tells where.
+    /// Writes the file as it is now and tells where. A program that is just starting reads all of the old
+    /// one or all of the new one.
     pub fn path(&self) -> PathBuf {
         let path = self.dir.path().join("config.yaml");
-        fs::write(&path, self.yaml()).expect("the config file can be written");
+        let beside = self.dir.path().join("config.yaml.new");
+        fs::write(&beside, self.yaml()).expect("the config file can be written");
+        fs::rename(&beside, &path).expect("the config file can be replaced");
         path
     }
 }
