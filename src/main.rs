@@ -6,26 +6,26 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
 
-use postgres_source::accept::accept_gap;
-use postgres_source::check::check;
-use postgres_source::cli::{
+use postgres_source::base::error::{Error, Kind, Result};
+use postgres_source::base::printable;
+use postgres_source::base::signals::Signals;
+use postgres_source::commands::accept_gap::accept_gap;
+use postgres_source::commands::check::check;
+use postgres_source::commands::cli::{
     AcceptGap, Arguments, Check, Instead, PROGRAM, Peek, Run, Setup, ShowConfig, Status, Teardown,
     Verb, Verify, completions, man,
 };
+use postgres_source::commands::peek::{Scope, peek};
+use postgres_source::commands::provision::{Publication, setup_plan, teardown_plan};
+use postgres_source::commands::status::status;
+use postgres_source::commands::verify::verify;
 use postgres_source::config::{Config, ConfigText};
-use postgres_source::error::{Error, Kind, Result};
-use postgres_source::logging;
-use postgres_source::notify::Notify;
-use postgres_source::peek::{Scope, peek};
-use postgres_source::printable;
-use postgres_source::provision::{Publication, setup_plan, teardown_plan};
-use postgres_source::run::{Attempts, Surroundings, run};
-use postgres_source::session::Output;
-use postgres_source::signals::Signals;
+use postgres_source::observe::logging;
+use postgres_source::observe::notify::Notify;
+use postgres_source::observe::waiting::Onlookers;
+use postgres_source::pipeline::run::{Attempts, Surroundings, run};
+use postgres_source::pipeline::session::Output;
 use postgres_source::sink::stdout::StandardOutput;
-use postgres_source::status::status;
-use postgres_source::verify::verify;
-use postgres_source::waiting::Onlookers;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::Serialize;
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Config, GeneratedColumns, Setup};
-use crate::error::{Error, Kind, Result};
-use crate::json::RawText;
-use crate::logging::Format;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::printable::is_hidden;
+use crate::observe::logging::Format;
 use crate::pg::replication::Origins;
-use crate::printable::is_hidden;
+use crate::record::events::RawText;
 
 /// What stands in place of a secret.
 const SECRET: &str = "[secret]";

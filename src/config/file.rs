@@ -17,10 +17,10 @@ use super::value::{
     duration, generated_columns, log_format, optional_boolean, origin, positive_duration, raw_text,
     secret, size,
 };
-use crate::error::{Error, Result};
-use crate::json::RawText;
-use crate::logging::Format;
+use crate::base::error::{Error, Result};
+use crate::observe::logging::Format;
 use crate::pg::replication::Origins;
+use crate::record::events::RawText;
 
 /// The file.
 #[derive(Debug, Deserialize)]

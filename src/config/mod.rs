@@ -10,21 +10,24 @@ mod message;
 pub mod secret;
 pub mod value;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::file::File;
 use self::secret::{DatabaseUrl, Secret};
 use self::value::{Publication, SlotName};
-use crate::error::{Context, Error, Result};
-use crate::input;
-use crate::json::RawText;
-use crate::logging::{FORMAT_VARIABLE, Format};
+use crate::base::error::{Context, Error, Result};
+use crate::base::input;
+use crate::observe::logging::{FORMAT_VARIABLE, Format};
+use crate::observe::monitor::Places;
 use crate::pg::params::ConnectParams;
 use crate::pg::params::password::PasswordCommand;
 use crate::pg::replication::Origins;
+use crate::record::events::RawText;
 use crate::sink::fluvio;
+
+/// What the file may say: a [JSON Schema](https://json-schema.org/draft/2020-12).
+pub const SCHEMA: &str = include_str!("schema.json");
 
 /// What the program runs with.
 #[derive(Debug, Clone)]
@@ -69,7 +72,7 @@ pub struct Config {
     /// How far the topic may be behind before `status` says so.
     pub max_lag_bytes: u64,
     /// Where metrics are shown.
-    pub metrics: Metrics,
+    pub metrics: Places,
     /// The log level, unless `RUST_LOG` is set.
     pub log: Option<log::LevelFilter>,
     /// The form of log lines; what suits standard error if nothing is said.
@@ -109,15 +112,6 @@ pub enum Setup {
     Create,
     /// It is an error that says how to make it.
     Require,
-}
-
-/// Where metrics are shown, if anywhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metrics {
-    /// Over HTTP.
-    pub listen: Option<SocketAddr>,
-    /// In a file for the node exporter.
-    pub textfile: Option<PathBuf>,
 }
 
 /// Between attempts: `min` after the first failure, twice as long after each further one, up to
@@ -259,7 +253,7 @@ impl Config {
             state_dir: file.state_dir.map(|path| path.0).or_else(state_directory),
             confirm_delay: file.confirm_delay,
             max_lag_bytes: file.max_lag,
-            metrics: Metrics {
+            metrics: Places {
                 listen: file.metrics.listen,
                 textfile: file.metrics.textfile.map(|path| path.0),
             },

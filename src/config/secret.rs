@@ -5,8 +5,8 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::input;
+use crate::base::error::{Error, Result};
+use crate::base::input;
 
 /// The secret's name, in every place it may come from.
 pub const NAME: &str = "FLUVIO_PG_DATABASE_URL";

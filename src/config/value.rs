@@ -14,9 +14,9 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::GeneratedColumns;
 use super::secret::Secret;
-use crate::json::RawText;
-use crate::logging::Format;
+use crate::observe::logging::Format;
 use crate::pg::replication::Origins;
+use crate::record::events::RawText;
 use crate::sink::fluvio::batch::MAX_BATCH_BYTES;
 
 /// Reads a scalar as a text and parses it on the spot.

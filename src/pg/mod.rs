@@ -12,27 +12,10 @@
 //! without taking anything.
 
 pub mod auth;
-pub mod blocked;
-pub mod cancel;
+pub mod catalog;
 pub mod connection;
-pub mod encryption;
-pub mod frames;
-pub mod notices;
 pub mod params;
-pub mod peek;
-pub mod pgoutput;
-pub mod pinned;
 pub mod replication;
-pub mod resolve;
-pub mod saslprep;
-pub mod scram;
-pub mod search;
-pub mod server_error;
 pub mod sql;
-pub mod ssl;
-pub mod start_up;
-pub mod stream;
-pub mod system;
-pub mod tls;
-pub mod wal_files;
+pub mod transport;
 pub mod wire;

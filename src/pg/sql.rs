@@ -2,11 +2,11 @@
 
 use serde::de::DeserializeOwned;
 
+use super::catalog::system::Slot;
+use super::catalog::wal_files::WalFiles;
 use super::connection::{Connection, Row, quote_literal};
-use super::system::Slot;
-use super::wal_files::WalFiles;
-use crate::error::{Error, Result};
-use crate::lsn::Lsn;
+use crate::base::error::{Error, Result};
+use crate::base::lsn::Lsn;
 
 /// The same SELECT with each row as JSON, so that what a server does not have, in a view of an older
 /// version, is simply not there.

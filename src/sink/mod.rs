@@ -1,14 +1,15 @@
 //! Where records go.
 
 pub mod fluvio;
+pub mod lease;
 pub mod stdout;
 
 use std::time::Duration;
 
 use self::fluvio::batch::SentRecords;
-use crate::error::Result;
-use crate::event::Event;
-use crate::json::{LargeRecord, RawText, render};
+use crate::base::error::Result;
+use crate::change::Event;
+use crate::record::events::{LargeRecord, RawText, render};
 
 /// Writes the record of an event, and returns its length. `buffer` is memory for it, unless it is too
 /// large to be held whole.

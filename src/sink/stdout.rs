@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Sink;
-use crate::error::{Error, Result};
-use crate::json::LargeRecord;
-use crate::printable;
+use crate::base::error::{Error, Result};
+use crate::base::printable;
+use crate::record::events::LargeRecord;
 
 /// Lines are written in pieces of this size while they keep coming.
 const BUFFER_BYTES: usize = 64 * 1024;

@@ -8,12 +8,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fluvio::Compression;
-use postgres_source::event::Batch;
-use postgres_source::json::{RawText, render};
-use postgres_source::pg::frames::Frames;
-use postgres_source::pg::pgoutput;
+use postgres_source::change::Batch;
+use postgres_source::change::relation::Catalog;
 use postgres_source::pg::replication::Message;
-use postgres_source::relation::Catalog;
+use postgres_source::pg::wire::frames::Frames;
+use postgres_source::pg::wire::pgoutput;
+use postgres_source::record::events::{RawText, render};
 use postgres_source::sink::fluvio::batch::BatchBuilder;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use postgres_source::lsn::Lsn;
-use postgres_source::metrics::{Kept, Metrics, text};
+use postgres_source::base::lsn::Lsn;
+use postgres_source::observe::metrics::{Kept, Metrics, text};
 use serde_json::Value;
 
 use crate::support::http::{address, get};

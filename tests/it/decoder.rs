@@ -9,13 +9,13 @@ use crate::support::script::{Script, frames};
 use crate::support::wait_until;
 use fixture::{Golden, fixture, record};
 use normal::normalized;
-use postgres_source::error::Result;
-use postgres_source::event::Batch;
-use postgres_source::json::{RawText, render};
+use postgres_source::base::error::Result;
+use postgres_source::change::Batch;
+use postgres_source::change::relation::Catalog;
 use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::pgoutput;
 use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
-use postgres_source::relation::Catalog;
+use postgres_source::pg::wire::pgoutput;
+use postgres_source::record::events::{RawText, render};
 use serde_json::Value;
 
 const KINDS: [&str; 9] = [

@@ -7,7 +7,7 @@ mod unanswered;
 
 use std::time::{Duration, Instant};
 
-use postgres_source::error::{Error, Kind, Result};
+use postgres_source::base::error::{Error, Kind, Result};
 use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::ReplicationConnection;
 

@@ -1,117 +1,65 @@
-//! A file names only what stands to its left: the layers import in one direction.
+//! A room names only those above it, and so does what is inside of the two large ones.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules from the lowest to the highest; those in one group do not name each other.
-const LAYERS: &[&[&str]] = &[
-    &[
-        "input",
-        "lsn",
-        "orphans",
-        "peer",
-        "printable",
-        "replace",
-        "resolver",
-        "shell",
-    ],
-    &["error"],
-    &["tls", "metrics", "logging"],
+/// The rooms, from the lowest to the highest.
+const ROOMS: &[&[&str]] = &[
+    &["base"],
     &["pg"],
-    &["lease", "relation"],
-    &["event"],
-    &["json", "record"],
+    &["change"],
+    &["record"],
     &["sink"],
-    &["progress"],
+    &["observe"],
     &["config"],
-    &["signals", "notify", "long_work"],
-    &["waiting"],
-    &["setup", "state", "pace", "position", "resume", "monitor"],
-    &["summary", "continuity"],
-    &["owner"],
-    &["tail"],
+    &["pipeline"],
+    &["commands"],
+];
+
+/// The same within `pg`; those in one group do not name each other.
+const PG: &[&[&str]] = &[
+    &["wire"],
+    &["params"],
+    &["auth", "transport"],
+    &["connection"],
+    &["catalog"],
+    &["sql"],
+    &["replication"],
+];
+
+/// The same within `pipeline`.
+const PIPELINE: &[&[&str]] = &[
+    &["progress", "setup"],
+    &["position", "resume"],
+    &["summary"],
     &["reader", "producer"],
     &["session"],
-    &[
-        "run",
-        "accept",
-        "check",
-        "peek",
-        "provision",
-        "schema",
-        "status",
-        "verify",
-    ],
-    &["cli"],
+    &["run"],
 ];
 
-/// The same within `pg`.
-const PG_LAYERS: &[&[&str]] = &[
-    &["wire", "ssl", "saslprep"],
-    &["scram"],
-    &[
-        "pgoutput",
-        "server_error",
-        "params",
-        "frames",
-        "auth",
-        "system",
-        "tls",
-        "blocked",
-    ],
-    &["stream", "resolve", "notices", "pinned"],
-    &["encryption"],
-    &["cancel"],
-    &["connection"],
-    &["wal_files"],
-    &["start_up", "sql"],
-    &["search"],
-    &["replication"],
-    &["peek"],
-];
+/// Where each table is about.
+const TABLES: &[(&[&[&str]], &str)] = &[(ROOMS, ""), (PG, "pg"), (PIPELINE, "pipeline")];
 
 #[test]
-fn modules_name_only_what_stands_to_their_left() {
-    check(LAYERS, &source(), |_, name| format!("crate::{name}"));
-}
-
-#[test]
-fn pg_is_layered_too_and_of_use_by_itself() {
-    check(PG_LAYERS, &source().join("pg"), |text, name| {
-        // Both ways of naming a sibling.
-        let path = format!("crate::pg::{name}");
-        if text.contains(&path) {
-            path
-        } else {
-            format!("super::{name}")
-        }
-    });
-    for file in files(&source().join("pg")) {
-        let named = imports(&code(&file), "crate::");
-        let foreign: Vec<_> = named
-            .iter()
-            .filter(|name| {
-                ![
-                    "lsn",
-                    "error",
-                    "input",
-                    "orphans",
-                    "printable",
-                    "resolver",
-                    "tls",
-                    "pg",
-                ]
-                .contains(&name.as_str())
-            })
-            .collect();
-        assert!(foreign.is_empty(), "{} names {foreign:?}", file.display());
+fn modules_name_only_what_stands_above_them() {
+    check(ROOMS, &source(), |_, name| format!("crate::{name}"));
+    for (layers, room) in &TABLES[1..] {
+        check(layers, &source().join(room), |text, name| {
+            // Both ways of naming a sibling.
+            let path = format!("crate::{room}::{name}");
+            match text.contains(&path) {
+                true => path,
+                false => format!("super::{name}"),
+            }
+        });
     }
 }
 
 #[test]
 fn every_module_has_its_place() {
-    for (layers, directory) in [(LAYERS, source()), (PG_LAYERS, source().join("pg"))] {
+    for (layers, room) in TABLES {
+        let directory = source().join(room);
         let placed: BTreeSet<_> = layers
             .iter()
             .flat_map(|layer| layer.iter().copied())
@@ -182,18 +130,6 @@ fn names(line: &str, path: &str) -> bool {
         let next = line[at + path.len()..].chars().next();
         !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
     })
-}
-
-/// The first names after `prefix`.
-fn imports(text: &str, prefix: &str) -> BTreeSet<String> {
-    text.split(prefix)
-        .skip(1)
-        .map(|rest| {
-            rest.chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect()
-        })
-        .collect()
 }
 
 /// A file without its tests, which stand at its end, and without comments.

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postgres_source::event::{Batch, Envelope};
-use postgres_source::json::{RawText, render};
-use postgres_source::lsn::Lsn;
-use postgres_source::pg::pgoutput::Message;
-use postgres_source::position::Position;
-use postgres_source::record::{Placed, Record as Place, Unit};
-use postgres_source::relation::Catalog;
-use postgres_source::resume::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
+use postgres_source::base::lsn::Lsn;
+use postgres_source::change::relation::Catalog;
+use postgres_source::change::{Batch, Envelope};
+use postgres_source::pg::wire::pgoutput::Message;
+use postgres_source::pipeline::position::Position;
+use postgres_source::pipeline::resume::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
+use postgres_source::record::events::{RawText, render};
+use postgres_source::record::readback::{Placed, Record as Place, Unit};
 
 use crate::support::record::Record;
 

@@ -1,7 +1,7 @@
 //! What the replication client makes of a server that fails in the midst of a session.
 
-use postgres_source::error::{Error, Kind, Result};
-use postgres_source::lsn::Lsn;
+use postgres_source::base::error::{Error, Kind, Result};
+use postgres_source::base::lsn::Lsn;
 use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::OnceLock;
 
-use postgres_source::error::Kind;
+use postgres_source::base::error::Kind;
 use postgres_source::pg::connection::Connection;
 use postgres_source::pg::params::ConnectParams;
 

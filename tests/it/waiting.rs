@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use postgres_source::error::Error;
+use postgres_source::base::error::Error;
 use postgres_source::pg::connection::{Connection, Watch};
 use postgres_source::pg::params::ConnectParams;
 

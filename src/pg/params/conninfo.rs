@@ -3,7 +3,7 @@
 //!
 //! Errors here show nothing of the string: where it is broken, any part may be the password.
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A parameter's name and value.
 pub type Pair = (String, String);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Where a local server's socket is when the URL names no host, as libpq on Debian has it.
 pub const SOCKET_DIRECTORY: &str = "/var/run/postgresql";

@@ -13,6 +13,7 @@ mod passfile;
 pub mod password;
 mod service;
 mod settings;
+pub mod ssl;
 mod tls;
 
 use std::path::PathBuf;
@@ -26,8 +27,8 @@ use self::options::{connect_timeout, order, session_attrs};
 use self::passfile::PasswordFile;
 use self::password::{Password, PasswordCommand};
 use self::settings::{Origin, Settings};
-use super::ssl::Ssl;
-use crate::error::{Error, Result};
+use self::ssl::Ssl;
+use crate::base::error::{Error, Result};
 
 /// A database to connect to. Its `Debug` shows no password.
 #[derive(Debug, Clone)]
@@ -320,7 +321,7 @@ mod tests {
         assert_eq!(params.session_attrs(), SessionAttrs::PreferStandby);
         assert_eq!(params.order(), Order::Random);
         let params = parse_in("postgres://u@h", &[("PGSSLMODE", "require")]).unwrap();
-        assert_eq!(params.ssl().mode, crate::pg::ssl::SslMode::Require);
+        assert_eq!(params.ssl().mode, crate::pg::params::ssl::SslMode::Require);
     }
 
     #[test]

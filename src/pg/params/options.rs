@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::settings::Settings;
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// How long one address may take from the first packet to the end of authentication when there is
 /// no `connect_timeout`; libpq waits for ever.

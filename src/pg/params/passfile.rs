@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::input::{self, Links};
+use crate::base::error::{Error, Result};
+use crate::base::input::{self, Links};
 
 /// Where passwords may be.
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::error::{Error, Kind, Result};
-use crate::orphans::OwnChild;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::orphans::OwnChild;
 
 /// How long the command may take. Those that ask a cloud for a token take seconds.
 const DEADLINE: Duration = Duration::from_secs(30);

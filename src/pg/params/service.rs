@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::conninfo::Pair;
 use super::environment::Environment;
 use super::settings::Settings;
-use crate::error::{Context, Error, Result};
-use crate::input;
+use crate::base::error::{Context, Error, Result};
+use crate::base::input;
 
 /// Where the system's file is, as libpq on Debian has it.
 const SYSTEM_DIRECTORY: &str = "/etc/postgresql-common";

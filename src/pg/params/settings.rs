@@ -7,7 +7,7 @@ use super::conninfo::{self, Pair};
 use super::environment::Environment;
 use super::keywords::{KEYWORDS, Keyword, Support, keyword};
 use super::service;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

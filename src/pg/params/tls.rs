@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
-use crate::error::{Error, Result};
-use crate::pg::ssl::{
+use super::ssl::{
     AuthMethod, ChannelBinding, Negotiation, RequireAuth, RootCert, Ssl, SslMode, TlsVersion,
 };
+use crate::base::error::{Error, Result};
 
 const MODES: [(&str, SslMode); 6] = [
     ("disable", SslMode::Disable),

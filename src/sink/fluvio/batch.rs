@@ -19,7 +19,7 @@ use fluvio::Compression;
 use fluvio_protocol::record::{BATCH_FILE_HEADER_SIZE, BATCH_PREAMBLE_SIZE, BatchHeader};
 use fluvio_protocol::{Decoder, Encoder, Version};
 
-use crate::error::{Error, Kind, Result};
+use crate::base::error::{Error, Kind, Result};
 
 /// The largest batch that a server takes.
 pub const MAX_BATCH_BYTES: usize = 33_554_432;

@@ -21,9 +21,9 @@ use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 use super::Options;
 use super::rpc::{Rpc, guarded};
 use super::server::Server;
-use crate::error::{Error, Kind, Result};
-use crate::input;
-use crate::printable::capped;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::input;
+use crate::base::printable::capped;
 
 /// How often the SC is asked again while it sets a new topic up.
 const POLL: Duration = Duration::from_millis(50);

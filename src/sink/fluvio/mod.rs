@@ -29,9 +29,9 @@ use self::reader::{Bounds, PartitionReader};
 use self::rpc::Rpc;
 use self::server::Server;
 use self::writer::PartitionWriter;
-use crate::error::{Error, Kind, Result};
-use crate::lease::Lease;
-use crate::printable::capped;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::printable::capped;
+use crate::sink::lease::Lease;
 
 /// How often a leader that is not ready yet is asked again.
 const POLL: Duration = Duration::from_millis(50);

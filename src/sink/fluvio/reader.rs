@@ -9,7 +9,7 @@ use super::rpc::Rpc;
 use super::server::Server;
 use super::unpack::{RecordSet, StoredRecord, Unpacked, unpack};
 use super::{Options, refused};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// A fetch returns whole batches up to this size; most are no larger than this.
 const FETCH_BYTES: i32 = 4 * 1024 * 1024;

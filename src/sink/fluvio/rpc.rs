@@ -19,9 +19,9 @@ use super::answer::Ask;
 use super::server::Server;
 use super::stream::Stream;
 use super::unpack::RecordSet;
-use crate::error::{Context, Error, Kind, Result};
-use crate::lease::Lease;
-use crate::printable::capped;
+use crate::base::error::{Context, Error, Kind, Result};
+use crate::base::printable::capped;
+use crate::sink::lease::Lease;
 
 /// The longest response taken that has records. The server's largest batch is 32 MiB and a fetch returns
 /// little more than one.

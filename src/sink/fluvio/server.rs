@@ -11,10 +11,10 @@ use fluvio::config::{TlsCerts, TlsConfig, TlsPaths, TlsPolicy};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::error::{Context, Error, Result};
-use crate::input;
-use crate::tls::verifier::Demand;
-use crate::tls::{self, Identity};
+use crate::base::error::{Context, Error, Result};
+use crate::base::input;
+use crate::base::tls::verifier::Demand;
+use crate::base::tls::{self, Identity};
 
 /// Where a server is, and who it must prove to be.
 #[derive(Debug, Clone)]

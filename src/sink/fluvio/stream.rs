@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use socket2::SockRef;
 
 use super::server::Server;
-use crate::error::{Error, Result};
-use crate::lease::Lease;
-use crate::resolver::look_up;
-use crate::tls;
-use crate::tls::stream::{TlsStream, is_timeout};
+use crate::base::error::{Error, Result};
+use crate::base::resolver::look_up;
+use crate::base::tls;
+use crate::base::tls::stream::{TlsStream, is_timeout};
+use crate::sink::lease::Lease;
 
 /// How soon a wait notices that the lease it is made under is over.
 const LOOK: Duration = Duration::from_millis(100);

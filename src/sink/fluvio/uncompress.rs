@@ -8,7 +8,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use fluvio::Compression;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// What the records are once unpacked, at most `limit` bytes; nothing if they are not compressed.
 pub fn uncompress(

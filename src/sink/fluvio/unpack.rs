@@ -19,7 +19,7 @@ use fluvio_protocol::{Decoder, Encoder, Version};
 
 use super::batch::MAX_UNPACKED_BYTES;
 use super::uncompress::uncompress;
-use crate::error::{Context, Error, Result};
+use crate::base::error::{Context, Error, Result};
 
 /// Epoch and magic, which are of no interest here.
 const SKIPPED_BEFORE_CHECKSUM: usize = 4 + 1;

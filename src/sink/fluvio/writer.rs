@@ -18,9 +18,9 @@ use super::batch::{BatchBuilder, BatchHead, SentRecords, check_len};
 use super::reader::ask_offsets;
 use super::rpc::{Begun, Payload, Pending, Rpc};
 use super::{Options, refused};
-use crate::error::{Context, Error, Kind, Result};
-use crate::json::LargeRecord;
-use crate::lease::Lease;
+use crate::base::error::{Context, Error, Kind, Result};
+use crate::record::events::LargeRecord;
+use crate::sink::lease::Lease;
 use crate::sink::{InDoubt, Sink};
 
 /// While a batch is under way its acknowledgement is looked for after so many bytes.

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use postgres_source::pg::auth::{Channel, Exchange, Step};
-use postgres_source::pg::ssl::Ssl;
+use postgres_source::pg::params::ssl::Ssl;
 
 const PASSWORD: &[u8] = b"hunter2";
 

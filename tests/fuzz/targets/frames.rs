@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 
 use postgres_source::pg::connection::row;
-use postgres_source::pg::frames::{Frames, MAX_ANSWER_BYTES};
 use postgres_source::pg::replication::Message;
-use postgres_source::pg::server_error::ServerError;
+use postgres_source::pg::wire::frames::{Frames, MAX_ANSWER_BYTES};
+use postgres_source::pg::wire::server_error::ServerError;
 
 /// The first byte decides how the rest arrives.
 pub fn frames(data: &[u8]) {

@@ -1,16 +1,16 @@
 //! The plugin's messages: each is an error, or a record that says where it belongs.
 
-use postgres_source::error::Result;
-use postgres_source::event::{Batch, Change, Envelope, Event};
-use postgres_source::json::{RawText, render};
-use postgres_source::lsn::Lsn;
-use postgres_source::pg::pgoutput::{Message as PluginMessage, OldTuple, Tuple};
+use postgres_source::base::error::Result;
+use postgres_source::base::lsn::Lsn;
+use postgres_source::change::relation::{Catalog, Relation};
+use postgres_source::change::{Batch, Change, Envelope, Event};
 use postgres_source::pg::replication::Message;
-use postgres_source::position::Position;
-use postgres_source::progress::Stored;
-use postgres_source::record::{Checksum, Placed, Record};
-use postgres_source::relation::{Catalog, Relation};
-use postgres_source::resume::{Mark, Resume, Tail};
+use postgres_source::pg::wire::pgoutput::{Message as PluginMessage, OldTuple, Tuple};
+use postgres_source::pipeline::position::Position;
+use postgres_source::pipeline::progress::Stored;
+use postgres_source::pipeline::resume::{Mark, Resume, Tail};
+use postgres_source::record::events::{RawText, render};
+use postgres_source::record::readback::{Checksum, Placed, Record};
 use serde_json::Value;
 
 /// The input is a sequence of payloads of CopyData.
@@ -132,7 +132,7 @@ impl Session {
     }
 
     fn write(&mut self, envelope: Envelope, message: &PluginMessage<'_>) -> Result<()> {
-        use postgres_source::resume::Verdict;
+        use postgres_source::pipeline::resume::Verdict;
         match self.resume.judge(envelope, message, &mut self.catalog)? {
             Verdict::Write => {
                 self.resume

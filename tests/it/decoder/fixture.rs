@@ -7,11 +7,11 @@
 use super::{hex, push, records};
 use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
-use postgres_source::event::Batch;
-use postgres_source::json::RawText;
+use postgres_source::change::Batch;
+use postgres_source::change::relation::Catalog;
 use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
-use postgres_source::relation::Catalog;
+use postgres_source::record::events::RawText;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::OnceLock;

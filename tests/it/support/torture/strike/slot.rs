@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postgres_source::lsn::Lsn;
+use postgres_source::base::lsn::Lsn;
 use postgres_source::pg::params::ConnectParams;
 use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
 

@@ -1,0 +1,153 @@
+//! `accept-gap`: the only way past a gap.
+//!
+//! It finds the gap as a session would, says what is given up, makes the slot anew where it is gone
+//! or of no use, and writes down where slot and topic meet from now on.
+
+use std::time::SystemTime;
+
+use crate::base::error::{Error, Kind, Reason, Result};
+use crate::config::{Config, Setup};
+use crate::observe::waiting::Onlookers;
+use crate::pg::connection::quote_literal;
+use crate::pg::replication::ReplicationConnection;
+use crate::pipeline::progress::Stored;
+use crate::pipeline::resume::continuity::{self, Source};
+use crate::pipeline::resume::state::Accepted;
+use crate::pipeline::session::{Opened, Output, Program};
+use crate::pipeline::setup::create_slot_statement;
+use crate::sink::fluvio::Partition;
+
+/// Gives up what cannot be continued. Without a gap nothing is changed.
+pub fn accept_gap(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
+    if config.state_dir.is_none() {
+        return Err(Error::config("there is no state_dir to write the decision into").with_hint(
+            "name a directory under \"state_dir\" in the config; the program has to find it there \
+             each time it starts",
+        ));
+    }
+    let mut program = Program::new(config, Output::Topic, onlookers)?;
+    let stuck = program.stuck();
+    let found = match stuck {
+        Some(why) => Some(Found {
+            gap: why,
+            slot_is_useless: true,
+        }),
+        None => find_gap(&mut program)?,
+    };
+    let Some(Found {
+        gap,
+        slot_is_useless,
+    }) = found
+    else {
+        log::info!("slot and topic meet: there is no gap to accept");
+        return Ok(());
+    };
+    log::warn!("giving up what is missing: {gap}; reason: {reason}");
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let accepted = Accepted {
+        at,
+        reason: reason.to_owned(),
+        gap,
+    };
+    let end = Partition::open(config.fluvio.clone())?.bounds().end;
+    let source = take_slot(&mut program, config, slot_is_useless)?;
+    let mut stored = Stored {
+        lsn: source.slot.confirmed(),
+        offset: end,
+    };
+    let before = program.first_offset();
+    program.accept(&source, stored, before, accepted.clone())?;
+    let mut left = find_gap(&mut program)?;
+    // That nobody can read the slot shows when nothing else is in the way.
+    if let Some(Found {
+        gap,
+        slot_is_useless: true,
+    }) = &left
+    {
+        log::warn!("giving up what the slot holds: {gap}");
+        let source = take_slot(&mut program, config, true)?;
+        stored.lsn = source.slot.confirmed();
+        program.accept(&source, stored, before, accepted.clone())?;
+        left = find_gap(&mut program)?;
+    }
+    // What the topic ends with may be of use still: then what it has does not come twice.
+    if let Some(Found { gap, .. }) = left {
+        log::warn!(
+            "what the topic has is not looked at any more, so what it has of the changes to come comes \
+             twice: {gap}"
+        );
+        program.accept(&source, stored, end, accepted)?;
+    }
+    log::warn!(
+        "accepted: the next run continues with the changes after {} at offset {end} of {}",
+        stored.lsn,
+        config.fluvio.place()
+    );
+    Ok(())
+}
+
+/// What there is to go on with; a slot that is useless is made anew.
+fn take_slot(program: &mut Program<'_>, config: &Config, slot_is_useless: bool) -> Result<Source> {
+    let mut connection = program.connect_anew()?;
+    if slot_is_useless {
+        remove_slot(&mut connection, config, program.params().database())?;
+    }
+    program.set_up(&connection)?;
+    let source = program.find(&mut connection)?;
+    let made = connection.slot_with_wal(&config.slot)?;
+    continuity::check_slot(
+        made.as_ref().unwrap_or(&source.slot),
+        program.params().database(),
+    )?;
+    Ok(source)
+}
+
+/// Opens both sides as a session does, and gives the slot back.
+fn find_gap(program: &mut Program<'_>) -> Result<Option<Found>> {
+    let Err(error) = program.open().and_then(Opened::prove) else {
+        return Ok(None);
+    };
+    let slot_is_useless = error.reason() == Some(Reason::SlotUseless);
+    // What a standby lacks may pass; whoever accepts it says that it does not.
+    let is_gap = error.kind() == Kind::Gap || error.reason() == Some(Reason::Standby);
+    match is_gap || slot_is_useless {
+        true => Ok(Some(Found {
+            gap: error.message(),
+            slot_is_useless,
+        })),
+        false => Err(error),
+    }
+}
+
+/// What is given up.
+struct Found {
+    gap: String,
+    /// Whether it is all that the slot holds.
+    slot_is_useless: bool,
+}
+
+/// A slot that nobody can read holds nothing but its name.
+fn remove_slot(
+    connection: &mut ReplicationConnection,
+    config: &Config,
+    database: &str,
+) -> Result<()> {
+    let slot = &config.slot;
+    let Some(found) = connection.slot(slot)? else {
+        return Ok(());
+    };
+    continuity::check_own(&found, database)?;
+    let statement = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
+    if config.setup == Setup::Require {
+        return Err(Error::config(format!(
+            "replication slot {slot} has to be made anew, and skip_setup is true"
+        ))
+        .with_hint(format!(
+            "run: {statement}; {};",
+            create_slot_statement(config)
+        )));
+    }
+    connection.query(&statement)?;
+    log::warn!("dropped the replication slot {slot}: nothing can be read from it any more");
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! `check`: what is wrong, or will hurt, and what mends it; nothing is changed.
+//!
+//! Each part looks at one thing and puts what it finds into the [`report`]; where a part cannot be
+//! looked at, the others are all the same. [`condition`] is the table of all conditions; [`files`],
+//! [`topic`], [`server`], [`standbys`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge
+//! them, through questions in [`sql`] that the server lets change nothing; [`provider`] knows whose
+//! server it is.
+
+pub mod blockers;
+pub mod condition;
+pub mod files;
+pub mod identity;
+pub mod provider;
+pub mod publication;
+pub mod report;
+pub mod role;
+pub mod server;
+pub mod slot;
+pub mod sql;
+pub mod standbys;
+pub mod topic;
+
+use std::path::Path;
+
+use self::condition::Condition;
+use self::report::{Mend, Report};
+use self::server::Server;
+use self::sql::Sql;
+use crate::base::error::{Error, Result};
+use crate::config::Config;
+use crate::pg::params::ConnectParams;
+use crate::pg::replication::ReplicationConnection;
+use crate::pg::wire::server_error::GIVE_UP;
+use crate::pipeline::resume::continuity::{self, Source, Topic};
+use crate::pipeline::resume::owner::{self, Owner};
+use crate::pipeline::resume::state::{self, Known};
+
+/// What the parts have in common.
+pub struct Context<'a> {
+    config: &'a Config,
+    /// The config file, for a shell.
+    path: &'a str,
+    params: &'a ConnectParams,
+    server: &'a Server,
+    /// Whether something has been read from the slot before.
+    has_history: bool,
+}
+
+/// Looks at everything that the config, read from `path`, names.
+pub fn check(config: &Config, path: &Path) -> Report {
+    let mut report = Report::default();
+    let known = files::check(&mut report, config, path);
+    let first_offset = known.as_ref().map_or(0, |known| known.first_offset);
+    let topic = topic::check(&mut report, config, first_offset);
+    let parts = Parts {
+        config,
+        path: &files::quote(path),
+        known: known.as_ref(),
+        topic: topic.as_ref(),
+    };
+    parts.postgres(&mut report);
+    report
+}
+
+/// What was found before PostgreSQL is looked at.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    config: &'a Config,
+    path: &'a str,
+    known: Option<&'a Known>,
+    topic: Option<&'a topic::Found>,
+}
+
+impl Parts<'_> {
+    fn postgres(&self, report: &mut Report) {
+        let params = match self.config.params() {
+            Ok(params) => params,
+            Err(error) => return report.error(Condition::Postgres, &error),
+        };
+        let mut sql = match Sql::open(&params) {
+            Ok(sql) => sql,
+            Err(error) => return role::not_let_in(report, &params, &error),
+        };
+        let place = format!("{} lets {} in", sql.endpoint(), params.user());
+        report.ok(Condition::Postgres, place);
+        match Server::ask(&mut sql, &self.config.slot) {
+            Ok((server, skew)) => {
+                server.check(report, &sql, self.config, skew);
+                if server.has_publications() {
+                    let found = standbys::check(report, &mut sql);
+                    unless_failed(report, Condition::SynchronousStandbys, found);
+                    self.database(report, &mut sql, &params, &server);
+                }
+            }
+            Err(error) => report.error(Condition::Version, &error),
+        }
+    }
+
+    fn database(
+        &self,
+        report: &mut Report,
+        sql: &mut Sql<'_>,
+        params: &ConnectParams,
+        server: &Server,
+    ) {
+        let mut replication = role::replication(report, params, server);
+        let known = match self.check_owner(replication.as_mut()) {
+            Ok(()) => self.known,
+            Err(error) => {
+                report.error_after_all(Condition::StateDir, &error);
+                None
+            }
+        };
+        let parts = Parts { known, ..*self };
+        let context = Context {
+            config: self.config,
+            path: self.path,
+            params,
+            server,
+            has_history: parts.has_history(),
+        };
+        let found = publication::check(report, sql, &context);
+        let publication = unless_failed(report, Condition::Publication, found).flatten();
+        if publication.is_none() && !server.is_standby() {
+            let found = blockers::check_publication(report, sql, self.config);
+            unless_unseen(report, Condition::PublicationLocks, found);
+        }
+        let found = slot::check(report, sql, &context, publication.as_ref());
+        let slot = unless_failed(report, Condition::Slot, found).flatten();
+        if slot.is_none() && !context.has_history {
+            blockers::check(report, sql, params.user());
+        }
+        if let (Some(connection), Some(publication), Some(slot)) = (replication, publication, slot)
+            && continuity::check_slot(&slot.slot, params.database()).is_ok()
+            && !slot.slot.active
+        {
+            match parts.meet(connection, &publication, slot) {
+                Ok(found) => report.ok(Condition::Continuity, found),
+                Err(error) => report.error(Condition::Continuity, &error),
+            }
+        }
+    }
+
+    /// Whether the state file is of this cluster, slot and topic.
+    fn check_owner(&self, connection: Option<&mut ReplicationConnection>) -> Result<()> {
+        let (Some(known), Some(directory), Some(connection)) =
+            (self.known, &self.config.state_dir, connection)
+        else {
+            return Ok(());
+        };
+        let system = connection.identify_system()?;
+        let wanted = Owner {
+            system_identifier: &system.identifier,
+            slot: &self.config.slot,
+            topic: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
+            end: self.topic.map(|topic| topic.bounds.end),
+        };
+        let file = state::file_of(directory, &self.config.slot);
+        owner::check(known, &file, &wanted)
+    }
+
+    /// Whether something has been read before: then a missing slot is a gap.
+    fn has_history(&self) -> bool {
+        let first_offset = self.known.map_or(0, |known| known.first_offset);
+        let topic_end = self.topic.map_or(0, |topic| topic.bounds.end);
+        self.known.is_some() || topic_end > first_offset
+    }
+
+    /// As far as it can be told without taking the slot.
+    fn meet(
+        &self,
+        mut connection: ReplicationConnection,
+        publication: &publication::Found,
+        slot: slot::Found,
+    ) -> Result<&'static str> {
+        let system = connection.identify_system()?;
+        let left_timeline_at = match self.known {
+            Some(known) if known.timeline < system.timeline => {
+                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
+                Some(left.unwrap_or_default())
+            }
+            _ => None,
+        };
+        let source = Source {
+            decodable: system.wal_flush,
+            system,
+            is_standby: connection.is_standby()?,
+            slot: slot.slot,
+            publication_oid: publication.publication_oid,
+            left_timeline_at,
+        };
+        if let Some(why) = self.known.and_then(|known| known.stuck.as_deref()) {
+            let stuck = Error::undeliverable(format!("the last run could not go on: {why}"));
+            let hint = format!("if that was mended, start it again; else {GIVE_UP}");
+            return Err(stuck.with_hint(hint));
+        }
+        continuity::check_source(self.known, &source)?;
+        continuity::check_moved(self.known, &source)?;
+        let Some((topic, tail)) = self.topic.and_then(|topic| Some((topic, topic.tail?))) else {
+            return Ok("slot and state file meet; the topic could not be read");
+        };
+        let topic = Topic {
+            name: &self.config.fluvio.topic,
+            partition: self.config.fluvio.partition,
+            bounds: topic.bounds,
+            tail,
+        };
+        continuity::check_topic(self.known, &source, &topic)?;
+        continuity::tail(self.known, &topic)?;
+        Ok("nothing speaks against it")
+    }
+}
+
+impl Context<'_> {
+    /// The only way past a gap.
+    fn accept_gap(&self) -> Mend {
+        let command = format!(
+            "postgres-source accept-gap --config {} --reason TEXT",
+            self.path
+        );
+        let mend = match self.config.state_dir {
+            Some(_) => Mend::shell(command),
+            None => Mend::advice(format!(
+                "name a state_dir in the config, then run: {command}"
+            )),
+        };
+        mend.giving_up("the changes in between")
+    }
+}
+
+/// What a part found; or its error, which is reported.
+fn unless_failed<T>(report: &mut Report, condition: Condition, found: Result<T>) -> Option<T> {
+    found.map_err(|error| report.error(condition, &error)).ok()
+}
+
+/// What nothing but a warning depends on is a warning itself when it cannot be seen: `run` goes on
+/// without it.
+fn unless_unseen(report: &mut Report, condition: Condition, looked: Result<()>) {
+    if let Err(error) = looked {
+        let found = format!("cannot be seen: {}", error.message());
+        report.warning(condition, found, error.hint().map(Mend::advice));
+    }
+}

@@ -1,0 +1,80 @@
+//! Asking the server, without changing it.
+
+use serde::de::DeserializeOwned;
+
+use crate::base::error::{Error, Result};
+use crate::pg::catalog::wal_files::WalFiles;
+use crate::pg::connection::Connection;
+use crate::pg::params::{ConnectParams, Endpoint};
+use crate::pg::sql::{as_json, decode};
+use crate::pg::transport::encryption::Protection;
+
+/// A connection for questions in SQL. Each is a transaction of its own that the server lets change
+/// nothing.
+pub struct Sql<'a> {
+    params: &'a ConnectParams,
+    connection: Option<Connection>,
+    endpoint: Endpoint,
+    protection: Protection,
+}
+
+impl<'a> Sql<'a> {
+    /// Connects.
+    pub fn open(params: &'a ConnectParams) -> Result<Self> {
+        let connection = Connection::connect_for_sql(params)?;
+        Ok(Sql {
+            params,
+            endpoint: connection.endpoint().clone(),
+            protection: connection.protection(),
+            connection: Some(connection),
+        })
+    }
+
+    /// The server's address.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// How far the connection is protected.
+    pub fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    /// The files of `pg_wal`, if this user may know.
+    pub fn wal_files(&mut self) -> Result<Option<WalFiles>> {
+        self.ask(WalFiles::list)
+    }
+
+    /// Takes the connection. After an error it is of no use, and the next question makes a new one.
+    fn connection(&mut self) -> Result<Connection> {
+        let connection = self.connection.take().map(Ok);
+        connection.unwrap_or_else(|| Connection::connect_for_sql(self.params))
+    }
+
+    /// The rows of a SELECT.
+    pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
+        self.ask(|connection| decode(connection.look(&as_json(select))?))
+    }
+
+    /// What `question` finds out.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection()?;
+        let found = question(&mut connection)?;
+        self.connection = Some(connection);
+        Ok(found)
+    }
+
+    /// The only row of a SELECT that has one.
+    pub fn row<T: DeserializeOwned>(&mut self, select: &str) -> Result<T> {
+        let row = self.rows(select)?.into_iter().next();
+        row.ok_or_else(|| Error::undeliverable("the server's answer has no row"))
+    }
+}
+
+impl Drop for Sql<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.terminate();
+        }
+    }
+}

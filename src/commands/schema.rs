@@ -1,0 +1,28 @@
+//! `schema`: what records, and the config file, may be, for programs
+//! ([JSON Schema](https://json-schema.org/draft/2020-12)).
+//!
+//! Both are written by hand. Tests hold the one of records to those of a real server, and
+//! that of the config file to the parser and to `config-example.yaml`.
+
+use argh::FromArgValue;
+
+use crate::{config, record};
+
+/// What a schema describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromArgValue)]
+pub enum Described {
+    /// A record of the topic.
+    Events,
+    /// The config file.
+    Config,
+}
+
+impl Described {
+    /// The schema.
+    pub fn schema(self) -> &'static str {
+        match self {
+            Described::Events => record::events::SCHEMA,
+            Described::Config => config::SCHEMA,
+        }
+    }
+}

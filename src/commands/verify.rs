@@ -1,0 +1,445 @@
+//! `verify`: reads a topic and reports whatever this program would never have written.
+//!
+//! It sees every break of the order and of the brackets, and rows that are there twice. What a
+//! topic cannot show by itself is a row that is missing: for that it is compared with the tables.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::base::error::{Context, Error, Result};
+use crate::base::lsn::Lsn;
+use crate::base::printable::Printable;
+use crate::observe::long_work::{Left, LongWork};
+use crate::record::readback::{Placed, Record, Unit};
+use crate::sink::fluvio::{Options, Partition};
+
+/// So many violations are reported one by one; the rest are counted.
+const REPORTED: usize = 100;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The topic.
+    pub topic: String,
+    /// The first offset that was read.
+    pub first_offset: i64,
+    /// The first offset that was not.
+    pub end_offset: i64,
+    /// How many records were read.
+    pub records: u64,
+    /// How many transactions are whole.
+    pub transactions: u64,
+    /// The first transaction's commit.
+    pub first_lsn: Option<String>,
+    /// The last whole transaction's commit.
+    pub last_lsn: Option<String>,
+    /// The transaction that the topic ends in, if it does.
+    pub open_transaction: Option<String>,
+    /// How many violations there are.
+    pub violation_count: u64,
+    /// The first of them.
+    pub violations: Vec<Violation>,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Where.
+    pub offset: i64,
+    /// What.
+    pub what: String,
+}
+
+/// Reads the partition from `from` on, or from its first record, and checks it.
+pub fn verify(options: &Options, from: Option<i64>) -> Result<Report> {
+    let partition = Partition::open_to_read(options)?;
+    let bounds = partition.bounds();
+    let first = from.unwrap_or(bounds.start).max(bounds.start);
+    let mut verifier = Verifier::starting_at(first);
+    let mut reader = partition.reader()?;
+    let mut offset = first;
+    let mut work = LongWork::begin("verifying");
+    while offset < bounds.end {
+        let records = reader.fetch(offset).at(|| format!("offset {offset}"))?;
+        for record in records
+            .iter()
+            .take_while(|record| record.offset < bounds.end)
+        {
+            verifier.check(record.offset, &record.value);
+            offset = record.offset + 1;
+        }
+        let left = Left::Exactly((bounds.end - offset) as u64);
+        work.tell((offset - first) as u64, &left);
+    }
+    Ok(verifier.report(options.topic.clone(), offset))
+}
+
+impl Report {
+    /// Nothing, or the error that there are violations.
+    pub fn result(&self) -> Result<()> {
+        match self.violation_count {
+            0 => Ok(()),
+            count => Err(Error::undeliverable(format!(
+                "topic {}: {count} violations",
+                self.topic
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let none = || "none".to_owned();
+        writeln!(
+            f,
+            "topic:         {}, offsets {} to {}",
+            self.topic, self.first_offset, self.end_offset
+        )?;
+        writeln!(f, "records:       {}", self.records)?;
+        writeln!(f, "transactions:  {}", self.transactions)?;
+        writeln!(
+            f,
+            "first commit:  {}",
+            self.first_lsn.clone().unwrap_or_else(none)
+        )?;
+        writeln!(
+            f,
+            "last commit:   {}",
+            self.last_lsn.clone().unwrap_or_else(none)
+        )?;
+        if let Some(open) = &self.open_transaction {
+            writeln!(f, "ends inside:   transaction {open}")?;
+        }
+        write!(f, "violations:    {}", self.violation_count)?;
+        for Violation { offset, what } in &self.violations {
+            write!(f, "\n  offset {offset}: {}", Printable(what))?;
+        }
+        let more = self.violation_count - self.violations.len() as u64;
+        if more > 0 {
+            write!(f, "\n  and {more} more")?;
+        }
+        Ok(())
+    }
+}
+
+/// Follows the records; its memory does not grow with them.
+struct Verifier {
+    report: Report,
+    place: Place,
+    last: Option<Unit>,
+    described: HashSet<u32>,
+    /// From the topic's first record on, every table must be described before its rows.
+    from_the_beginning: bool,
+}
+
+enum Place {
+    /// Reading began in the middle: rows may belong to a transaction that began before.
+    Unknown,
+    Between,
+    Inside {
+        final_lsn: Lsn,
+        last_row: Lsn,
+        last_message: Lsn,
+    },
+}
+
+impl Verifier {
+    fn starting_at(offset: i64) -> Self {
+        let from_the_beginning = offset == 0;
+        Verifier {
+            report: Report {
+                first_offset: offset,
+                ..Report::default()
+            },
+            place: if from_the_beginning {
+                Place::Between
+            } else {
+                Place::Unknown
+            },
+            last: None,
+            described: HashSet::new(),
+            from_the_beginning,
+        }
+    }
+
+    fn check(&mut self, offset: i64, json: &[u8]) {
+        self.report.records += 1;
+        let Some(Placed { wal_start, record }) = Placed::parse(json) else {
+            return self.violation(offset, "not a record of this program".into());
+        };
+        match record {
+            Record::Begin { final_lsn, .. } => self.begin(offset, final_lsn),
+            Record::Commit { commit_lsn, .. } => self.commit(offset, commit_lsn),
+            Record::Relation { rel_id } => {
+                self.described.insert(rel_id);
+                self.inside(offset, "a relation");
+            }
+            Record::Type => self.inside(offset, "a type"),
+            Record::Origin => self.inside(offset, "an origin"),
+            Record::Truncate => self.row(offset, wal_start),
+            Record::Message {
+                lsn, transactional, ..
+            } => self.message(offset, lsn, transactional),
+            Record::Row { rel_id } => {
+                if self.from_the_beginning && !self.described.contains(&rel_id) {
+                    self.violation(
+                        offset,
+                        format!("a row of relation {rel_id}, which was never described"),
+                    );
+                }
+                self.row(offset, wal_start);
+            }
+        }
+    }
+
+    fn begin(&mut self, offset: i64, final_lsn: Lsn) {
+        if let Place::Inside {
+            final_lsn: open, ..
+        } = self.place
+        {
+            self.violation(offset, format!("a begin inside the transaction at {open}"));
+        }
+        self.in_order(offset, Unit::transaction(final_lsn));
+        self.report
+            .first_lsn
+            .get_or_insert_with(|| final_lsn.to_string());
+        self.place = Place::Inside {
+            final_lsn,
+            last_row: Lsn::ZERO,
+            last_message: Lsn::ZERO,
+        };
+    }
+
+    /// Transactions, and messages between them, come in the order of the WAL.
+    fn in_order(&mut self, offset: i64, unit: Unit) {
+        if let Some(last) = self.last.filter(|last| unit <= *last) {
+            self.violation(offset, format!("the {unit} after the {last}"));
+        }
+    }
+
+    fn commit(&mut self, offset: i64, commit_lsn: Lsn) {
+        match self.place {
+            Place::Inside { final_lsn, .. } if final_lsn != commit_lsn => {
+                self.violation(
+                    offset,
+                    format!("a commit at {commit_lsn} in the transaction at {final_lsn}"),
+                );
+            }
+            Place::Between => self.violation(
+                offset,
+                format!("a commit at {commit_lsn} without its begin"),
+            ),
+            Place::Inside { .. } => self.report.transactions += 1,
+            Place::Unknown => {}
+        }
+        self.last = Some(Unit::transaction(commit_lsn));
+        self.report.last_lsn = Some(commit_lsn.to_string());
+        self.place = Place::Between;
+    }
+
+    /// No two messages share a position.
+    fn message(&mut self, offset: i64, lsn: Lsn, transactional: bool) {
+        match (&mut self.place, transactional) {
+            (Place::Inside { last_message, .. }, true) => {
+                let before = std::mem::replace(last_message, lsn);
+                if lsn <= before {
+                    self.violation(
+                        offset,
+                        format!("a message at {lsn} after one at {before}: repeated"),
+                    );
+                }
+            }
+            (Place::Inside { final_lsn, .. }, false) => {
+                let what =
+                    format!("a message that is not of it inside the transaction at {final_lsn}");
+                self.violation(offset, what);
+            }
+            (Place::Between, true) => {
+                self.inside(offset, "a message of a transaction");
+            }
+            (Place::Unknown, true) => {}
+            (Place::Between | Place::Unknown, false) => {
+                let unit = Unit::message(lsn);
+                self.in_order(offset, unit);
+                self.last = Some(unit);
+                self.place = Place::Between;
+            }
+        }
+    }
+
+    /// Rows of a transaction come in the order of the WAL; those of one page share a position.
+    fn row(&mut self, offset: i64, wal_start: Lsn) {
+        self.inside(offset, "a change");
+        if let Place::Inside { last_row, .. } = &mut self.place {
+            let before = std::mem::replace(last_row, wal_start);
+            if wal_start < before {
+                self.violation(
+                    offset,
+                    format!("a change at {wal_start} after one at {before}: repeated"),
+                );
+            }
+        }
+    }
+
+    fn inside(&mut self, offset: i64, what: &str) {
+        if matches!(self.place, Place::Between) {
+            self.violation(offset, format!("{what} outside any transaction"));
+        }
+    }
+
+    fn violation(&mut self, offset: i64, what: String) {
+        self.report.violation_count += 1;
+        if self.report.violations.len() < REPORTED {
+            self.report.violations.push(Violation { offset, what });
+        }
+    }
+
+    fn report(mut self, topic: String, end_offset: i64) -> Report {
+        if let Place::Inside { final_lsn, .. } = self.place {
+            self.report.open_transaction = Some(final_lsn.to_string());
+        }
+        Report {
+            topic,
+            end_offset,
+            ..self.report
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(wal_start: u64, message: &str) -> String {
+        format!(r#"{{"wal_start":{wal_start},"wal_end":0,"timestamp":0,"message":{message}}}"#)
+    }
+
+    fn begin(lsn: u64) -> String {
+        record(
+            1,
+            &format!(r#"{{"type":"begin","final_lsn":{lsn},"timestamp":0,"xid":1}}"#),
+        )
+    }
+
+    fn commit(lsn: u64) -> String {
+        let end = lsn + 1;
+        let message = format!(
+            r#"{{"type":"commit","flags":0,"commit_lsn":{lsn},"end_lsn":{end},"timestamp":0}}"#
+        );
+        record(lsn, &message)
+    }
+
+    fn row(wal_start: u64) -> String {
+        record(wal_start, r#"{"type":"insert","rel_id":7,"tuple":[]}"#)
+    }
+
+    fn message(flags: i8, lsn: u64) -> String {
+        let message = format!(
+            r#"{{"type":"message","flags":{flags},"lsn":{lsn},"prefix":"p","content":{{"RawText":[]}}}}"#
+        );
+        record(lsn, &message)
+    }
+
+    fn relation() -> String {
+        let message = r#"{"type":"relation","rel_id":7,"namespace":"","name":"","replica_identity":"Full","columns":[]}"#;
+        record(0, message)
+    }
+
+    fn violations(first: i64, records: &[String]) -> Vec<(i64, String)> {
+        let mut verifier = Verifier::starting_at(first);
+        for (record, offset) in records.iter().zip(first..) {
+            verifier.check(offset, record.as_bytes());
+        }
+        let report = verifier.report("t".into(), first + records.len() as i64);
+        assert_eq!(report.violation_count as usize, report.violations.len());
+        report
+            .violations
+            .into_iter()
+            .map(|found| (found.offset, found.what))
+            .collect()
+    }
+
+    #[test]
+    fn what_this_program_writes_is_right() {
+        let records = [
+            begin(9),
+            relation(),
+            row(5),
+            row(5),
+            row(6),
+            commit(9),
+            begin(12),
+            commit(12),
+            begin(20),
+        ];
+        assert_eq!(violations(0, &records), []);
+        assert_eq!(violations(100, &records[3..]), []);
+        // A message ends where the next commit record, or the next row's, begins.
+        let records = [
+            begin(9),
+            message(1, 5),
+            relation(),
+            row(5),
+            message(1, 6),
+            commit(9),
+            message(0, 12),
+            begin(12),
+            commit(12),
+            message(0, 20),
+            begin(25),
+        ];
+        assert_eq!(violations(0, &records), []);
+    }
+
+    #[test]
+    fn each_violation_with_its_offset() {
+        for (records, offset, what) in [
+            (vec![begin(9), begin(10)], 1, "a begin inside"),
+            (vec![begin(9), commit(10)], 1, "a commit at 0/A in"),
+            (vec![commit(9)], 0, "without its begin"),
+            (
+                vec![begin(9), commit(9), begin(9), commit(9)],
+                2,
+                "the transaction at 0/9 after",
+            ),
+            (
+                vec![begin(9), commit(9), begin(8), commit(8)],
+                2,
+                "the transaction at 0/8 after",
+            ),
+            (vec![relation()], 0, "a relation outside"),
+            (vec![begin(9), row(5)], 1, "never described"),
+            (
+                vec![begin(9), relation(), row(5), row(6), row(5)],
+                4,
+                "repeated",
+            ),
+            (vec![begin(9), "{}".into()], 1, "not a record"),
+            (
+                vec![begin(9), message(1, 5), message(1, 5)],
+                2,
+                "a message at 0/5 after one at 0/5: repeated",
+            ),
+            (vec![message(1, 5)], 0, "a message of a transaction outside"),
+            (vec![begin(9), message(0, 5)], 1, "not of it inside"),
+            (
+                vec![message(0, 5), message(0, 5)],
+                1,
+                "the message at 0/5 after the message at 0/5",
+            ),
+            (
+                vec![begin(9), commit(9), message(0, 9)],
+                2,
+                "the message at 0/9 after the transaction at 0/9",
+            ),
+        ] {
+            let found = violations(0, &records);
+            assert!(
+                found.len() == 1 && found[0].0 == offset && found[0].1.contains(what),
+                "{what}: {found:?}"
+            );
+        }
+    }
+}

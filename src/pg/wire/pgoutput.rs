@@ -1,0 +1,602 @@
+//! The messages of the `pgoutput` plugin, protocol version 1, borrowed from the frame they came in.
+//!
+//! Layouts:
+//! [logical replication message formats](https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html).
+//! A message is checked whole when it is decoded: every length, every tag, and that nothing follows.
+
+use std::borrow::Cow;
+
+use super::cursor::Cursor;
+use crate::base::error::{Context, Error, Result};
+use crate::base::lsn::Lsn;
+
+/// A table has no more columns
+/// ([`MaxHeapAttributeNumber`](https://www.postgresql.org/docs/current/limits.html)).
+const MAX_COLUMNS: u16 = 1600;
+
+/// One message of the stream.
+#[derive(Debug, Clone)]
+pub enum Message<'a> {
+    /// `B`: a transaction begins.
+    Begin(Begin),
+    /// `C`: a transaction ends, committed.
+    Commit(Commit),
+    /// `O`: the transaction came from another server.
+    Origin(Origin<'a>),
+    /// `R`: a table as the rows that follow have it.
+    Relation(Relation<'a>),
+    /// `Y`: a type that is not built in.
+    Type(Type<'a>),
+    /// `I`: a new row.
+    Insert {
+        /// The table, described before.
+        rel_id: u32,
+        /// The row.
+        new: Tuple<'a>,
+    },
+    /// `U`: a changed row.
+    Update {
+        /// The table, described before.
+        rel_id: u32,
+        /// What identified the row before, when the server sent it.
+        old: Option<OldTuple<'a>>,
+        /// The row as it is now.
+        new: Tuple<'a>,
+    },
+    /// `D`: a row is gone.
+    Delete {
+        /// The table, described before.
+        rel_id: u32,
+        /// What identified the row.
+        old: OldTuple<'a>,
+    },
+    /// `T`: tables were emptied.
+    Truncate(Truncate<'a>),
+    /// `M`: what somebody wrote into the WAL with `pg_logical_emit_message` (14+, when asked for).
+    Logical(Logical<'a>),
+}
+
+/// `B` · Int64 final_lsn · Int64 timestamp · Int32 xid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// Where the commit record of this transaction is.
+    pub final_lsn: Lsn,
+    /// When it was committed: microseconds since 2000-01-01 UTC.
+    pub timestamp: i64,
+    /// The transaction's id.
+    pub xid: u32,
+}
+
+/// `C` · Int8 flags (0) · Int64 commit_lsn · Int64 end_lsn · Int64 timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Unused so far.
+    pub flags: i8,
+    /// Where the commit record is; equals the begin's final_lsn.
+    pub commit_lsn: Lsn,
+    /// Where the commit record ends: the position to confirm.
+    pub end_lsn: Lsn,
+    /// When it was committed: microseconds since 2000-01-01 UTC.
+    pub timestamp: i64,
+}
+
+/// `O` · Int64 commit_lsn · String name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The commit's position on the origin server.
+    pub commit_lsn: Lsn,
+    /// The origin's name.
+    pub name: Cow<'a, str>,
+}
+
+/// `Y` · Int32 id · String namespace (empty for `pg_catalog`) · String name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Type<'a> {
+    /// The type's OID.
+    pub id: u32,
+    /// Its schema.
+    pub namespace: Cow<'a, str>,
+    /// Its name.
+    pub name: Cow<'a, str>,
+}
+
+/// `R` · Int32 rel_id · String namespace (empty for `pg_catalog`) · String name · Int8 replica
+/// identity · Int16 number of columns · the columns.
+#[derive(Debug, Clone)]
+pub struct Relation<'a> {
+    /// The table's OID.
+    pub rel_id: u32,
+    /// Its schema.
+    pub namespace: Cow<'a, str>,
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// What its updates and deletes carry of the old row.
+    pub replica_identity: ReplicaIdentity,
+    /// How many columns are described.
+    pub columns: u16,
+    column_bytes: &'a [u8],
+}
+
+/// What an UPDATE or DELETE carries of the old row
+/// ([`pg_class.relreplident`](https://www.postgresql.org/docs/current/catalog-pg-class.html)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplicaIdentity {
+    /// `d`: the primary key.
+    Default,
+    /// `n`: nothing.
+    Nothing,
+    /// `f`: all columns.
+    Full,
+    /// `i`: the columns of one index.
+    Index,
+}
+
+/// Int8 flags (1: part of the key) · String name · Int32 type OID · Int32 type modifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// 1 when the column is part of the replica identity.
+    pub flags: i8,
+    /// The column's name.
+    pub name: Cow<'a, str>,
+    /// The OID of its type.
+    pub type_id: u32,
+    /// Its type modifier, -1 for none.
+    pub type_modifier: i32,
+}
+
+/// Int16 number of columns · the values. Checked: walking it cannot fail.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuple<'a> {
+    columns: u16,
+    bytes: &'a [u8],
+}
+
+/// `n` NULL · `u` unchanged TOAST · `t` Int32 length · bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// NULL; in a key tuple also a column that is not part of the key.
+    Null,
+    /// A large value that did not change and was not sent.
+    UnchangedToast,
+    /// The value's text.
+    Text(&'a [u8]),
+}
+
+/// What identified a row before it was changed.
+#[derive(Debug, Clone, Copy)]
+pub enum OldTuple<'a> {
+    /// `K`: the columns of the key; the others are NULL.
+    Key(Tuple<'a>),
+    /// `O`: the whole row, under REPLICA IDENTITY FULL.
+    Full(Tuple<'a>),
+}
+
+/// `T` · Int32 number of relations · Int8 options · Int32 rel_id each.
+#[derive(Debug, Clone, Copy)]
+pub struct Truncate<'a> {
+    /// 1 for CASCADE, 2 for RESTART IDENTITY.
+    pub options: i8,
+    rel_id_bytes: &'a [u8],
+}
+
+/// `M` · Int8 flags (1: transactional) · Int64 lsn · String prefix · Int32 length · content.
+///
+/// A transactional one is part of its transaction. Any other comes between transactions, in its
+/// place in the WAL, whatever becomes of the transaction that wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logical<'a> {
+    /// 1 when it is transactional.
+    pub flags: i8,
+    /// Where its WAL record ends: no other message, row or commit has this position and kind.
+    pub lsn: Lsn,
+    /// What tells it from those of other programs. UTF-8 unless the database is in SQL_ASCII.
+    pub prefix: &'a [u8],
+    /// Any bytes.
+    pub content: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Decodes one message; `bytes` is the payload of one XLogData.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self> {
+        let mut c = Cursor::new(bytes);
+        let tag = c.u8("message type")?;
+        let (name, message) = match tag {
+            b'B' => ("begin", Begin::decode(&mut c).map(Message::Begin)),
+            b'C' => ("commit", Commit::decode(&mut c).map(Message::Commit)),
+            b'O' => ("origin", Origin::decode(&mut c).map(Message::Origin)),
+            b'R' => ("relation", Relation::decode(&mut c).map(Message::Relation)),
+            b'Y' => ("type", Type::decode(&mut c).map(Message::Type)),
+            b'I' => ("insert", insert(&mut c)),
+            b'U' => ("update", update(&mut c)),
+            b'D' => ("delete", delete(&mut c)),
+            b'T' => ("truncate", Truncate::decode(&mut c).map(Message::Truncate)),
+            b'M' => ("message", Logical::decode(&mut c).map(Message::Logical)),
+            _ => return Err(unknown_tag("message type", tag)),
+        };
+        message
+            .and_then(|message| c.end().map(|()| message))
+            .at(|| name.to_owned())
+    }
+}
+
+impl Begin {
+    fn decode(c: &mut Cursor<'_>) -> Result<Self> {
+        Ok(Begin {
+            final_lsn: c.lsn("final_lsn")?,
+            timestamp: c.i64("timestamp")?,
+            xid: c.u32("xid")?,
+        })
+    }
+}
+
+impl Commit {
+    fn decode(c: &mut Cursor<'_>) -> Result<Self> {
+        Ok(Commit {
+            flags: c.i8("flags")?,
+            commit_lsn: c.lsn("commit_lsn")?,
+            end_lsn: c.lsn("end_lsn")?,
+            timestamp: c.i64("timestamp")?,
+        })
+    }
+}
+
+impl<'a> Origin<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        Ok(Origin {
+            commit_lsn: c.lsn("commit_lsn")?,
+            name: c.str("name")?,
+        })
+    }
+}
+
+impl<'a> Type<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        Ok(Type {
+            id: c.u32("type id")?,
+            namespace: namespace(c)?,
+            name: c.str("name")?,
+        })
+    }
+}
+
+/// The server writes an empty string for `pg_catalog`.
+fn namespace<'a>(c: &mut Cursor<'a>) -> Result<Cow<'a, str>> {
+    let name = c.str("namespace")?;
+    Ok(if name.is_empty() {
+        Cow::Borrowed("pg_catalog")
+    } else {
+        name
+    })
+}
+
+impl<'a> Relation<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        let rel_id = c.u32("rel_id")?;
+        let namespace = namespace(c)?;
+        let name = c.str("name")?;
+        let replica_identity = ReplicaIdentity::decode(c)?;
+        let columns = c.u16("number of columns")?;
+        if columns > MAX_COLUMNS {
+            return Err(Error::undeliverable(format!(
+                "{columns} columns, a table has at most {MAX_COLUMNS}"
+            )));
+        }
+        let column_bytes = c.rest();
+        for i in 0..columns {
+            Column::decode(c).at(|| format!("column {}", i + 1))?;
+        }
+        let column_bytes = &column_bytes[..column_bytes.len() - c.rest().len()];
+        Ok(Relation {
+            rel_id,
+            namespace,
+            name,
+            replica_identity,
+            columns,
+            column_bytes,
+        })
+    }
+
+    /// The columns, in the order in which tuples have them.
+    pub fn columns(&self) -> impl Iterator<Item = Column<'a>> + use<'a> {
+        let mut c = Cursor::new(self.column_bytes);
+        (0..self.columns).map_while(move |_| Column::decode(&mut c).ok())
+    }
+}
+
+impl ReplicaIdentity {
+    fn decode(c: &mut Cursor<'_>) -> Result<Self> {
+        match c.u8("replica identity")? {
+            b'd' => Ok(ReplicaIdentity::Default),
+            b'n' => Ok(ReplicaIdentity::Nothing),
+            b'f' => Ok(ReplicaIdentity::Full),
+            b'i' => Ok(ReplicaIdentity::Index),
+            other => Err(unknown_tag("replica identity", other)),
+        }
+    }
+}
+
+impl<'a> Column<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        Ok(Column {
+            flags: c.i8("flags")?,
+            name: c.str("name")?,
+            type_id: c.u32("type id")?,
+            type_modifier: c.i32("type modifier")?,
+        })
+    }
+}
+
+fn insert<'a>(c: &mut Cursor<'a>) -> Result<Message<'a>> {
+    let rel_id = c.u32("rel_id")?;
+    match c.u8("tuple kind")? {
+        b'N' => Ok(Message::Insert {
+            rel_id,
+            new: Tuple::decode(c).at(|| "new tuple".into())?,
+        }),
+        other => Err(unknown_tag("tuple kind", other)),
+    }
+}
+
+fn update<'a>(c: &mut Cursor<'a>) -> Result<Message<'a>> {
+    let rel_id = c.u32("rel_id")?;
+    let mut kind = c.u8("tuple kind")?;
+    let mut old = None;
+    if kind != b'N' {
+        old = Some(OldTuple::decode(kind, c)?);
+        kind = c.u8("tuple kind")?;
+    }
+    match kind {
+        b'N' => Ok(Message::Update {
+            rel_id,
+            old,
+            new: Tuple::decode(c).at(|| "new tuple".into())?,
+        }),
+        other => Err(unknown_tag("tuple kind", other)),
+    }
+}
+
+fn delete<'a>(c: &mut Cursor<'a>) -> Result<Message<'a>> {
+    let rel_id = c.u32("rel_id")?;
+    let kind = c.u8("tuple kind")?;
+    Ok(Message::Delete {
+        rel_id,
+        old: OldTuple::decode(kind, c)?,
+    })
+}
+
+impl<'a> OldTuple<'a> {
+    fn decode(kind: u8, c: &mut Cursor<'a>) -> Result<Self> {
+        match kind {
+            b'K' => Ok(OldTuple::Key(Tuple::decode(c).at(|| "key tuple".into())?)),
+            b'O' => Ok(OldTuple::Full(Tuple::decode(c).at(|| "old tuple".into())?)),
+            other => Err(unknown_tag("tuple kind", other)),
+        }
+    }
+
+    /// The values, whichever kind it is.
+    pub fn tuple(&self) -> Tuple<'a> {
+        match self {
+            OldTuple::Key(tuple) | OldTuple::Full(tuple) => *tuple,
+        }
+    }
+}
+
+impl<'a> Tuple<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        let columns = c.u16("number of columns")?;
+        let bytes = c.rest();
+        for i in 0..columns {
+            Value::decode(c).map_err(|e| e.at(format!("column {}", i + 1)))?;
+        }
+        Ok(Tuple {
+            columns,
+            bytes: &bytes[..bytes.len() - c.rest().len()],
+        })
+    }
+
+    /// A tuple from the parts of one that was decoded before.
+    pub fn from_parts(columns: u16, bytes: &'a [u8]) -> Self {
+        Tuple { columns, bytes }
+    }
+
+    /// How many values there are.
+    pub fn columns(&self) -> u16 {
+        self.columns
+    }
+
+    /// The values as they were sent.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The values in the order of the relation's columns.
+    pub fn values(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        let mut c = Cursor::new(self.bytes);
+        (0..self.columns).map_while(move |_| Value::decode(&mut c).ok())
+    }
+}
+
+impl<'a> Value<'a> {
+    #[inline]
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        match c.u8("value kind")? {
+            b'n' => Ok(Value::Null),
+            b'u' => Ok(Value::UnchangedToast),
+            b't' => {
+                let len = c.u32("value length")? as usize;
+                Ok(Value::Text(c.bytes(len, "value")?))
+            }
+            other => Err(unknown_tag("value kind", other)),
+        }
+    }
+}
+
+impl<'a> Truncate<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        let relations = c.u32("number of relations")? as usize;
+        let options = c.i8("options")?;
+        let bytes = relations.saturating_mul(4);
+        Ok(Truncate {
+            options,
+            rel_id_bytes: c.bytes(bytes, "relation ids")?,
+        })
+    }
+
+    /// The tables, in the order the server names them.
+    pub fn rel_ids(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let (ids, _) = self.rel_id_bytes.as_chunks::<4>();
+        ids.iter().map(|id| u32::from_be_bytes(*id))
+    }
+}
+
+impl<'a> Logical<'a> {
+    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
+        let flags = c.i8("flags")?;
+        let lsn = c.lsn("lsn")?;
+        let prefix = c.text("prefix")?;
+        let len = c.u32("content length")? as usize;
+        Ok(Logical {
+            flags,
+            lsn,
+            prefix,
+            content: c.bytes(len, "content")?,
+        })
+    }
+
+    /// Whether its prefix is one of these.
+    pub fn has_prefix_of(&self, prefixes: &[String]) -> bool {
+        let mut prefixes = prefixes.iter();
+        prefixes.any(|prefix| prefix.as_bytes() == self.prefix)
+    }
+
+    /// Whether it is part of a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.flags & 1 != 0
+    }
+}
+
+#[cold]
+fn unknown_tag(what: &str, tag: u8) -> Error {
+    Error::undeliverable(format!("unknown {what} '{}'", tag.escape_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(parts: &[&[u8]]) -> Vec<u8> {
+        parts.concat()
+    }
+
+    #[test]
+    fn begin() {
+        let bytes = message(&[
+            b"B",
+            &7u64.to_be_bytes(),
+            &(-5i64).to_be_bytes(),
+            &9u32.to_be_bytes(),
+        ]);
+        let Message::Begin(begin) = Message::decode(&bytes).unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            begin,
+            Begin {
+                final_lsn: Lsn(7),
+                timestamp: -5,
+                xid: 9
+            }
+        );
+    }
+
+    #[test]
+    fn an_update_with_its_key() {
+        let bytes = message(&[
+            b"U",
+            &1u32.to_be_bytes(),
+            b"K\0\x02t\0\0\0\x01an",
+            b"N\0\x02t\0\0\0\x01bu",
+        ]);
+        let Message::Update {
+            rel_id: 1,
+            old: Some(OldTuple::Key(key)),
+            new,
+        } = Message::decode(&bytes).unwrap()
+        else {
+            panic!()
+        };
+        let key: Vec<_> = key.values().collect();
+        let new: Vec<_> = new.values().collect();
+        assert_eq!(key, [Value::Text(b"a"), Value::Null]);
+        assert_eq!(new, [Value::Text(b"b"), Value::UnchangedToast]);
+    }
+
+    #[test]
+    fn truncate_names_its_tables() {
+        let bytes = message(&[
+            b"T",
+            &2u32.to_be_bytes(),
+            b"\x03",
+            &5u32.to_be_bytes(),
+            &6u32.to_be_bytes(),
+        ]);
+        let Message::Truncate(truncate) = Message::decode(&bytes).unwrap() else {
+            panic!()
+        };
+        assert_eq!(truncate.options, 3);
+        assert_eq!(truncate.rel_ids().collect::<Vec<_>>(), [5, 6]);
+    }
+
+    #[test]
+    fn a_logical_message() {
+        let bytes = message(&[
+            b"M",
+            b"\x01",
+            &7u64.to_be_bytes(),
+            b"p\xFF\0",
+            b"\0\0\0\x02\0x",
+        ]);
+        let Message::Logical(logical) = Message::decode(&bytes).unwrap() else {
+            panic!()
+        };
+        assert!(logical.is_transactional());
+        assert_eq!(
+            (logical.lsn, logical.prefix, logical.content),
+            (Lsn(7), &b"p\xFF"[..], &b"\0x"[..])
+        );
+        for end in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn errors_say_what_and_where() {
+        for (bytes, error) in [
+            (&b""[..], "message type: 1 bytes expected, 0 left"),
+            (b"Z", "unknown message type 'Z'"),
+            (b"I\0\0\0\x01X", "insert: unknown tuple kind 'X'"),
+            (
+                b"I\0\0\0\x01N\0\x02nt\0\0\0\x09abc",
+                "insert: new tuple: column 2: value: 9 bytes expected, 3 left",
+            ),
+            (
+                b"I\0\0\0\x01N\0\x01n!",
+                "insert: 1 bytes after the end of the message",
+            ),
+            (
+                b"I\0\0\0\x01N\0\x01b\0\0\0\0",
+                "insert: new tuple: column 1: unknown value kind 'b'",
+            ),
+            (
+                b"R\0\0\0\x01n\0t\0d\x27\x10",
+                "relation: 10000 columns, a table has at most 1600",
+            ),
+            (
+                b"T\xFF\xFF\xFF\xFF\0",
+                "truncate: relation ids: 17179869180 bytes expected, 0 left",
+            ),
+        ] {
+            assert_eq!(Message::decode(bytes).unwrap_err().to_string(), error);
+        }
+    }
+}

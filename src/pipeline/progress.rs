@@ -1,0 +1,66 @@
+//! What goes back from the producer to the reader: how far the stream is stored.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::base::error::{Error, Result};
+use crate::base::lsn::Lsn;
+
+/// A position in the stream and where it is in the topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The end of a commit whose records are all stored.
+    pub lsn: Lsn,
+    /// The topic's end once they are.
+    pub offset: i64,
+}
+
+/// The last [`Stored`], which only grows, and a bell for the reader, which waits for its socket.
+#[derive(Debug)]
+pub struct Progress {
+    stored: Mutex<Stored>,
+    bell: OwnedFd,
+}
+
+impl Progress {
+    /// Progress that begins at what is stored already.
+    pub fn starting_at(stored: Stored) -> Result<Self> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        Ok(Progress {
+            stored: Mutex::new(stored),
+            bell: bell.map_err(|e| Error::unreachable("cannot make an eventfd").with_source(e))?,
+        })
+    }
+
+    /// So much is stored now.
+    pub fn advance(&self, to: Stored) {
+        let mut stored = self.lock();
+        if to.lsn > stored.lsn {
+            *stored = to;
+            // It fails only when it has rung 2^64 times and nobody came.
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// What is stored.
+    pub fn stored(&self) -> Stored {
+        *self.lock()
+    }
+
+    /// Can be read once there has been progress since [`Progress::hear`].
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Whoever waited for the bell has come.
+    pub fn hear(&self) {
+        // It fails when it has not rung.
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stored> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

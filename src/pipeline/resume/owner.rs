@@ -1,0 +1,184 @@
+//! Whose a state file is: two connectors may share one by mistake, and a server may take the place of
+//! another.
+
+use std::path::Path;
+
+use super::continuity::ACCEPT;
+use super::state::{self, Known};
+use crate::base::error::{Error, Kind, Result};
+use crate::config::Config;
+use crate::pg::catalog::slot_state::system_identifier;
+
+/// What a state file must be about.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The cluster that we are connected to.
+    pub system_identifier: &'a str,
+    /// The slot.
+    pub slot: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: u32,
+    /// Where that ends, if it is known.
+    pub end: Option<i64>,
+}
+
+/// Whether the state file is about these at all, before anything is concluded from what it says. A slot
+/// has one cluster, so that there another topic is a change of the config, and tells itself. In another
+/// cluster the topic tells a server that was replaced from a file that two connectors share: the file
+/// of the other is never given up.
+pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
+    let file = file.display();
+    if known.slot != owner.slot {
+        let what = format!("the state file {file} is of another slot, {}", known.slot);
+        return Err(Error::config(what).with_hint(
+            "a state file has the name of its slot and belongs to it alone: put it back in its place",
+        ));
+    }
+    if known.system_identifier == owner.system_identifier {
+        return Ok(());
+    }
+    let clusters = format!(
+        "its system identifier is {}, that of this server {}",
+        known.system_identifier, owner.system_identifier
+    );
+    let is_its_topic = (&*known.topic, known.partition) == (owner.topic, owner.partition);
+    if is_its_topic && owner.end.is_none_or(|end| end >= known.offset) {
+        return Err(Error::new(
+            Kind::Gap,
+            format!(
+                "the state file {file} is of another cluster: {clusters}; what was written there since \
+                 {} is not here",
+                known.confirmed
+            ),
+        )
+        .with_hint(format!(
+            "if another connector writes this file, name another state_dir in the config; if the \
+             database URL is wrong, correct it; if this server takes the place of that one, {ACCEPT}"
+        )));
+    }
+    Err(Error::config(format!(
+        "the state file {file} is of another cluster and topic: {clusters}, and it is about partition \
+         {} of the topic {}, with {} records",
+        known.partition, known.topic, known.offset
+    ))
+    .with_hint(
+        "two connectors share it by mistake: name another state_dir in the config; if the other one is \
+         no more, remove the file",
+    ))
+}
+
+/// What the state file says, if it is one of this slot and topic, which ends at `end`. Of a server that
+/// does not tell who it is, it is taken to be the right one.
+pub fn known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
+    let Some(directory) = &config.state_dir else {
+        return Ok(None);
+    };
+    let Some(known) = state::known(directory, &config.slot)? else {
+        return Ok(None);
+    };
+    let found = config
+        .params()
+        .and_then(|params| system_identifier(&params));
+    let owner = Owner {
+        system_identifier: found.as_deref().unwrap_or(&known.system_identifier),
+        slot: &config.slot,
+        topic: &config.fluvio.topic,
+        partition: config.fluvio.partition,
+        end,
+    };
+    check(&known, &state::file_of(directory, &config.slot), &owner)?;
+    Ok(Some(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::lsn::Lsn;
+    use crate::pipeline::progress::Stored;
+    use crate::pipeline::resume::state::{Identity, Memory};
+
+    fn known() -> Known {
+        let identity = Identity {
+            system_identifier: "1".into(),
+            timeline: 2,
+            is_standby: false,
+            publication_oid: 3,
+            slot: "s".into(),
+            topic: "t".into(),
+            partition: 0,
+        };
+        let mut memory = Memory::default();
+        let stored = Stored {
+            lsn: Lsn(100),
+            offset: 10,
+        };
+        memory.begin(identity, stored).unwrap();
+        memory.known().unwrap().clone()
+    }
+
+    #[test]
+    fn a_file_is_told_apart_by_cluster_slot_and_topic() {
+        let own = Owner {
+            system_identifier: "1",
+            slot: "s",
+            topic: "t",
+            partition: 0,
+            end: Some(10),
+        };
+        let system_identifier = "2";
+        let elsewhere = Owner {
+            system_identifier,
+            ..own
+        };
+        let check = |owner: &Owner<'_>| check(&known(), Path::new("/state/s.json"), owner);
+        check(&own).unwrap();
+        // In its own cluster a slot is one, and another topic is a change of the config.
+        check(&Owner { topic: "u", ..own }).unwrap();
+        check(&Owner {
+            end: Some(0),
+            ..own
+        })
+        .unwrap();
+        for (owner, kind) in [
+            (Owner { slot: "r", ..own }, Kind::Config),
+            (elsewhere, Kind::Gap),
+            (
+                Owner {
+                    end: None,
+                    ..elsewhere
+                },
+                Kind::Gap,
+            ),
+            (
+                Owner {
+                    end: Some(9),
+                    ..elsewhere
+                },
+                Kind::Config,
+            ),
+            (
+                Owner {
+                    topic: "u",
+                    ..elsewhere
+                },
+                Kind::Config,
+            ),
+            (
+                Owner {
+                    partition: 1,
+                    ..elsewhere
+                },
+                Kind::Config,
+            ),
+        ] {
+            let error = check(&owner).unwrap_err();
+            assert_eq!(error.kind(), kind, "{owner:?}: {error}");
+            let is_named = error
+                .to_string()
+                .starts_with("the state file /state/s.json is of another ");
+            assert!(is_named, "{error}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A record that is too large to be held whole beside the event that it is made of.
+
+use std::io::{self, Write};
+
+use super::{RawText, Writer};
+use crate::base::error::Result;
+use crate::change::Event;
+
+/// The size of the pieces: large enough that handing one over costs nothing next to filling it.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The record of an event, rendered as often as somebody asks for it. Bytes of a `bytea` are two
+/// digits each in the stream and three characters a digit in the record, and a control character of
+/// a text is six: the record of a large value may be more than the memory there is.
+pub struct LargeRecord<'e> {
+    event: &'e Event<'e>,
+    raw_text: RawText,
+}
+
+impl<'e> LargeRecord<'e> {
+    /// The record of `event`.
+    pub fn of(event: &'e Event<'e>, raw_text: RawText) -> Self {
+        LargeRecord { event, raw_text }
+    }
+
+    /// How long it is.
+    pub fn measure(&self) -> usize {
+        let mut len = 0;
+        let counted = self.pieces(&mut |piece| {
+            len += piece.len();
+            Ok(())
+        });
+        debug_assert!(counted.is_ok(), "counting does not fail");
+        len
+    }
+
+    /// Appends it to `out`.
+    pub fn render(&self, out: &mut Vec<u8>) {
+        super::render(self.event, self.raw_text, out);
+    }
+
+    /// Gives it to `each` piece by piece. After an error nothing more is given.
+    pub fn pieces(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut out = Pieces {
+            buffer: Vec::with_capacity(PIECE_BYTES),
+            each,
+            given: Ok(()),
+        };
+        let raw_text = self.raw_text;
+        Writer {
+            out: &mut out,
+            raw_text,
+        }
+        .event(self.event);
+        out.give();
+        out.given
+    }
+}
+
+struct Pieces<'p> {
+    buffer: Vec<u8>,
+    each: &'p mut dyn FnMut(&[u8]) -> Result<()>,
+    given: Result<()>,
+}
+
+impl Pieces<'_> {
+    fn give(&mut self) {
+        if self.given.is_ok() && !self.buffer.is_empty() {
+            self.given = (self.each)(&self.buffer);
+        }
+        self.buffer.clear();
+    }
+
+    fn give_at_once(&mut self, bytes: &[u8]) {
+        self.give();
+        if self.given.is_ok() {
+            self.given = (self.each)(bytes);
+        }
+    }
+}
+
+impl Write for Pieces<'_> {
+    /// An error is kept for the end: a renderer that asked after each byte would be two.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() >= PIECE_BYTES {
+            // A text without anything to escape goes out from where it lies.
+            self.give_at_once(bytes);
+            return Ok(bytes.len());
+        }
+        if self.buffer.len() + bytes.len() > PIECE_BYTES {
+            self.give();
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::Error;
+    use crate::base::lsn::Lsn;
+    use crate::change::{Change, Envelope};
+    use crate::pg::wire::pgoutput::Logical;
+
+    fn event(content: &[u8]) -> Event<'_> {
+        let envelope = Envelope {
+            wal_start: Lsn(1),
+            wal_end: Lsn(2),
+            timestamp: 3,
+        };
+        let change = Change::Logical(Logical {
+            flags: 0,
+            lsn: Lsn(4),
+            prefix: b"p",
+            content,
+        });
+        Event { envelope, change }
+    }
+
+    #[test]
+    fn the_pieces_are_the_record() {
+        let plain = "plain ".repeat(50_000);
+        let escaped = "\u{1}".repeat(50_000);
+        let mixed = [&plain, &escaped, &plain, "\n"].concat();
+        let bytes: Vec<u8> = (0..=255).cycle().take(300_001).collect();
+        for content in [
+            plain.as_bytes(),
+            escaped.as_bytes(),
+            mixed.as_bytes(),
+            &bytes,
+            b"",
+        ] {
+            for raw_text in [RawText::Bytes, RawText::String] {
+                let event = event(content);
+                let record = LargeRecord::of(&event, raw_text);
+                let (mut whole, mut pieces) = (Vec::new(), Vec::new());
+                super::super::render(&event, raw_text, &mut whole);
+                record
+                    .pieces(&mut |piece| {
+                        pieces.extend_from_slice(piece);
+                        Ok(())
+                    })
+                    .unwrap();
+                assert!(pieces == whole);
+                assert_eq!(record.measure(), whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_ends_them() {
+        let content = vec![0; 1_000_000];
+        let event = event(&content);
+        let mut given = 0;
+        let result = LargeRecord::of(&event, RawText::Bytes).pieces(&mut |piece| {
+            assert!(piece.len() <= PIECE_BYTES);
+            given += 1;
+            match given {
+                3 => Err(Error::undeliverable("full")),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(result.unwrap_err().to_string(), "full");
+        assert_eq!(given, 3);
+    }
+}
