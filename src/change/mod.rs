@@ -7,13 +7,13 @@
 mod arena;
 mod batch;
 mod body;
-pub mod relation;
+pub(crate) mod relation;
 
 pub use batch::Batch;
+pub use relation::{Catalog, Relation};
 
 pub use crate::pg::replication::Envelope;
 
-use self::relation::Relation;
 use crate::pg::wire::pgoutput::{Begin, Commit, Logical, OldTuple, Origin, Tuple, Type};
 
 /// An event is large when its rows are at least this long: it is kept where the reader had it, and

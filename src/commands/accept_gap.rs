@@ -5,6 +5,8 @@
 
 use std::time::SystemTime;
 
+use super::cli::AcceptGap;
+use super::{load, onlookers};
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::config::{Config, Setup};
 use crate::observe::waiting::Onlookers;
@@ -18,7 +20,12 @@ use crate::pipeline::setup::create_slot_statement;
 use crate::sink::fluvio::Partition;
 
 /// Gives up what cannot be continued. Without a gap nothing is changed.
-pub fn accept_gap(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
+pub fn accept_gap(arguments: &AcceptGap) -> Result<()> {
+    let config = load(&arguments.config)?;
+    accept(&config, &arguments.reason, onlookers()?)
+}
+
+fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
     if config.state_dir.is_none() {
         return Err(Error::config("there is no state_dir to write the decision into").with_hint(
             "name a directory under \"state_dir\" in the config; the program has to find it there \

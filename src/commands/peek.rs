@@ -7,6 +7,8 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use super::cli::Peek;
+use super::load;
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::base::signals::Signals;
@@ -15,7 +17,9 @@ use crate::change::{Batch, Envelope};
 use crate::config::Config;
 use crate::pg::connection::Connection;
 use crate::pg::params::ConnectParams;
-use crate::pg::replication::{Message, POLL, ReplicationConnection, ReplicationStream, Wanted};
+use crate::pg::replication::{
+    POLL, ReplicationConnection, ReplicationStream, StreamMessage, Wanted,
+};
 use crate::pg::wire::pgoutput;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::setup::missing_statements;
@@ -33,16 +37,25 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+enum Scope {
     /// What is pending at the start.
     Pending,
     /// That, and what is committed later, until a signal.
     Following,
 }
 
-/// Writes the records to standard output as a run would: `most` of them, or else ten of what is
-/// pending and all of what follows.
-pub fn peek(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<()> {
+/// Writes the records to standard output as a run would.
+pub fn peek(arguments: &Peek) -> Result<()> {
+    let config = load(&arguments.config)?;
+    let scope = match arguments.follow {
+        true => Scope::Following,
+        false => Scope::Pending,
+    };
+    show(&config, scope, arguments.number)
+}
+
+/// Shows `most` records, or else ten of what is pending and all of what follows.
+fn show(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<()> {
     Signals::end_at_once()?;
     let params = config.params()?;
     let place = || format!("replication slot {}", config.slot);
@@ -171,10 +184,10 @@ impl<'a> Shown<'a> {
             let mut is_asked = false;
             while let Some(message) = stream.message()? {
                 match message {
-                    Message::XLogData { envelope, data } => self
+                    StreamMessage::XLogData { envelope, data } => self
                         .take(envelope, data)
                         .at(|| format!("message at {}", envelope.wal_start))?,
-                    Message::Keepalive { wal_end, reply, .. } => {
+                    StreamMessage::Keepalive { wal_end, reply, .. } => {
                         is_asked |= reply;
                         if !self.is_inside {
                             self.reached = self.reached.max(wal_end);

@@ -3,10 +3,12 @@
 //! What cannot be asked is a problem by itself, and does not keep the rest from being shown.
 
 use std::fmt;
+use std::process::ExitCode;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use super::{cli, load, print_as};
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
@@ -88,8 +90,16 @@ struct Last {
     committed_us: i64,
 }
 
+/// Prints how the connector is, which is the exit code too.
+pub fn status(arguments: &cli::Status) -> Result<ExitCode> {
+    let config = load(&arguments.config)?;
+    let status = ask(&config);
+    print_as(&status, arguments.json)?;
+    Ok(ExitCode::from(status.status.exit_code()))
+}
+
 /// Looks at the slot, the end of the topic and the state file.
-pub fn status(config: &Config) -> Status {
+fn ask(config: &Config) -> Status {
     let mut problems = Vec::new();
     let mut or_problem = |error: Error| problems.push(error.to_string());
     let slot = find_slot(config).map_err(&mut or_problem).ok();

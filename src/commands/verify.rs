@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::cli::Verify;
+use super::{load, print_as};
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
@@ -52,8 +54,16 @@ pub struct Violation {
     pub what: String,
 }
 
+/// Prints what is wrong with the topic, and fails if anything is.
+pub fn verify(arguments: &Verify) -> Result<()> {
+    let config = load(&arguments.config)?;
+    let report = read(&config.fluvio, arguments.from)?;
+    print_as(&report, arguments.json)?;
+    report.result()
+}
+
 /// Reads the partition from `from` on, or from its first record, and checks it.
-pub fn verify(options: &Options, from: Option<i64>) -> Result<Report> {
+fn read(options: &Options, from: Option<i64>) -> Result<Report> {
     let partition = Partition::open_to_read(options)?;
     let bounds = partition.bounds();
     let first = from.unwrap_or(bounds.start).max(bounds.start);

@@ -1,19 +1,19 @@
 //! The YAML file as written → a valid, typed [`Config`].
 //!
-//! [`mod@file`] is what the file may say, [`value`] how a value is read, `message` what is said of a
-//! file that is not understood, [`secret`] where the database URL comes from. This module resolves
+//! `file` is what the file may say, `value` how a value is read, `message` what is said of a
+//! file that is not understood, `secret` where the database URL comes from. This module resolves
 //! them and the environment into what the program runs with.
 
 mod effective;
-pub mod file;
+pub(crate) mod file;
 mod message;
-pub mod secret;
-pub mod value;
+pub(crate) mod secret;
+pub(crate) mod value;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::file::File;
+pub use self::file::File;
 use self::secret::{DatabaseUrl, Secret};
 use self::value::{Publication, SlotName};
 use crate::base::error::{Context, Error, Result};

@@ -2,9 +2,15 @@
 //! statement waits for.
 
 pub mod logging;
-pub mod long_work;
-pub mod metrics;
-pub mod monitor;
-pub mod notify;
-pub mod peer;
-pub mod waiting;
+pub(crate) mod long_work;
+pub(crate) mod metrics;
+pub(crate) mod monitor;
+pub(crate) mod notify;
+pub(crate) mod peer;
+pub(crate) mod waiting;
+
+pub use self::metrics::text::render_metrics;
+pub use self::metrics::{Kept, Metrics};
+pub use self::notify::Notify;
+pub use self::peer::{Peer, Side};
+pub use self::waiting::Onlookers;

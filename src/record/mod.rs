@@ -1,4 +1,7 @@
 //! What is written of a change: its records, and their place in the stream read back.
 
-pub mod events;
-pub mod readback;
+pub(crate) mod events;
+pub(crate) mod readback;
+
+pub use self::events::{LargeRecord, RawText, render};
+pub use self::readback::{Checksum, Placed, Record, Unit};

@@ -1,8 +1,16 @@
 //! Where records go.
 
-pub mod fluvio;
-pub mod lease;
-pub mod stdout;
+pub(crate) mod fluvio;
+pub(crate) mod lease;
+pub(crate) mod stdout;
+
+pub use self::fluvio::answer::Ask;
+pub use self::fluvio::batch::{BatchBuilder, BatchHead};
+pub use self::fluvio::rpc::{decode, guarded};
+pub use self::fluvio::unpack::{RecordSet, unpack_within};
+pub use self::fluvio::{Options, Partition};
+pub use self::lease::Lease;
+pub use self::stdout::look_before_main;
 
 use std::time::Duration;
 

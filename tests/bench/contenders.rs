@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use postgres_source::base::lsn::Lsn;
+use postgres_source::base::Lsn;
 use tempfile::TempDir;
 
 use crate::Result;

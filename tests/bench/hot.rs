@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use fluvio::Compression;
 use postgres_source::change::Batch;
-use postgres_source::change::relation::Catalog;
-use postgres_source::pg::replication::Message;
-use postgres_source::pg::wire::frames::Frames;
-use postgres_source::pg::wire::pgoutput;
-use postgres_source::record::events::{RawText, render};
-use postgres_source::sink::fluvio::batch::BatchBuilder;
+use postgres_source::change::Catalog;
+use postgres_source::pg::Frames;
+use postgres_source::pg::Message;
+use postgres_source::pg::StreamMessage;
+use postgres_source::record::{RawText, render};
+use postgres_source::sink::BatchBuilder;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -59,9 +59,11 @@ fn main() -> Result<()> {
         cut(&framed)
     })?;
     let bytes = payloads.iter().map(Vec::len).sum();
-    time("decoding: pg::pgoutput and event::Batch", bytes, || {
-        decode(&payloads, drop)
-    })?;
+    time(
+        "decoding: pg::wire::pgoutput and change::Batch",
+        bytes,
+        || decode(&payloads, drop),
+    )?;
     let mut batches = Vec::new();
     decode(&payloads, |batch| batches.push(batch))?;
     let mut records = Vec::new();
@@ -122,13 +124,13 @@ fn cut(framed: &[u8]) -> Result<()> {
 fn decode(payloads: &[Vec<u8>], mut full: impl FnMut(Batch)) -> Result<()> {
     let (mut batch, mut catalog) = (Batch::default(), Catalog::default());
     for payload in payloads {
-        let Message::XLogData { envelope, data } = Message::decode(payload)? else {
+        let StreamMessage::XLogData { envelope, data } = StreamMessage::decode(payload)? else {
             return Err("only rows are here".into());
         };
         if batch.is_full() {
             full(batch.take());
         }
-        batch.push(envelope, &pgoutput::Message::decode(data)?, &mut catalog)?;
+        batch.push(envelope, &Message::decode(data)?, &mut catalog)?;
     }
     full(batch);
     Ok(())

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use postgres_source::pg::connection::Connection;
-use postgres_source::pg::params::ConnectParams;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::Connection;
 
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::{assert_fails, assert_fails_once};

@@ -5,7 +5,7 @@ use crate::support::connector::run_command;
 use crate::support::outcome::FAIL_DEADLINE;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::ports::free_port;
-use postgres_source::commands::check::condition::CONDITIONS;
+use postgres_source::commands::CONDITIONS;
 
 /// Everything that a check could have changed.
 fn state(pipeline: &Pipeline) -> Vec<Option<String>> {

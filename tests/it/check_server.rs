@@ -5,8 +5,8 @@ use crate::support::connector::ConfigFile;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{DEFAULT_HBA, Postgres, Stop};
 use crate::support::wait_until;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::ReplicationConnection;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::ReplicationConnection;
 
 /// What a server is told to read again it reads a moment later.
 #[track_caller]

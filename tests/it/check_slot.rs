@@ -9,8 +9,8 @@ use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Postgres, unique};
 use crate::support::role::Role;
 use crate::support::wait_until;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::{ReplicationConnection, Wanted};
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::{ReplicationConnection, Wanted};
 
 /// Follows what a `config` mend says of the slot.
 fn renamed(checked: &Checked, condition: &str, pipeline: &Pipeline) -> ConfigFile {

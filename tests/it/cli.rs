@@ -153,7 +153,7 @@ fn one_line_when_streaming_starts_names_everything() {
     // The slot may have moved on since; it never moves back.
     let (_, start) = line.split_once(", from ").expect("the start");
     let (start, _) = start.split_once(' ').expect("and where to");
-    let start: postgres_source::base::lsn::Lsn = start.parse().expect("a position");
+    let start: postgres_source::base::Lsn = start.parse().expect("a position");
     assert!(start.0 > 0 && start.0 <= confirmed, "{line}");
     assert_eq!(connector.log_count("streaming from"), 1);
 }

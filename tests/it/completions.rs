@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use postgres_source::commands::cli::Arguments;
+use postgres_source::commands::Arguments;
 
 use crate::support::connector::{run_command, temp_dir};
 use crate::support::outcome::FAIL_DEADLINE;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use postgres_source::config::Config;
-use postgres_source::config::file::File;
+use postgres_source::config::File;
 
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config-example.yaml")

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use postgres_source::base::lsn::Lsn;
-use postgres_source::observe::metrics::{Kept, Metrics, text};
+use postgres_source::base::Lsn;
+use postgres_source::observe::{Kept, Metrics, render_metrics};
 use serde_json::Value;
 
 use crate::support::http::{address, get};
@@ -165,7 +165,7 @@ fn full_page() -> String {
         safe_bytes: Some(1),
         is_lost: Some(false),
     });
-    text::render(&metrics, "c")
+    render_metrics(&metrics, "c")
 }
 
 /// The metrics of a page, with the label that each sample has besides the connector.

@@ -9,13 +9,13 @@ use crate::support::script::{Script, frames};
 use crate::support::wait_until;
 use fixture::{Golden, fixture, record};
 use normal::normalized;
-use postgres_source::base::error::Result;
+use postgres_source::base::Result;
 use postgres_source::change::Batch;
-use postgres_source::change::relation::Catalog;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
-use postgres_source::pg::wire::pgoutput;
-use postgres_source::record::events::{RawText, render};
+use postgres_source::change::Catalog;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::Message;
+use postgres_source::pg::{ReplicationConnection, StreamMessage, Wanted};
+use postgres_source::record::{RawText, render};
 use serde_json::Value;
 
 const KINDS: [&str; 9] = [
@@ -24,10 +24,10 @@ const KINDS: [&str; 9] = [
 
 /// Takes one CopyData through the decoder and adds it to the batch; a keepalive adds nothing.
 fn push(payload: &[u8], batch: &mut Batch, catalog: &mut Catalog) -> Result<()> {
-    match Message::decode(payload)? {
-        Message::Keepalive { .. } => Ok(()),
-        Message::XLogData { envelope, data } => {
-            batch.push(envelope, &pgoutput::Message::decode(data)?, catalog)
+    match StreamMessage::decode(payload)? {
+        StreamMessage::Keepalive { .. } => Ok(()),
+        StreamMessage::XLogData { envelope, data } => {
+            batch.push(envelope, &Message::decode(data)?, catalog)
         }
     }
 }
@@ -79,11 +79,11 @@ fn a_message_that_is_cut_or_too_long_is_an_error() {
     for golden in fixture() {
         let data = golden.data();
         for end in 0..data.len() {
-            let cut = pgoutput::Message::decode(&data[..end]);
+            let cut = Message::decode(&data[..end]);
             assert!(cut.is_err(), "{} bytes of {golden:?}: {cut:?}", end);
         }
         let longer = [data, b"\0"].concat();
-        assert!(pgoutput::Message::decode(&longer).is_err(), "{golden:?}");
+        assert!(Message::decode(&longer).is_err(), "{golden:?}");
         for end in 0..golden.payload.len() {
             let (mut batch, mut catalog) = described_before(golden);
             let cut = push(&golden.payload[..end], &mut batch, &mut catalog);
@@ -165,7 +165,7 @@ fn an_empty_message_is_passed_over() {
     let mut stream = connection.start("slot", Wanted::of("publication")).unwrap();
     let mut data = None;
     wait_until("a message comes", DEADLINE, || {
-        if let Some(Message::XLogData { data: bytes, .. }) = stream.message().unwrap() {
+        if let Some(StreamMessage::XLogData { data: bytes, .. }) = stream.message().unwrap() {
             data = Some(bytes.to_vec());
             return true;
         }

@@ -7,9 +7,9 @@ mod unanswered;
 
 use std::time::{Duration, Instant};
 
-use postgres_source::base::error::{Error, Kind, Result};
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::ReplicationConnection;
+use postgres_source::base::{Error, Kind, Result};
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::ReplicationConnection;
 
 use crate::support::pipeline::DEADLINE;
 use crate::support::script::{Peer, Script, Step, frames};

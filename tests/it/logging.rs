@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-use postgres_source::base::lsn::Lsn;
+use postgres_source::base::Lsn;
 use serde_json::Value;
 
 use crate::config::{Home, URL, with};
@@ -162,10 +162,7 @@ fn each_level_has_its_priority() {
     let log = connector.log();
     for (says, priority) in [
         ("streaming from", "<6>"),
-        (
-            "has the OID",
-            "<7>postgres_source::pipeline::session::taking: ",
-        ),
+        ("has the OID", "<7>postgres_source::pipeline::session::taking: "),
         ("raw_text has changed", "<4>"),
         ("SQLSTATE 57P01", "<3>"),
     ] {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use argh::ArgsInfo;
-use postgres_source::commands::cli::{Arguments, exit_codes, man};
+use postgres_source::commands::{Arguments, exit_codes, man};
 
 /// What groff says and prints of the page.
 fn groff(arguments: &[&str]) -> (String, String) {

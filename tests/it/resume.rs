@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postgres_source::base::lsn::Lsn;
-use postgres_source::change::relation::Catalog;
+use postgres_source::base::Lsn;
+use postgres_source::change::Catalog;
 use postgres_source::change::{Batch, Envelope};
-use postgres_source::pg::wire::pgoutput::Message;
-use postgres_source::pipeline::position::Position;
-use postgres_source::pipeline::resume::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
-use postgres_source::record::events::{RawText, render};
-use postgres_source::record::readback::{Placed, Record as Place, Unit};
+use postgres_source::pg::Message;
+use postgres_source::pipeline::Position;
+use postgres_source::pipeline::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
+use postgres_source::record::{Placed, Record as Place, Unit};
+use postgres_source::record::{RawText, render};
 
 use crate::support::record::Record;
 

@@ -1,13 +1,13 @@
 //! The arithmetic of resuming, when what comes again is of another history: the positions are
 //! those of what the topic has, and something of what is there differs.
 
-use postgres_source::base::error::{Error, Kind};
-use postgres_source::base::lsn::Lsn;
+use postgres_source::base::Lsn;
+use postgres_source::base::{Error, Kind};
+use postgres_source::change::Catalog;
 use postgres_source::change::Envelope;
-use postgres_source::change::relation::Catalog;
-use postgres_source::pg::wire::pgoutput::Message;
-use postgres_source::pipeline::resume::{Resume, Tail, Verdict};
-use postgres_source::record::readback::Record as Place;
+use postgres_source::pg::Message;
+use postgres_source::pipeline::{Resume, Tail, Verdict};
+use postgres_source::record::Record as Place;
 
 use crate::resume::{deliver, session, tail};
 

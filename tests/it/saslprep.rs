@@ -2,8 +2,8 @@
 //! `ALTER ROLE ... PASSWORD` is what a login proves.
 
 use crate::support::postgres::{Postgres, unique};
-use postgres_source::pg::connection::Connection;
-use postgres_source::pg::params::ConnectParams;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::Connection;
 
 const PASSWORDS: [&str; 17] = [
     "plain",

@@ -1,9 +1,9 @@
 //! What the replication client makes of a server that fails in the midst of a session.
 
-use postgres_source::base::error::{Error, Kind, Result};
-use postgres_source::base::lsn::Lsn;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
+use postgres_source::base::Lsn;
+use postgres_source::base::{Error, Kind, Result};
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::{ReplicationConnection, ReplicationStream, Wanted};
 
 use crate::support::script::{Peer, Script, Step, frames};
 

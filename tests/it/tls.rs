@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use postgres_source::pg::connection::Connection;
-use postgres_source::pg::params::ConnectParams;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::Connection;
 use rcgen::{BasicConstraints, IsCa};
 
 use crate::support::certificates::{

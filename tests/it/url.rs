@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::sync::OnceLock;
 
-use postgres_source::base::error::Kind;
-use postgres_source::pg::connection::Connection;
-use postgres_source::pg::params::ConnectParams;
+use postgres_source::base::Kind;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::Connection;
 
 use crate::config::Home;
 use crate::support::connector::{ConfigFile, Connector, URL_VARIABLE};

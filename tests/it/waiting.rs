@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use postgres_source::base::error::Error;
-use postgres_source::pg::connection::{Connection, Watch};
-use postgres_source::pg::params::ConnectParams;
+use postgres_source::base::Error;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::{Connection, Watch};
 
 use crate::support::certificates::Authority;
 use crate::support::check::check;

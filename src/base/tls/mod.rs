@@ -4,9 +4,9 @@
 //! them what rustls does not tell; [`stream`] is an encrypted socket. The cryptography is ring's;
 //! it is named for each connection, never set for the process.
 
-pub mod certificate;
-pub mod stream;
-pub mod verifier;
+pub(crate) mod certificate;
+pub(crate) mod stream;
+pub(crate) mod verifier;
 
 use std::io;
 use std::sync::Arc;

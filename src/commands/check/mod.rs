@@ -6,19 +6,19 @@
 //! them, through questions in [`sql`] that the server lets change nothing; [`provider`] knows whose
 //! server it is.
 
-pub mod blockers;
-pub mod condition;
-pub mod files;
-pub mod identity;
-pub mod provider;
-pub mod publication;
-pub mod report;
-pub mod role;
-pub mod server;
-pub mod slot;
-pub mod sql;
-pub mod standbys;
-pub mod topic;
+pub(crate) mod blockers;
+pub(crate) mod condition;
+pub(crate) mod files;
+pub(crate) mod identity;
+pub(crate) mod provider;
+pub(crate) mod publication;
+pub(crate) mod report;
+pub(crate) mod role;
+pub(crate) mod server;
+pub(crate) mod slot;
+pub(crate) mod sql;
+pub(crate) mod standbys;
+pub(crate) mod topic;
 
 use std::path::Path;
 
@@ -26,7 +26,9 @@ use self::condition::Condition;
 use self::report::{Mend, Report};
 use self::server::Server;
 use self::sql::Sql;
-use crate::base::error::{Error, Result};
+use super::cli::Check;
+use super::{load, print};
+use crate::base::error::{Error, Kind, Result};
 use crate::config::Config;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
@@ -46,8 +48,23 @@ pub struct Context<'a> {
     has_history: bool,
 }
 
+/// Prints what is found, in the form that is asked for, and fails with the first failure.
+pub fn check(arguments: &Check) -> Result<()> {
+    if arguments.json && arguments.sql {
+        return Err(Error::new(Kind::Usage, "--json or --sql, not both"));
+    }
+    let config = load(&arguments.config)?;
+    let report = examine(&config, &arguments.config);
+    print(&match (arguments.json, arguments.sql) {
+        (true, _) => report.json()?,
+        (_, true) => report.sql(),
+        _ => report.to_string(),
+    })?;
+    report.result()
+}
+
 /// Looks at everything that the config, read from `path`, names.
-pub fn check(config: &Config, path: &Path) -> Report {
+fn examine(config: &Config, path: &Path) -> Report {
     let mut report = Report::default();
     let known = files::check(&mut report, config, path);
     let first_offset = known.as_ref().map_or(0, |known| known.first_offset);

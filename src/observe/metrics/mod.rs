@@ -5,7 +5,7 @@
 
 mod health;
 mod number;
-pub mod text;
+pub(crate) mod text;
 
 pub use number::{BOUNDS_S, Histogram, Number};
 

@@ -18,7 +18,7 @@ const PREFIX: &str = "postgres_source_";
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All of them, of the connector of this name.
-pub fn render(metrics: &Metrics, connector: &str) -> String {
+pub fn render_metrics(metrics: &Metrics, connector: &str) -> String {
     let mut page = Page {
         out: String::with_capacity(8192),
         connector: escaped(connector),
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        let page = render(&Metrics::default(), "a\"b\\c\nd");
+        let page = render_metrics(&Metrics::default(), "a\"b\\c\nd");
         let line = "postgres_source_streaming{connector=\"a\\\"b\\\\c\\nd\"} 0\n";
         assert!(page.contains(line), "{page}");
     }
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let metrics = Metrics::default();
-        let page = render(&metrics, "c");
+        let page = render_metrics(&metrics, "c");
         for part in ["_slot_", "_lsn", "_lag_"] {
             assert!(!page.contains(part), "{page}");
         }
@@ -282,13 +282,13 @@ mod tests {
             safe_bytes: None,
             is_lost: Some(false),
         });
-        let page = render(&metrics, "c");
+        let page = render_metrics(&metrics, "c");
         assert!(page.contains("slot_retained_bytes{connector=\"c\"} 0\n"));
         assert!(page.contains("slot_lost{connector=\"c\"} 0\n"));
         assert!(!page.contains("slot_safe_bytes"));
         // How far behind a topic is that was never reached, in bytes; not in time.
         metrics.slot_is_at(Lsn(90), Lsn(100));
-        let page = render(&metrics, "c");
+        let page = render_metrics(&metrics, "c");
         assert!(page.contains("lag_bytes{connector=\"c\"} 10\n"));
         assert!(!page.contains("lag_seconds"));
     }

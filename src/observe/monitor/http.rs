@@ -204,7 +204,7 @@ fn page(target: &str, metrics: &Metrics, connector: &str) -> Response {
         Some("/metrics") => Response {
             status: "200 OK",
             content_type: text::CONTENT_TYPE,
-            body: text::render(metrics, connector),
+            body: text::render_metrics(metrics, connector),
         },
         Some("/healthz") => Response::judged(metrics.health()),
         Some("/readyz") => Response::judged(metrics.readiness()),

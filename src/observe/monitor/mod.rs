@@ -4,7 +4,7 @@
 //!
 //! A thread for each, and only when the config asks for them, or the place. They end with the process.
 
-pub mod http;
+pub(crate) mod http;
 
 use std::fs;
 use std::io::Write as _;
@@ -205,7 +205,7 @@ fn write(file: &Path, metrics: &Metrics, connector: &str) -> Result<()> {
     name.push(".tmp");
     // For the user of the node exporter.
     replace::create(Path::new(&name), Readers::Everybody)
-        .and_then(|mut new| new.write_all(text::render(metrics, connector).as_bytes()))
+        .and_then(|mut new| new.write_all(text::render_metrics(metrics, connector).as_bytes()))
         .and_then(|()| fs::rename(&name, file))
         .map_err(|e| Error::config("cannot write the file").with_source(e))
         .at(|| format!("metrics.textfile: {}", file.display()))

@@ -3,8 +3,8 @@
 //! The exchange is a function from the server's requests to our answers; the socket is elsewhere
 //! ([authentication messages](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP)).
 
-pub mod saslprep;
-pub mod scram;
+pub(crate) mod saslprep;
+pub(crate) mod scram;
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;

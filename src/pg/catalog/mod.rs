@@ -1,6 +1,6 @@
 //! What is asked of the server's catalog.
 
-pub mod blocked;
-pub mod slot_state;
-pub mod system;
-pub mod wal_files;
+pub(crate) mod blocked;
+pub(crate) mod slot_state;
+pub(crate) mod system;
+pub(crate) mod wal_files;

@@ -1,10 +1,10 @@
 //! A connection to a server: simple queries, and the frames of what follows.
 
-pub mod cancel;
-pub mod notices;
-pub mod pinned;
-pub mod search;
-pub mod start_up;
+pub(crate) mod cancel;
+pub(crate) mod notices;
+pub(crate) mod pinned;
+pub(crate) mod search;
+pub(crate) mod start_up;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

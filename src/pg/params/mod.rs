@@ -5,15 +5,15 @@
 //! `options` and `tls` read them. [`password`] and `passfile` are asked anew at each connect.
 
 mod conninfo;
-pub mod environment;
+pub(crate) mod environment;
 mod hosts;
 mod keywords;
 mod options;
 mod passfile;
-pub mod password;
+pub(crate) mod password;
 mod service;
 mod settings;
-pub mod ssl;
+pub(crate) mod ssl;
 mod tls;
 
 use std::path::PathBuf;

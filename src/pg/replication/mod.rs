@@ -2,7 +2,7 @@
 //!
 //! [Streaming replication protocol](https://www.postgresql.org/docs/current/protocol-replication.html)
 
-pub mod peek;
+pub(crate) mod peek;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub struct Envelope {
 
 /// A message of the stream.
 #[derive(Debug)]
-pub enum Message<'a> {
+pub enum StreamMessage<'a> {
     /// `w` · Int64 dataStart · Int64 walEnd · Int64 send time · the plugin's message.
     XLogData {
         /// What comes with it.
@@ -68,7 +68,7 @@ pub struct Wanted<'a> {
     pub messages: bool,
     /// Which changes come, by where they were made.
     pub origins: Origins,
-    /// How long one read waits, at most [`POLL`].
+    /// How long one read waits, at most `POLL`.
     pub poll: Duration,
 }
 
@@ -258,7 +258,7 @@ impl ReplicationStream {
     }
 
     /// The next message that has arrived whole; `None` when more has to be read first.
-    pub fn message(&mut self) -> Result<Option<Message<'_>>> {
+    pub fn message(&mut self) -> Result<Option<StreamMessage<'_>>> {
         while let Some(frame) = self.connection.next_frame()? {
             if !self.is_void(&frame) {
                 return self.decode(&frame).map(Some);
@@ -309,9 +309,9 @@ impl ReplicationStream {
         arrived.map_err(|e| lost(&e))
     }
 
-    fn decode(&self, frame: &Frame) -> Result<Message<'_>> {
+    fn decode(&self, frame: &Frame) -> Result<StreamMessage<'_>> {
         match frame.tag {
-            b'd' => Message::decode(self.connection.body(frame)),
+            b'd' => StreamMessage::decode(self.connection.body(frame)),
             b'E' => Err(ServerError::decode(self.connection.body(frame)).into_stream_error()),
             // CopyDone, CommandComplete: the server ends the stream when it shuts down.
             b'c' | b'C' => Err(Error::unreachable("the server ended the stream")),
@@ -409,7 +409,7 @@ fn with_role_hint(error: Error, params: &ConnectParams) -> Error {
     ))
 }
 
-impl<'a> Message<'a> {
+impl<'a> StreamMessage<'a> {
     /// Decodes the payload of one CopyData.
     pub fn decode(payload: &'a [u8]) -> Result<Self> {
         let mut c = Cursor::new(payload);
@@ -420,7 +420,7 @@ impl<'a> Message<'a> {
                     wal_end: c.lsn("walEnd")?,
                     timestamp: c.i64("send time")?,
                 };
-                Ok(Message::XLogData {
+                Ok(StreamMessage::XLogData {
                     envelope,
                     data: c.rest(),
                 })
@@ -430,7 +430,7 @@ impl<'a> Message<'a> {
                 let timestamp = c.i64("send time")?;
                 let reply = c.u8("reply requested")? != 0;
                 c.end().at(|| "keepalive".into())?;
-                Ok(Message::Keepalive {
+                Ok(StreamMessage::Keepalive {
                     wal_end,
                     timestamp,
                     reply,
@@ -473,8 +473,8 @@ mod tests {
     fn keepalives_and_data() {
         let keepalive = [&b"k"[..], &7u64.to_be_bytes(), &0u64.to_be_bytes(), &[1]].concat();
         assert!(matches!(
-            Message::decode(&keepalive).unwrap(),
-            Message::Keepalive {
+            StreamMessage::decode(&keepalive).unwrap(),
+            StreamMessage::Keepalive {
                 wal_end: Lsn(7),
                 timestamp: 0,
                 reply: true
@@ -489,8 +489,8 @@ mod tests {
         ]
         .concat();
         assert!(matches!(
-            Message::decode(&data).unwrap(),
-            Message::XLogData {
+            StreamMessage::decode(&data).unwrap(),
+            StreamMessage::XLogData {
                 envelope: Envelope {
                     wal_start: Lsn(7),
                     wal_end: Lsn(8),
@@ -505,9 +505,9 @@ mod tests {
     fn every_prefix_is_an_error() {
         let keepalive = [&b"k"[..], &[0; 17]].concat();
         for end in 0..keepalive.len() {
-            assert!(Message::decode(&keepalive[..end]).is_err());
+            assert!(StreamMessage::decode(&keepalive[..end]).is_err());
         }
-        assert!(Message::decode(&[keepalive.as_slice(), b"x"].concat()).is_err());
-        assert!(Message::decode(b"x").is_err());
+        assert!(StreamMessage::decode(&[keepalive.as_slice(), b"x"].concat()).is_err());
+        assert!(StreamMessage::decode(b"x").is_err());
     }
 }

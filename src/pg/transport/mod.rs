@@ -1,6 +1,6 @@
 //! The bytes to and from a server: its addresses, its sockets and their encryption.
 
-pub mod encryption;
-pub mod resolve;
-pub mod stream;
-pub mod tls;
+pub(crate) mod encryption;
+pub(crate) mod resolve;
+pub(crate) mod stream;
+pub(crate) mod tls;

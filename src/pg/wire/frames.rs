@@ -56,7 +56,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// From now on takes messages of this tag of up to [`MAX_FRAME_BYTES`]: the server sends rows.
+    /// From now on takes messages of this tag of up to `MAX_FRAME_BYTES`: the server sends rows.
     pub fn take_large(&mut self, tag: u8) {
         self.large = Some(tag);
     }

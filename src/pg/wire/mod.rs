@@ -1,6 +1,6 @@
 //! Pure bytes: fields, frames, the plugin's messages and the server's errors.
 
-pub mod cursor;
-pub mod frames;
-pub mod pgoutput;
-pub mod server_error;
+pub(crate) mod cursor;
+pub(crate) mod frames;
+pub(crate) mod pgoutput;
+pub(crate) mod server_error;

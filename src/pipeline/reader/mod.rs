@@ -27,7 +27,7 @@ use crate::base::signals::Signals;
 use crate::change::relation::Catalog;
 use crate::change::{Batch, LARGE_BYTES};
 use crate::observe::metrics::Metrics;
-use crate::pg::replication::{Arrived, Message, POLL, ReplicationStream};
+use crate::pg::replication::{Arrived, POLL, ReplicationStream, StreamMessage};
 use crate::pipeline::position::{Delay, Position};
 use crate::pipeline::progress::{Progress, Stored};
 use crate::pipeline::resume::Resume;
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
     fn take_what_arrived(&mut self, signals: &Signals) -> Result<Option<Ending>> {
         while let Some(message) = self.stream.message()? {
             match message {
-                Message::XLogData { envelope, data } => {
+                StreamMessage::XLogData { envelope, data } => {
                     self.silence.message(envelope.timestamp);
                     let kept;
                     let (data, large): (&[u8], _) = if data.len() < LARGE_BYTES {
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
                         return Ok(Some(ending));
                     }
                 }
-                Message::Keepalive {
+                StreamMessage::Keepalive {
                     wal_end,
                     timestamp,
                     reply,

@@ -32,11 +32,11 @@
 //! No time is enough for a machine between us and the server that keeps what it was given and delivers
 //! it later (a proxy that buffers); the next acknowledgement tells that it did.
 
-pub mod continuity;
-pub mod owner;
-pub mod state;
+pub(crate) mod continuity;
+pub(crate) mod owner;
+pub(crate) mod state;
 mod tail;
-pub mod topic_end;
+pub(crate) mod topic_end;
 
 pub use tail::{Mark, NoTail, RowPlace, Tail, WalkBack};
 

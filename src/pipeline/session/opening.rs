@@ -13,7 +13,7 @@ use crate::base::lsn::Lsn;
 use crate::change::relation::Catalog;
 use crate::observe::long_work::LongWork;
 use crate::observe::peer::{Peer, Side};
-use crate::pg::replication::{Message, ReplicationStream};
+use crate::pg::replication::{ReplicationStream, StreamMessage};
 use crate::pg::wire::pgoutput;
 use crate::pipeline::progress::Stored;
 use crate::pipeline::resume::continuity::{self, Source, Topic};
@@ -46,11 +46,11 @@ impl Opened {
             }
             while let Some(message) = self.stream.message()? {
                 match message {
-                    Message::XLogData { envelope, data } => {
+                    StreamMessage::XLogData { envelope, data } => {
                         let message = pgoutput::Message::decode(data)?;
                         self.resume.judge(envelope, &message, &mut catalog)?;
                     }
-                    Message::Keepalive { wal_end, .. } => self.resume.sent_up_to(wal_end)?,
+                    StreamMessage::Keepalive { wal_end, .. } => self.resume.sent_up_to(wal_end)?,
                 }
             }
             if reported.elapsed() >= SETTLE {

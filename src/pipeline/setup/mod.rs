@@ -11,7 +11,7 @@ mod rights;
 mod slot;
 
 pub use identity::{Mending, Refused, operations, refused};
-pub use names::{ASKED_TABLES, Table, resolve};
+pub use names::{ASKED_TABLES, resolve};
 pub use publication::{
     Shape, all_roots, create_statement as create_publication_statement, listed, listed_roots,
     membership,

@@ -7,16 +7,16 @@
 //! partition, [`batch`] encodes, [`answer`], [`unpack`] and [`uncompress`] decode, [`reader`] reads
 //! and [`writer`] writes.
 
-pub mod answer;
-pub mod batch;
-pub mod cluster;
-pub mod reader;
-pub mod rpc;
-pub mod server;
-pub mod stream;
-pub mod uncompress;
-pub mod unpack;
-pub mod writer;
+pub(crate) mod answer;
+pub(crate) mod batch;
+pub(crate) mod cluster;
+pub(crate) mod reader;
+pub(crate) mod rpc;
+pub(crate) mod server;
+pub(crate) mod stream;
+pub(crate) mod uncompress;
+pub(crate) mod unpack;
+pub(crate) mod writer;
 
 use std::thread;
 use std::time::{Duration, Instant};

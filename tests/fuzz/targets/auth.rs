@@ -1,8 +1,8 @@
 //! Requests for authentication by a server that does not know the password.
 
 use bytes::BytesMut;
-use postgres_source::pg::auth::{Channel, Exchange, Step};
-use postgres_source::pg::params::ssl::Ssl;
+use postgres_source::pg::Ssl;
+use postgres_source::pg::{Channel, Exchange, Step};
 
 const PASSWORD: &[u8] = b"hunter2";
 

@@ -1,8 +1,8 @@
 //! A config file and a database URL: whatever is wrong is told without the password.
 
-use postgres_source::config::file::File;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::params::environment::Environment;
+use postgres_source::config::File;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::Environment;
 
 /// A part of the input in place of a password, as it stands in a URL.
 const IN_URL: &str = ":hunter2@";

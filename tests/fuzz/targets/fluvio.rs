@@ -10,10 +10,10 @@ use fluvio_sc_schema::topic::TopicSpec;
 use fluvio_spu_schema::fetch::FetchRequest;
 use fluvio_spu_schema::produce::ProduceRequest;
 use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
-use postgres_source::sink::fluvio::answer::Ask;
-use postgres_source::sink::fluvio::batch::BatchHead;
-use postgres_source::sink::fluvio::rpc::{decode, guarded};
-use postgres_source::sink::fluvio::unpack::{RecordSet, unpack_within};
+use postgres_source::sink::Ask;
+use postgres_source::sink::BatchHead;
+use postgres_source::sink::{RecordSet, unpack_within};
+use postgres_source::sink::{decode, guarded};
 
 /// The first byte says what was asked for, the second at which version.
 pub fn fluvio(data: &[u8]) {

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read};
 
-use postgres_source::pg::connection::row;
-use postgres_source::pg::replication::Message;
-use postgres_source::pg::wire::frames::{Frames, MAX_ANSWER_BYTES};
-use postgres_source::pg::wire::server_error::ServerError;
+use postgres_source::pg::ServerError;
+use postgres_source::pg::StreamMessage;
+use postgres_source::pg::row;
+use postgres_source::pg::{Frames, MAX_ANSWER_BYTES};
 
 /// The first byte decides how the rest arrives.
 pub fn frames(data: &[u8]) {
@@ -70,7 +70,7 @@ fn cut(mut stream: &[u8]) -> (Vec<(u8, &[u8])>, bool) {
 /// What is in the messages that are not the plugin's.
 fn decode(tag: u8, body: &[u8]) {
     match tag {
-        b'd' => drop(Message::decode(body)),
+        b'd' => drop(StreamMessage::decode(body)),
         b'D' => {
             if let Ok(row) = row(body) {
                 // Each value has a length of four bytes in front of it.

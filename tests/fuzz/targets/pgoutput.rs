@@ -1,16 +1,16 @@
 //! The plugin's messages: each is an error, or a record that says where it belongs.
 
-use postgres_source::base::error::Result;
-use postgres_source::base::lsn::Lsn;
-use postgres_source::change::relation::{Catalog, Relation};
+use postgres_source::base::Lsn;
+use postgres_source::base::Result;
 use postgres_source::change::{Batch, Change, Envelope, Event};
-use postgres_source::pg::replication::Message;
-use postgres_source::pg::wire::pgoutput::{Message as PluginMessage, OldTuple, Tuple};
-use postgres_source::pipeline::position::Position;
-use postgres_source::pipeline::progress::Stored;
-use postgres_source::pipeline::resume::{Mark, Resume, Tail};
-use postgres_source::record::events::{RawText, render};
-use postgres_source::record::readback::{Checksum, Placed, Record};
+use postgres_source::change::{Catalog, Relation};
+use postgres_source::pg::StreamMessage;
+use postgres_source::pg::{Message, OldTuple, Tuple};
+use postgres_source::pipeline::Position;
+use postgres_source::pipeline::Stored;
+use postgres_source::pipeline::{Mark, Resume, Tail};
+use postgres_source::record::{Checksum, Placed, Record};
+use postgres_source::record::{RawText, render};
 use serde_json::Value;
 
 /// The input is a sequence of payloads of CopyData.
@@ -41,10 +41,10 @@ struct Described {
 
 impl Described {
     fn push(&mut self, payload: &[u8]) -> Result<()> {
-        match Message::decode(payload)? {
-            Message::Keepalive { .. } => Ok(()),
-            Message::XLogData { envelope, data } => {
-                let message = PluginMessage::decode(data)?;
+        match StreamMessage::decode(payload)? {
+            StreamMessage::Keepalive { .. } => Ok(()),
+            StreamMessage::XLogData { envelope, data } => {
+                let message = Message::decode(data)?;
                 check_message(&message);
                 self.batch.push(envelope, &message, &mut self.catalog)
             }
@@ -53,21 +53,21 @@ impl Described {
 }
 
 /// A walk over a message that was decoded cannot fail, and ends where the message does.
-fn check_message(message: &PluginMessage<'_>) {
+fn check_message(message: &Message<'_>) {
     let whole = |tuple: &Tuple<'_>| {
         assert_eq!(tuple.values().count(), usize::from(tuple.columns()));
         assert!(tuple.bytes().len() >= usize::from(tuple.columns()));
     };
     match message {
-        PluginMessage::Relation(relation) => {
+        Message::Relation(relation) => {
             assert_eq!(relation.columns().count(), usize::from(relation.columns));
         }
-        PluginMessage::Insert { new, .. } => whole(new),
-        PluginMessage::Update { old, new, .. } => {
+        Message::Insert { new, .. } => whole(new),
+        Message::Update { old, new, .. } => {
             old.iter().for_each(|old| whole(&old.tuple()));
             whole(new);
         }
-        PluginMessage::Delete { old, .. } => whole(&old.tuple()),
+        Message::Delete { old, .. } => whole(&old.tuple()),
         _ => {}
     }
 }
@@ -116,13 +116,13 @@ impl Session {
     }
 
     fn take(&mut self, payload: &[u8]) -> Result<()> {
-        match Message::decode(payload)? {
-            Message::Keepalive { wal_end, .. } => {
+        match StreamMessage::decode(payload)? {
+            StreamMessage::Keepalive { wal_end, .. } => {
                 self.resume.sent_up_to(wal_end)?;
                 self.position.sent_up_to(wal_end);
             }
-            Message::XLogData { envelope, data } => {
-                let message = PluginMessage::decode(data)?;
+            StreamMessage::XLogData { envelope, data } => {
+                let message = Message::decode(data)?;
                 self.position.follow(&message)?;
                 self.write(envelope, &message)?;
                 self.position.handed_over();
@@ -131,8 +131,8 @@ impl Session {
         Ok(())
     }
 
-    fn write(&mut self, envelope: Envelope, message: &PluginMessage<'_>) -> Result<()> {
-        use postgres_source::pipeline::resume::Verdict;
+    fn write(&mut self, envelope: Envelope, message: &Message<'_>) -> Result<()> {
+        use postgres_source::pipeline::Verdict;
         match self.resume.judge(envelope, message, &mut self.catalog)? {
             Verdict::Write => {
                 self.resume

@@ -1,7 +1,7 @@
 //! Records read back from a topic that anybody may have written to.
 
-use postgres_source::pipeline::resume::WalkBack;
-use postgres_source::record::readback::{Placed, Record};
+use postgres_source::pipeline::WalkBack;
+use postgres_source::record::{Placed, Record};
 use serde_json::Value;
 
 /// Each line is a record; an empty one ends a part of the walk to where the topic ends.

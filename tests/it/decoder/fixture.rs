@@ -8,10 +8,10 @@ use super::{hex, push, records};
 use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
 use postgres_source::change::Batch;
-use postgres_source::change::relation::Catalog;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::{Message, ReplicationConnection, Wanted};
-use postgres_source::record::events::RawText;
+use postgres_source::change::Catalog;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::{ReplicationConnection, StreamMessage, Wanted};
+use postgres_source::record::RawText;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::OnceLock;
@@ -171,14 +171,14 @@ fn receive(database: &Database, slot: &str, publication: &str) -> Vec<Vec<u8>> {
     while commits <= SCRIPT.len() {
         assert!(Instant::now() < deadline, "{commits} transactions came");
         match stream.message().unwrap() {
-            Some(Message::XLogData { envelope, data }) => {
+            Some(StreamMessage::XLogData { envelope, data }) => {
                 commits += usize::from(data.starts_with(b"C"));
                 let (start, end) = (envelope.wal_start.0, envelope.wal_end.0);
                 let header = [start.to_be_bytes(), end.to_be_bytes()].concat();
                 let timestamp = envelope.timestamp.to_be_bytes();
                 payloads.push([b"w", &header[..], &timestamp, data].concat());
             }
-            Some(Message::Keepalive { .. }) => {}
+            Some(StreamMessage::Keepalive { .. }) => {}
             None => drop(stream.wait().unwrap()),
         }
     }

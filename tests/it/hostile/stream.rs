@@ -5,21 +5,21 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use postgres_source::base::error::{Error, Kind, Result};
-use postgres_source::base::signals::Signals;
-use postgres_source::observe::metrics::Metrics;
-use postgres_source::observe::notify::Notify;
-use postgres_source::observe::peer::{self, Side};
-use postgres_source::pg::replication::Wanted;
-use postgres_source::pipeline::producer::Producer;
-use postgres_source::pipeline::progress::{Progress, Stored};
-use postgres_source::pipeline::reader::{Parts, Reader};
-use postgres_source::pipeline::resume::Resume;
-use postgres_source::pipeline::resume::state::Memory;
-use postgres_source::pipeline::summary::Summary;
-use postgres_source::record::events::{LargeRecord, RawText};
+use postgres_source::base::Signals;
+use postgres_source::base::{Error, Kind, Result};
+use postgres_source::observe::Metrics;
+use postgres_source::observe::Notify;
+use postgres_source::observe::{Peer as ObservedPeer, Side};
+use postgres_source::pg::Wanted;
+use postgres_source::pipeline::Memory;
+use postgres_source::pipeline::Producer;
+use postgres_source::pipeline::Resume;
+use postgres_source::pipeline::Summary;
+use postgres_source::pipeline::{Parts, Reader};
+use postgres_source::pipeline::{Progress, Stored};
+use postgres_source::record::{LargeRecord, RawText};
+use postgres_source::sink::Lease;
 use postgres_source::sink::Sink;
-use postgres_source::sink::lease::Lease;
 
 use super::{assert_error, chatter, connect};
 use crate::support::script::{Peer, Script, Step, frames};
@@ -122,7 +122,7 @@ pub fn stream_within(
             let _lives = lives;
             producer.run(&to_store).map_err(|(error, _)| error)
         });
-        let nobody = peer::Peer {
+        let nobody = ObservedPeer {
             side: Side::Sink,
             name: String::new(),
             patience: Duration::MAX,

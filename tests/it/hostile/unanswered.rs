@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use postgres_source::base::error::Kind;
+use postgres_source::base::Kind;
 
 use super::assert_error;
 use super::stream::{stream_within, streams};

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use postgres_source::record::readback::Record;
+use postgres_source::record::Record;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jsonschema::Validator;
 use postgres_source::config::Config;
-use postgres_source::config::file::File;
+use postgres_source::config::File;
 use serde_json::{Map, Value, json};
 
 use super::{assert_valid, schema, validator};

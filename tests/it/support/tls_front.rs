@@ -6,8 +6,8 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use postgres_source::base::tls::client_config;
-use postgres_source::base::tls::verifier::Demand;
+use postgres_source::base::Demand;
+use postgres_source::base::client_config;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;

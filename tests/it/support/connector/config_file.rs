@@ -106,13 +106,16 @@ impl ConfigFile {
         yaml
     }
 
-    /// Writes the file as it is now and tells where. A program that is just starting reads all of the old
-    /// one or all of the new one.
+    /// Writes the file as it is now, unless it is so already, and tells where. A program that is just
+    /// starting reads all of the old one or all of the new one.
     pub fn path(&self) -> PathBuf {
         let path = self.dir.path().join("config.yaml");
-        let beside = self.dir.path().join("config.yaml.new");
-        fs::write(&beside, self.yaml()).expect("the config file can be written");
-        fs::rename(&beside, &path).expect("the config file can be replaced");
+        let yaml = self.yaml();
+        if fs::read(&path).ok().as_deref() != Some(yaml.as_bytes()) {
+            let beside = self.dir.path().join("config.yaml.new");
+            fs::write(&beside, yaml).expect("the config file can be written");
+            fs::rename(&beside, &path).expect("the config file can be replaced");
+        }
         path
     }
 }

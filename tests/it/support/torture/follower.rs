@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use postgres_source::sink::fluvio::{Options, Partition};
+use postgres_source::sink::{Options, Partition};
 
 use super::super::fluvio::Cluster;
 use super::journal::{Change, Found, Journal, Kind};

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postgres_source::base::lsn::Lsn;
-use postgres_source::pg::params::ConnectParams;
-use postgres_source::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
+use postgres_source::base::Lsn;
+use postgres_source::pg::ConnectParams;
+use postgres_source::pg::{ReplicationConnection, ReplicationStream, Wanted};
 
 use super::super::super::POLL_INTERVAL;
 use super::super::fault::{Ends, Ms};
