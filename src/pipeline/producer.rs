@@ -63,7 +63,7 @@ impl Producer<'_> {
                 let written = write_event(&mut *self.sink, &event, self.raw_text, &mut record);
                 bytes += written.map_err(|error| place(error, &event))? as u64;
                 commits.written(&event);
-                tally.0[event_type(&event.change)] += 1;
+                tally.count(event.change.event_type());
                 // A batch of ours may be many of the sink's.
                 commits.publish(self.sink.stored(), self.progress, self.metrics);
             }
@@ -185,22 +185,6 @@ impl Commits {
             }
             self.pending.pop_front();
         }
-    }
-}
-
-/// Where it is in a [`Tally`].
-fn event_type(change: &Change<'_>) -> usize {
-    match change {
-        Change::Begin(_) => 0,
-        Change::Commit(_) => 1,
-        Change::Origin(_) => 2,
-        Change::Relation(_) => 3,
-        Change::Type(_) => 4,
-        Change::Insert { .. } => 5,
-        Change::Update { .. } => 6,
-        Change::Delete { .. } => 7,
-        Change::Truncate { .. } => 8,
-        Change::Logical(_) => 9,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::base::lsn::Lsn;
+use crate::change::EventType;
 
 /// A record and where in the WAL it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,27 +243,12 @@ struct Written {
     message: Message,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Begin,
-    Commit,
-    Origin,
-    Relation,
-    Type,
-    Insert,
-    Update,
-    Delete,
-    Truncate,
-    Message,
-}
-
-/// The keys of all ten messages. An enum by `type` would copy every value before it is skipped.
+/// The keys of all types. An enum by `type` would copy every value before it is skipped.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
     #[serde(rename = "type")]
-    kind: Kind,
+    event_type: EventType,
     final_lsn: Option<u64>,
     xid: Option<u32>,
     commit_lsn: Option<u64>,
@@ -294,28 +280,28 @@ struct Message {
 
 impl Message {
     fn record(&self) -> Option<Record> {
-        Some(match self.kind {
-            Kind::Begin => Record::Begin {
+        Some(match self.event_type {
+            EventType::Begin => Record::Begin {
                 final_lsn: Lsn(self.final_lsn?),
                 timestamp: self.timestamp?,
                 xid: self.xid?,
             },
-            Kind::Commit => Record::Commit {
+            EventType::Commit => Record::Commit {
                 commit_lsn: Lsn(self.commit_lsn?),
                 end_lsn: Lsn(self.end_lsn?),
                 timestamp: self.timestamp?,
             },
-            Kind::Insert => self.tuple.and(self.row())?,
-            Kind::Update => self.new_tuple.and(self.row())?,
-            Kind::Delete => self.row()?,
-            Kind::Truncate => self.rel_ids.map(|_| Record::Truncate)?,
-            Kind::Relation => self
+            EventType::Insert => self.tuple.and(self.row())?,
+            EventType::Update => self.new_tuple.and(self.row())?,
+            EventType::Delete => self.row()?,
+            EventType::Truncate => self.rel_ids.map(|_| Record::Truncate)?,
+            EventType::Relation => self
                 .columns
                 .and(self.rel_id)
                 .map(|rel_id| Record::Relation { rel_id })?,
-            Kind::Type => self.id.map(|_| Record::Type)?,
-            Kind::Origin => self.commit_lsn.map(|_| Record::Origin)?,
-            Kind::Message => self.message()?,
+            EventType::Type => self.id.map(|_| Record::Type)?,
+            EventType::Origin => self.commit_lsn.map(|_| Record::Origin)?,
+            EventType::Message => self.message()?,
         })
     }
 

@@ -12,6 +12,7 @@ pub use number::{BOUNDS_S, Histogram, Number};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::lsn::Lsn;
+use crate::change::EventType;
 use crate::observe::peer::{Side, Waits};
 
 /// Why a session is opened anew.
@@ -41,13 +42,14 @@ impl Cause {
 
 /// How many events there were of each type. A thread keeps one to itself until a batch is through.
 #[derive(Debug, Default)]
-pub struct Tally(pub [u64; EVENT_TYPES.len()]);
+pub struct Tally([u64; EventType::ALL.len()]);
 
-/// The types, in the order of a [`Tally`].
-pub const EVENT_TYPES: [&str; 10] = [
-    "begin", "commit", "origin", "relation", "type", "insert", "update", "delete", "truncate",
-    "message",
-];
+impl Tally {
+    /// Counts one event.
+    pub fn count(&mut self, event_type: EventType) {
+        self.0[event_type as usize] += 1;
+    }
+}
 
 /// What the slot keeps, as the server said last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub struct Kept {
 pub struct Metrics {
     began: Instant,
     began_at: SystemTime,
-    events: [Number; EVENT_TYPES.len()],
+    events: [Number; EventType::ALL.len()],
     /// Transactions that are stored.
     pub transactions: Number,
     /// What came from PostgreSQL.
@@ -139,16 +141,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A batch is through.
+    /// Counts the events of a batch that is through.
     pub fn count_events(&self, tally: &Tally) {
         for (number, count) in self.events.iter().zip(tally.0) {
             number.add(count);
         }
     }
 
-    /// The events of each type.
-    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        EVENT_TYPES
+    /// How many events there were of each type.
+    pub fn events(&self) -> impl Iterator<Item = (EventType, u64)> {
+        EventType::ALL
             .into_iter()
             .zip(self.events.iter().map(Number::value))
     }

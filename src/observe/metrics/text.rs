@@ -40,8 +40,8 @@ struct Page {
 impl Page {
     fn counters(&mut self, metrics: &Metrics) {
         self.head("events_total", "counter", "Events written, by type.");
-        for (kind, count) in metrics.events() {
-            self.sample("events_total", Some(("type", kind)), count);
+        for (event_type, count) in metrics.events() {
+            self.sample("events_total", Some(("type", event_type.as_str())), count);
         }
         for (name, help, number) in [
             (
