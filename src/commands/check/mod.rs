@@ -24,7 +24,7 @@ use std::path::Path;
 
 use self::condition::Condition;
 use self::report::{Mend, Report};
-use self::server::Server;
+use self::server::Examined;
 use self::sql::Sql;
 use super::cli::Check;
 use super::{load, print};
@@ -43,7 +43,7 @@ pub struct Context<'a> {
     /// The config file, for a shell.
     path: &'a str,
     params: &'a ConnectParams,
-    server: &'a Server,
+    server: &'a Examined,
     /// Whether something has been read from the slot before.
     has_history: bool,
 }
@@ -100,11 +100,11 @@ impl Parts<'_> {
         };
         let place = format!("{} lets {} in", sql.endpoint(), params.user());
         report.ok(Condition::Postgres, place);
-        match Server::ask(&mut sql, &self.config.slot) {
+        match Examined::ask(&mut sql, &self.config.slot) {
             Ok((server, skew)) => {
                 server.check(report, &sql, self.config, skew);
-                if server.has_publications() {
-                    let found = standbys::check(report, &mut sql);
+                if server.facts.has_publications() {
+                    let found = standbys::check(report, &mut sql, &server.facts);
                     unless_failed(report, Condition::SynchronousStandbys, found);
                     self.database(report, &mut sql, &params, &server);
                 }
@@ -118,7 +118,7 @@ impl Parts<'_> {
         report: &mut Report,
         sql: &mut Sql<'_>,
         params: &ConnectParams,
-        server: &Server,
+        server: &Examined,
     ) {
         let mut replication = role::replication(report, params, server);
         let known = match self.check_owner(replication.as_mut()) {
@@ -138,7 +138,7 @@ impl Parts<'_> {
         };
         let found = publication::check(report, sql, &context);
         let publication = unless_failed(report, Condition::Publication, found).flatten();
-        if publication.is_none() && !server.is_standby() {
+        if publication.is_none() && !server.facts.is_standby {
             let found = blockers::check_publication(report, sql, self.config);
             unless_unseen(report, Condition::PublicationLocks, found);
         }

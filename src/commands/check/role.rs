@@ -2,7 +2,7 @@
 
 use super::condition::Condition;
 use super::report::{Mend, Report};
-use super::server::Server;
+use super::server::Examined;
 use crate::base::error::{Error, Kind};
 use crate::pg::connection::quote_identifier;
 use crate::pg::params::ConnectParams;
@@ -42,7 +42,7 @@ fn refused_address(message: &str) -> Option<&str> {
 pub fn replication(
     report: &mut Report,
     params: &ConnectParams,
-    server: &Server,
+    server: &Examined,
 ) -> Option<ReplicationConnection> {
     if !server.has_free_sender() {
         untried(report, params, server);
@@ -78,7 +78,7 @@ pub fn replication(
 }
 
 /// What the catalog says must do.
-fn untried(report: &mut Report, params: &ConnectParams, server: &Server) {
+fn untried(report: &mut Report, params: &ConnectParams, server: &Examined) {
     let (condition, user) = (Condition::RoleReplication, params.user());
     match server.may_replicate() {
         true => report.ok(
