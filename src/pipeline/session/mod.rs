@@ -284,7 +284,6 @@ impl<'a> Program<'a> {
             ),
             stream: opened.stream,
             lease: opened.lease,
-            batches,
             producer: ended,
             progress,
             memory: &mut self.memory,
@@ -299,7 +298,7 @@ impl<'a> Program<'a> {
             confirm_delay: self.config.confirm_delay,
             goal: (goal == Goal::Drained).then_some(opened.goal),
         });
-        let (read, drained) = reader.run(signals);
+        let (read, drained) = reader.run(batches, signals);
         let read = read.map_err(|error| {
             continuity::with_ways_out(error).at(format!("replication slot {}", self.config.slot))
         });

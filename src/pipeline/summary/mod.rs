@@ -108,9 +108,9 @@ impl Summary {
         }
     }
 
-    /// Gives a sign of life, unless the sink has been waited for for longer than it may take; and
+    /// Gives the service manager a sign of life, unless the sink has been waited for for longer than it may take; and
     /// says how far we are when it is time, or when a wait begins or ends.
-    pub fn tell(&mut self, view: View<'_>) {
+    pub fn log_progress(&mut self, view: View<'_>) {
         let waits = view.metrics.waits.of(Side::Sink);
         if waits.is_none_or(|waits| waits < self.sink.patience) {
             self.notify.alive();
@@ -298,7 +298,7 @@ mod tests {
             if let Some((side, since)) = waits {
                 told.metrics.waits.begin_at(side, since);
             }
-            told.summary.tell(View {
+            told.summary.log_progress(View {
                 position: &told.position,
                 resume: &told.resume,
                 metrics: &told.metrics,

@@ -130,7 +130,6 @@ pub fn stream_within(
         let reader = Reader::new(Parts {
             stream,
             lease,
-            batches,
             producer: ended,
             progress: &progress,
             memory: &mut memory,
@@ -144,7 +143,10 @@ pub fn stream_within(
             summary: Summary::new(Notify::default(), nobody, String::new()),
         });
         reader
-            .run(&Signals::listen().expect("signals can be listened to"))
+            .run(
+                batches,
+                &Signals::listen().expect("signals can be listened to"),
+            )
             .0
     });
     let records = records.lock().expect("nobody panics").clone();
