@@ -4,6 +4,7 @@
 //! `RawText`: nothing is lost, nothing is guessed, and no value can stop the stream.
 
 mod raw;
+pub(super) mod readback;
 mod text;
 mod value;
 
