@@ -48,6 +48,27 @@ impl Event<'_> {
     }
 }
 
+#[cfg(test)]
+impl<'a> Event<'a> {
+    /// A message with this content.
+    pub fn message(content: &'a [u8]) -> Event<'a> {
+        use crate::base::lsn::Lsn;
+        Event {
+            envelope: Envelope {
+                wal_start: Lsn(1),
+                wal_end: Lsn(2),
+                timestamp: 3,
+            },
+            change: Change::Logical(Logical {
+                flags: 0,
+                lsn: Lsn(4),
+                prefix: b"p",
+                content,
+            }),
+        }
+    }
+}
+
 /// What happened, rows with the table they belong to.
 #[derive(Debug)]
 #[allow(missing_docs)] // the fields are those of the messages in `pg::pgoutput`

@@ -176,7 +176,10 @@ impl Verifier {
 
     fn check(&mut self, offset: i64, json: &[u8]) {
         self.report.records += 1;
-        let Some(Placed { wal_start, record }) = Placed::parse(json) else {
+        let Some(Placed {
+            wal_start, record, ..
+        }) = Placed::parse(json)
+        else {
             return self.violation(offset, "not a record of this program".into());
         };
         match record {

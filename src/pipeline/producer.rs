@@ -11,14 +11,11 @@ use crate::base::lsn::Lsn;
 use crate::change::{Batch, Change, Event};
 use crate::observe::metrics::{Metrics, Tally, now_us};
 use crate::observe::peer::Side;
-use crate::record::events::RawText;
-use crate::sink::{InDoubt, Sink, write_event};
+use crate::record::{ProducerRecord, RawText};
+use crate::sink::{InDoubt, Sink};
 
 /// How often a topic whose end is not on all replicas is asked whether it is by now.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The buffer of a record is given back after one that was longer than this.
-const KEEP_RECORD_BYTES: usize = 1024 * 1024;
 
 /// What the producer works with.
 pub struct Producer<'a> {
@@ -55,19 +52,18 @@ impl Producer<'_> {
     }
 
     fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
-        let mut record = Vec::new();
         while let Some(batch) = self.next(batches, commits)? {
             self.metrics.waits.begin(Side::Sink);
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
-                let written = write_event(&mut *self.sink, &event, self.raw_text, &mut record);
+                let record = ProducerRecord::new(&event, self.raw_text);
+                let written = self.sink.write(&record);
                 bytes += written.map_err(|error| place(error, &event))? as u64;
                 commits.written(&event);
                 tally.count(event.change.event_type());
                 // A batch of ours may be many of the sink's.
                 commits.publish(self.sink.stored(), self.progress, self.metrics);
             }
-            record.shrink_to(KEEP_RECORD_BYTES);
             self.metrics.waits.answered(Side::Sink);
             self.metrics.count_events(&tally);
             self.metrics.written_bytes.add(bytes);

@@ -3,12 +3,10 @@
 //! A value whose text is not in the form of its type, which no known server sends, is written as
 //! `RawText`: nothing is lost, nothing is guessed, and no value can stop the stream.
 
-mod large;
 mod raw;
+pub(super) mod readback;
 mod text;
 mod value;
-
-pub use large::LargeRecord;
 
 use std::io::Write;
 
@@ -33,12 +31,12 @@ pub enum RawText {
 }
 
 /// Appends the record of `event` to `out`.
-pub fn render(event: &Event<'_>, raw_text: RawText, out: &mut Vec<u8>) {
+pub fn render(event: &Event<'_>, raw_text: RawText, out: &mut impl Write) {
     Writer { out, raw_text }.event(event);
 }
 
-/// Writes into what does not fail: a `Vec`, or the pieces of a large record, which keep what went
-/// wrong to themselves.
+/// Writes into what does not fail: a `Vec`, or pieces of a record, which keep what went wrong to
+/// themselves.
 struct Writer<'o, W: Write> {
     out: &'o mut W,
     raw_text: RawText,

@@ -17,7 +17,7 @@ use postgres_source::pipeline::Resume;
 use postgres_source::pipeline::Summary;
 use postgres_source::pipeline::{Parts, Reader};
 use postgres_source::pipeline::{Progress, Stored};
-use postgres_source::record::{LargeRecord, RawText};
+use postgres_source::record::{ProducerRecord, RawText};
 use postgres_source::sink::Lease;
 use postgres_source::sink::Sink;
 
@@ -64,17 +64,14 @@ struct Kept {
 }
 
 impl Sink for Kept {
-    fn write(&mut self, record: &[u8]) -> Result<()> {
-        let record = String::from_utf8(record.to_vec()).expect("a record is UTF-8");
-        self.records.lock().expect("nobody panics").push(record);
-        self.count += 1;
-        Ok(())
-    }
-
-    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
+    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
         let mut whole = Vec::new();
         record.render(&mut whole);
-        self.write(&whole).map(|()| whole.len())
+        let record = String::from_utf8(whole).expect("a record is UTF-8");
+        let len = record.len();
+        self.records.lock().expect("nobody panics").push(record);
+        self.count += 1;
+        Ok(len)
     }
 
     fn flush(&mut self) -> Result<()> {
