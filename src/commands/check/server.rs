@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -10,6 +9,7 @@ use super::condition::Condition;
 use super::provider::{Provider, ROLES};
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use crate::base::clock::since_unix_epoch;
 use crate::base::error::{Kind, Result};
 use crate::config::Config;
 use crate::pg::connection::quote_literal;
@@ -57,7 +57,7 @@ impl Server {
     /// Asks for everything at once.
     pub fn ask(sql: &mut Sql<'_>, slot: &str) -> Result<(Server, Skew)> {
         let roles: Vec<String> = ROLES.iter().map(|(name, _)| quote_literal(name)).collect();
-        let before = now();
+        let before = since_unix_epoch().as_secs_f64();
         let server: Server = sql.row(&format!(
             "SELECT current_setting('server_version_num')::int AS version_num, \
              current_setting('server_version') AS version, \
@@ -81,7 +81,7 @@ impl Server {
             slot = quote_literal(slot),
             roles = roles.join(", "),
         ))?;
-        let skew = Skew::between(before, server.clock, now());
+        let skew = Skew::between(before, server.clock, since_unix_epoch().as_secs_f64());
         Ok((server, skew))
     }
 
@@ -358,11 +358,6 @@ impl Skew {
             [Mend::advice("synchronise both with NTP; see timedatectl")],
         );
     }
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Whether nothing leaves this machine.
