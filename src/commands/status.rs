@@ -9,11 +9,11 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::{cli, load, print_as};
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
 use crate::config::Config;
-use crate::observe::metrics::now_us;
 use crate::pg::catalog::blocked::{Blocked, blocked};
 use crate::pg::catalog::slot_state::{SlotState, slot_state};
 use crate::pg::connection::Connection;
@@ -221,7 +221,7 @@ impl Status {
                 .wal_end()
                 .bytes_since(found.slot.confirmed().max(stored))
         });
-        let age = last.map(|last| now_us().saturating_sub(last.0.time_us).max(0) as u64);
+        let age = last.map(|last| postgres_now_us().saturating_sub(last.0.time_us).max(0) as u64);
         Status {
             status: Health::Healthy,
             problems: Vec::new(),

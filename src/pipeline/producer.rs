@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::progress::{Progress, Stored};
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::change::{Batch, Change, Event};
-use crate::observe::metrics::{Metrics, Tally, now_us};
+use crate::observe::metrics::{Metrics, Tally};
 use crate::observe::peer::Side;
 use crate::record::{ProducerRecord, RawText};
 use crate::sink::{InDoubt, Sink};
@@ -177,7 +178,7 @@ impl Commits {
                 offset: self.base + next.record as i64,
             });
             if let Some(committed_us) = next.committed_us {
-                metrics.transaction_stored(committed_us, *now.get_or_insert_with(now_us));
+                metrics.transaction_stored(committed_us, *now.get_or_insert_with(postgres_now_us));
             }
             self.pending.pop_front();
         }

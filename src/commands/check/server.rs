@@ -1,7 +1,6 @@
 //! The server: what it is and how it is configured.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -9,6 +8,7 @@ use super::condition::Condition;
 use super::provider::{Provider, ROLES};
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use crate::base::clock::since_unix_epoch;
 use crate::base::error::{Kind, Result};
 use crate::config::Config;
 use crate::pg::catalog::server_facts::ServerFacts;
@@ -54,7 +54,7 @@ impl Examined {
     pub fn ask(sql: &mut Sql<'_>, slot: &str) -> Result<(Examined, Skew)> {
         let facts = sql.ask(ServerFacts::ask)?;
         let roles: Vec<String> = ROLES.iter().map(|(name, _)| quote_literal(name)).collect();
-        let before = now();
+        let before = since_unix_epoch().as_secs_f64();
         let usage: Usage = sql.row(&format!(
             "SELECT (SELECT count(*) FROM pg_replication_slots) AS slots, \
              (SELECT count(*) FROM pg_stat_replication) AS senders, \
@@ -71,7 +71,7 @@ impl Examined {
             slot = quote_literal(slot),
             roles = roles.join(", "),
         ))?;
-        let skew = Skew::between(before, usage.clock, now());
+        let skew = Skew::between(before, usage.clock, since_unix_epoch().as_secs_f64());
         Ok((Examined { facts, usage }, skew))
     }
 
@@ -336,11 +336,6 @@ impl Skew {
             [Mend::advice("synchronise both with NTP; see timedatectl")],
         );
     }
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Whether nothing leaves this machine.

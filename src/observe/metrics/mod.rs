@@ -9,8 +9,9 @@ pub(crate) mod text;
 
 pub use number::{BOUNDS_S, Histogram, Number};
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::base::clock::{postgres_now_us, since_unix_epoch};
 use crate::base::lsn::Lsn;
 use crate::change::EventType;
 use crate::observe::peer::{Side, Waits};
@@ -66,7 +67,7 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct Metrics {
     began: Instant,
-    began_at: SystemTime,
+    began_at: Duration,
     events: [Number; EventType::ALL.len()],
     /// Transactions that are stored.
     pub transactions: Number,
@@ -114,7 +115,7 @@ impl Default for Metrics {
         let began = Instant::now();
         Metrics {
             began,
-            began_at: SystemTime::now(),
+            began_at: since_unix_epoch(),
             events: Default::default(),
             transactions: Number::default(),
             received_bytes: Number::default(),
@@ -197,7 +198,7 @@ impl Metrics {
             return Duration::ZERO;
         }
         let since_us = behind_since_us.max(self.stored_commit_us.value());
-        Duration::from_micros(now_us().saturating_sub(since_us as i64).max(0) as u64)
+        Duration::from_micros(postgres_now_us().saturating_sub(since_us as i64).max(0) as u64)
     }
 
     /// A session begins to stream, on a slot that was confirmed at `confirmed`.
@@ -214,7 +215,7 @@ impl Metrics {
     pub fn session_ends(&self) {
         self.streaming.set(0);
         if self.behind_since_us.value() == 0 {
-            self.behind_since_us.set(now_us().max(0) as u64);
+            self.behind_since_us.set(postgres_now_us().max(0) as u64);
         }
     }
 
@@ -280,19 +281,12 @@ impl Metrics {
 
     /// When the process began, since 1970.
     pub fn began(&self) -> Duration {
-        self.began_at.duration_since(UNIX_EPOCH).unwrap_or_default()
+        self.began_at
     }
 
     fn ms(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.began).as_millis() as u64
     }
-}
-
-/// The time as PostgreSQL counts it: microseconds since 2000-01-01 UTC.
-pub fn now_us() -> i64 {
-    const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-    let since_unix = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_unix.map_or(0, |since| since.as_micros() as i64 - POSTGRES_EPOCH_US)
 }
 
 #[cfg(test)]
@@ -302,7 +296,7 @@ mod tests {
     #[test]
     fn lag_begins_with_what_is_read_and_ends_when_it_is_stored() {
         let metrics = Metrics::default();
-        let ago = |seconds: i64| now_us() - seconds * 1_000_000;
+        let ago = |seconds: i64| postgres_now_us() - seconds * 1_000_000;
         metrics.session_begins(Lsn(100), Lsn(100));
         metrics.at(Lsn(100), Lsn(100), ago(1000));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (0, 0));
@@ -310,7 +304,7 @@ mod tests {
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (50, 20));
         metrics.at(Lsn(160), Lsn(100), ago(10));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (60, 20));
-        metrics.transaction_stored(ago(15), now_us());
+        metrics.transaction_stored(ago(15), postgres_now_us());
         assert_eq!(metrics.lag().as_secs(), 15, "the next may be as old");
         metrics.at(Lsn(160), Lsn(160), ago(10));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (0, 0));
@@ -319,14 +313,14 @@ mod tests {
     #[test]
     fn wal_that_is_not_read_is_no_age_and_a_session_that_is_over_is() {
         let metrics = Metrics::default();
-        let ago = |seconds: i64| now_us() - seconds * 1_000_000;
+        let ago = |seconds: i64| postgres_now_us() - seconds * 1_000_000;
         metrics.session_begins(Lsn(100), Lsn(100));
         metrics.slot_is_at(Lsn(90), Lsn(170));
         metrics.at(Lsn(100), Lsn(100), ago(3600));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (70, 0));
         metrics.session_ends();
         let ended = metrics.behind_since_us.value();
-        assert!((ago(60)..=now_us()).contains(&(ended as i64)));
+        assert!((ago(60)..=postgres_now_us()).contains(&(ended as i64)));
         metrics.session_ends();
         assert_eq!(metrics.behind_since_us.value(), ended);
     }

@@ -4,11 +4,11 @@
 //! directory of text files. No other label takes a value that is not written in this program.
 
 use std::fmt::{Display, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{BOUNDS_S, Metrics};
+use crate::base::clock::since_unix_epoch;
 use crate::observe::peer::Side;
 
 /// What every name begins with.
@@ -197,11 +197,10 @@ impl Page {
             "When the process began, in seconds since 1970-01-01 UTC.",
             metrics.began().as_secs_f64(),
         );
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.gauge(
             "written_timestamp_seconds",
             "When these numbers were written down, in seconds since 1970-01-01 UTC.",
-            now.unwrap_or_default().as_secs_f64(),
+            since_unix_epoch().as_secs_f64(),
         );
         // Not `process_...`: in a text file that name would be taken by the node exporter itself.
         let cpu = clock_gettime(ClockId::ProcessCPUTime);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use postgres_protocol::message::frontend;
 
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::catalog::system::{Slot, System};
@@ -338,7 +339,7 @@ impl ReplicationStream {
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
-        status.put_i64(now());
+        status.put_i64(postgres_now_us());
         status.put_u8(reply);
         frontend::CopyData::new(&status[..])
             .map_err(|e| Error::new(Kind::Bug, "a status of 34 bytes").with_source(e))?
@@ -454,15 +455,6 @@ pub(super) fn unescape_bytea(text: &str) -> Vec<u8> {
     pairs
         .map(|pair| digit(pair[0]) << 4 | pair.get(1).map_or(0, |b| digit(*b)))
         .collect()
-}
-
-/// Microseconds from the Unix epoch to 2000-01-01 UTC, where PostgreSQL's clock begins.
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-
-/// The time, in the protocol's microseconds since 2000-01-01 UTC.
-pub(super) fn now() -> i64 {
-    let since_unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_unix.map_or(0, |d| d.as_micros() as i64 - POSTGRES_EPOCH_US)
 }
 
 #[cfg(test)]

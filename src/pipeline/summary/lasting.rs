@@ -6,9 +6,9 @@ use bytesize::ByteSize;
 use humantime::format_duration;
 
 use super::{Count, View};
+use crate::base::clock::postgres_now_us;
 use crate::base::lsn::Lsn;
 use crate::observe::long_work::{INTERVAL, time_left};
-use crate::observe::metrics::now_us;
 use crate::pipeline::position::Position;
 
 /// A topic that is so far behind has more to do than what is under way between its two ends: the
@@ -85,7 +85,9 @@ fn is_long(since: Option<Instant>, now: Instant) -> bool {
 fn transaction(xid: u32, so_far: Count, position: &Position) -> String {
     let (events, bytes) = (so_far.events, ByteSize(so_far.bytes));
     // Clocks differ.
-    let age_us = now_us().saturating_sub(position.committed_us()).max(0);
+    let age_us = postgres_now_us()
+        .saturating_sub(position.committed_us())
+        .max(0);
     let age = format_duration(Duration::from_secs(age_us.unsigned_abs() / 1_000_000));
     format!("; inside transaction {xid}: {events} events, {bytes} so far, committed {age} ago")
 }

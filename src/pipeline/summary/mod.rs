@@ -206,9 +206,9 @@ enum Due {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::postgres_now_us;
     use crate::change::Envelope;
     use crate::change::relation::Catalog;
-    use crate::observe::metrics::now_us;
     use crate::observe::peer::Waits;
     use crate::pg::wire::pgoutput::{Begin, Commit, Message};
     use crate::pipeline::resume::{Mark, Tail};
@@ -281,7 +281,7 @@ mod tests {
     fn begin(final_lsn: u64) -> Message<'static> {
         Message::Begin(Begin {
             final_lsn: Lsn(final_lsn),
-            timestamp: now_us() - 60_000_000,
+            timestamp: postgres_now_us() - 60_000_000,
             xid: final_lsn as u32,
         })
     }
