@@ -34,7 +34,7 @@ impl Progress {
         })
     }
 
-    /// So much is stored now.
+    /// Moves on to what is stored now; never back.
     pub fn advance(&self, to: Stored) {
         let mut stored = self.lock();
         if to.lsn > stored.lsn {

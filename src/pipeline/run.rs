@@ -22,19 +22,19 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often a session is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
-    /// One that fails in a way that may pass is tried again, for as long as it takes.
+    /// A session that fails in a way that may pass is followed by another, for as long as it takes.
     Unlimited,
     /// The program ends at the first failure.
     Once,
-    /// It also ends once it has confirmed what the server had at the start.
+    /// The program ends at the first failure, and once it has confirmed what the server had at the start.
     OnceDrained,
 }
 
 /// What the program hears and tells besides its two connections.
 pub struct Surroundings<'a> {
-    /// What was asked for.
+    /// The signals: a stop, a reload.
     pub signals: Signals,
-    /// Who wants to know how it goes.
+    /// The service manager, which hears how it goes.
     pub notify: Notify,
     /// Reads the configuration anew, and takes the level and the format of its log.
     pub reload: &'a dyn Fn() -> Result<Config>,

@@ -35,11 +35,11 @@ pub enum Ending {
 pub enum Drained {
     /// The producer has ended: everything is stored, or it knows why not.
     Whole,
-    /// It hangs; only a stop leaves it at that.
+    /// The producer hangs; only a stop leaves it at that.
     InPart,
 }
 
-/// What the reader does. The time is when a stop was asked for, if that is why.
+/// What the reader does. The time is that at which a stop was asked for, if that is why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Reads, and hands over what it has read.
@@ -51,7 +51,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// Since when a stop is asked for.
+    /// The time at which a stop was asked for, if it was.
     fn stop_since(self) -> Option<Instant> {
         match self {
             State::Reading => None,
@@ -124,7 +124,7 @@ impl Reader<'_> {
         self.state.announced(ending);
     }
 
-    /// Once a stop is asked for: how long it may still wait.
+    /// How long a stop that was asked for may still wait.
     pub(super) fn stop_grace(&mut self, signals: &Signals) -> Option<Duration> {
         if !signals.stop_requested() {
             return None;

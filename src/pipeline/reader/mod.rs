@@ -38,7 +38,7 @@ use crate::pipeline::resume::state::Memory;
 use crate::pipeline::summary::{Summary, View};
 use crate::sink::lease::Lease;
 
-/// One session's reading side.
+/// The reading side of one session.
 pub struct Reader<'a> {
     stream: ReplicationStream,
     lease: Lease,
@@ -75,23 +75,23 @@ pub struct Parts<'a> {
     pub producer: Receiver<()>,
     /// What is stored.
     pub progress: &'a Progress,
-    /// What is remembered of it.
+    /// What is remembered of slot and topic.
     pub memory: &'a mut Memory,
-    /// Where it is counted.
+    /// Where everything is counted.
     pub metrics: &'a Metrics,
     /// What the topic has already.
     pub resume: Resume,
     /// The prefixes of the messages that are written.
     pub messages: &'a [String],
-    /// What was confirmed before.
+    /// The position that was confirmed before.
     pub confirmed: Stored,
-    /// How often the confirmed position is reported.
+    /// How often the confirmed position is reported at least.
     pub status_interval: Duration,
-    /// How long it is held back.
+    /// How long the position is held back that could be confirmed.
     pub confirm_delay: Duration,
-    /// Reading ends once so much is confirmed.
+    /// The position that ends reading once it is confirmed.
     pub goal: Option<Lsn>,
-    /// Counts and tells what goes through.
+    /// Counts and logs what goes through.
     pub summary: Summary,
 }
 
@@ -320,7 +320,7 @@ impl<'a> Reader<'a> {
             self.confirmation.made(confirmed, now);
         }
         let confirmed = self.position.confirmed();
-        match self.silence.asks() {
+        match self.silence.must_ask() {
             true => self.stream.send_status_and_ask(confirmed)?,
             false => self.stream.send_status(confirmed)?,
         }

@@ -15,7 +15,7 @@ use crate::pipeline::position::Position;
 /// batches that wait hold less.
 const BACKLOG_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Since when each of them has been so.
+/// What lasts, and since when.
 #[derive(Debug, Default)]
 pub struct Lasting {
     /// Something comes again that the topic has.
@@ -28,7 +28,7 @@ pub struct Lasting {
 
 /// What has changed since the last line.
 pub struct Change {
-    /// How long ago that was.
+    /// How long ago the last line was.
     pub elapsed: Duration,
     /// Messages that came.
     pub events: u64,

@@ -32,21 +32,21 @@ pub struct Summary {
     sink: Peer,
     /// The name of the server of the slot.
     server: String,
-    /// Who is waited for, as the status says.
+    /// The side that is waited for, as the status says.
     waiting: Option<Side>,
     /// What the status says of work that takes long.
     long: String,
     total: Count,
     /// The total at the last commit.
     committed: Count,
-    /// When the last line was due, the total then, and what was in the topic.
+    /// The time of the last line, the total then, and what was in the topic.
     since: Instant,
     before: Count,
     stored: Lsn,
     lasting: Lasting,
 }
 
-/// How much of it.
+/// How much went through.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count {
     events: u64,
@@ -64,7 +64,7 @@ impl Count {
     }
 }
 
-/// What it tells of.
+/// What a line is made of.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// Where the reader is.
@@ -76,7 +76,7 @@ pub struct View<'a> {
 }
 
 impl Summary {
-    /// Nothing went through from `server` to `sink` yet.
+    /// Begins where nothing has gone from `server` to `sink` yet.
     pub fn new(notify: Notify, sink: Peer, server: String) -> Self {
         Summary {
             notify,
@@ -98,7 +98,7 @@ impl Summary {
         &self.server
     }
 
-    /// One message of so many bytes.
+    /// Counts a message, and whether it was a commit.
     pub fn count(&mut self, bytes: usize, committed: bool) {
         self.total.events += 1;
         self.total.bytes += bytes as u64;
