@@ -43,6 +43,8 @@ fn a_batch_is_as_large_as_configured_and_a_larger_record_goes_alone() {
     const SIZE: usize = 16_000;
     let pipeline = pipeline();
     let config = pipeline.config().producer("batch-size", "16KB");
+    // On a busy machine the rows come one by one.
+    let config = config.producer("linger", "2s");
     let _connector = pipeline.start_with(&config);
     pipeline.database.execute(
         "BEGIN; INSERT INTO t SELECT id, repeat('x', 1000) FROM generate_series(1, 300) id; \
