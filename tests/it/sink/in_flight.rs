@@ -53,10 +53,17 @@ fn the_next_batch_is_on_its_way_before_one_is_acknowledged() {
     insert(&pipeline, 1..=ROWS);
     // The server answers one request after the other.
     let spu = port(&server.spu_addr());
-    wait_until("the next batch is there", DELAY / 2, || {
-        server.armed_faults() == 0 && has_unread(spu)
-    });
-    assert_eq!(server.batches(&pipeline.topic, 0).len(), 3);
+    // A fault is met before the batch is stored, so both are waited for. With a fourth batch stored the
+    // answer to the third has come, and this never holds.
+    wait_until(
+        "three batches are stored, and the next is there",
+        DEADLINE,
+        || {
+            server.batches(&pipeline.topic, 0).len() == 3
+                && server.armed_faults() == 0
+                && has_unread(spu)
+        },
+    );
     server.drop_connections(Close::Reset);
     pipeline.wait_caught_up();
     assert_rows(&pipeline, ROWS);

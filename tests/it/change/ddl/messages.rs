@@ -1,8 +1,9 @@
 //! Truncate, type and origin messages, as text: their keys and the order belong to the format.
 
 use super::{oid, stream};
+use crate::support::connector::process::signal;
 use crate::support::pipeline::Pipeline;
-use crate::support::postgres::unique;
+use crate::support::postgres::{Postgres, unique};
 use crate::support::record::transactions;
 use serde_json::{Value, json};
 
@@ -146,6 +147,16 @@ fn citext_is_text() {
     assert_eq!(rows, expected.iter().collect::<Vec<_>>());
 }
 
+fn kinds_of(transactions: &[Vec<Value>]) -> Vec<Vec<&str>> {
+    transactions
+        .iter()
+        .map(|messages| {
+            let kinds = messages.iter().map(|message| message["type"].as_str());
+            kinds.map(Option::unwrap).collect()
+        })
+        .collect()
+}
+
 /// A session that applies another server's changes says so, and the transaction carries it.
 #[test]
 fn a_transaction_from_elsewhere() {
@@ -180,20 +191,44 @@ fn a_transaction_from_elsewhere() {
     client
         .batch_execute(&format!("SELECT pg_replication_origin_drop('{name}')"))
         .unwrap();
-    let kinds: Vec<Vec<&str>> = transactions
-        .iter()
-        .map(|messages| {
-            messages
-                .iter()
-                .map(|message| message["type"].as_str().unwrap())
-                .collect()
-        })
-        .collect();
     assert_eq!(
-        kinds,
+        kinds_of(&transactions),
         [vec!["origin", "relation", "insert"], vec!["insert"]]
     );
     let commit_lsn = 0x16_B374_D848_u64;
     let expected = json!({"type": "origin", "commit_lsn": commit_lsn, "name": name});
     assert_eq!(transactions[0][0].to_string(), expected.to_string());
+}
+
+/// A walsender that is behind with what other sessions change in the catalog forgets all that it knows,
+/// and describes each table again.
+#[test]
+fn a_description_that_says_nothing_new() {
+    let server = Postgres::start(&[]);
+    let pipeline = Pipeline::on(&server, "ddl_again");
+    pipeline
+        .database
+        .execute("CREATE DOMAIN small AS int4; CREATE TABLE t (a int4 PRIMARY KEY, s small)");
+    let _connector = pipeline.start();
+    pipeline.database.execute("INSERT INTO t VALUES (1)");
+    pipeline.settled();
+    let walsender = pipeline.database.wait_slot_active(&pipeline.slot);
+    signal(walsender, "STOP");
+    server.database("elsewhere").execute(
+        "DO $$ BEGIN
+             FOR i IN 1..1000 LOOP EXECUTE 'CREATE TABLE t' || i || ' (a int4)'; END LOOP;
+         END $$",
+    );
+    signal(walsender, "CONT");
+    pipeline.database.execute("INSERT INTO t VALUES (2)");
+    let records = pipeline.settled();
+    let described = records
+        .iter()
+        .filter(|record| record.kind() == "relation")
+        .count();
+    assert_eq!(described, 2);
+    assert_eq!(
+        kinds_of(&transactions(&records)),
+        [vec!["type", "relation", "insert"], vec!["insert"]]
+    );
 }
