@@ -30,7 +30,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// From the text of PEM files. Errors show nothing of them.
+    /// Reads the text of PEM files. Errors show nothing of them.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity> {
         let chain = certificates(chain)?;
         let secret = PrivateKeyDer::from_pem_slice(without_mark(key)).map_err(|e| {
@@ -45,7 +45,7 @@ impl Identity {
     }
 }
 
-/// A text without what it should have; where it is of another encoding, that is why.
+/// The error of a text without what it should have; it says so where another encoding is the reason.
 fn not_pem(what: &str, text: &[u8]) -> Error {
     match wide_encoding(text) {
         Some(encoding) => Error::config(format!("{what}: it is {encoding}: save it as UTF-8")),
@@ -80,7 +80,7 @@ pub fn system_roots() -> Result<Roots> {
     })
 }
 
-/// One that cannot be used does not stand in the way of the others.
+/// Trusts `certificates`; one that cannot be used does not stand in the way of the others.
 fn trust(certificates: Vec<CertificateDer<'static>>) -> Result<Roots> {
     let (mut roots, mut last) = (Roots::none(), None);
     for certificate in certificates {
@@ -118,7 +118,7 @@ pub fn client_config(
     Ok(config)
 }
 
-/// The cryptography only says that it takes no such key.
+/// Adds which keys are taken: the cryptography only says that it takes no such one.
 fn unusable_identity(error: TlsError) -> Error {
     let is_of_the_key = matches!(error, TlsError::General(_));
     let told = Error::config("our own certificate or its key cannot be used").with_source(error);
@@ -193,7 +193,7 @@ fn certificate_refused(error: &TlsError, what: &CertificateError) -> Error {
     }
 }
 
-/// The other side has ended the connection and says why.
+/// The error of a connection that the other side has ended with an alert.
 fn alerted(alert: AlertDescription) -> Error {
     use AlertDescription as A;
     match alert {
@@ -241,7 +241,7 @@ Xw==
 -----END PRIVATE KEY-----
 ";
 
-    /// The same, without its public part.
+    /// A key without its public part.
     const P_256_PRIVATE_PART: &str = "\
 -----BEGIN EC PRIVATE KEY-----
 MDECAQEEIHQ7OZaYLuRDZ7ZqAQgrU9MJ0mHa11msOIQXuIy40M6poAoGCCqGSM49

@@ -24,22 +24,22 @@ use crate::base::printable::{Printable, Shortened};
 /// The variable that goes before the config, and counts before that can be read.
 pub const FORMAT_VARIABLE: &str = "FLUVIO_PG_LOG_FORMAT";
 
-/// Without `RUST_LOG` and without a level in the config.
+/// The level without `RUST_LOG` and without one in the config.
 const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
 
-/// Where what the program says as a whole comes from.
+/// The target of lines that are of the program as a whole.
 const PROGRAM: &str = "postgres_source";
 
-/// A line is cut here. The journal makes two of one that has more than 48 KiB (`LineMax=`), and takes what
-/// the second begins with for its priority.
+/// The length at which a line is cut. The journal makes two of one that has more than 48 KiB
+/// (`LineMax=`), and takes what the second begins with for its priority.
 const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// How lines are written now.
+/// The format of lines, which may change.
 static FORMAT: AtomicU8 = AtomicU8::new(Format::Text as u8);
 
 /// Text is written as the library does it, with its colours on a terminal.
 struct Lines {
-    /// It also knows what is wanted.
+    /// The logger of text, which also knows what is wanted.
     text: Logger,
     other: Logger,
 }
@@ -76,7 +76,7 @@ pub fn begin() {
     }));
 }
 
-/// What is said of a panic: its words only where they stand in the source, since others may quote a
+/// The line of a panic: its words only where they stand in the source, since others may quote a
 /// value.
 fn bug(payload: &dyn Any, place: &str) -> String {
     match payload.downcast_ref::<&'static str>() {

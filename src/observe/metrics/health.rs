@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::Metrics;
 use crate::observe::peer::Side;
 
-/// A reader that has not come round for so long, and waits for nobody, hangs: it does so ten times a
-/// second.
+/// The time after which a reader hangs whose loop has not turned, and that waits for nobody: it turns ten
+/// times a second.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 
-/// A peer that lets us wait for so long keeps us from working.
+/// The time after which a peer that lets us wait keeps us from working.
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 
 impl Metrics {

@@ -9,32 +9,32 @@ use super::keywords::{KEYWORDS, Keyword, Support, keyword};
 use super::service;
 use crate::base::error::{Error, Result};
 
-/// Where a value was found.
+/// The place in which a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// In the connection string.
+    /// The connection string.
     Url,
-    /// In a service file.
+    /// A service file.
     Service,
-    /// In this variable.
+    /// A variable of this name.
     Variable(&'static str),
 }
 
-/// The values. Some of them are secret, so there is no `Debug`.
+/// The values of all parameters. Some are secret, so there is no `Debug`.
 #[derive(Default)]
 pub struct Settings {
     values: BTreeMap<&'static str, (String, Origin)>,
-    /// Where the connection string was found, if that is known.
+    /// The place in which the connection string was found, if that is known.
     source: Option<String>,
 }
 
 impl Settings {
-    /// Collects them all.
+    /// Collects all values.
     pub fn resolve(url: &str, environment: &Environment) -> Result<Settings> {
         Settings::default().with(url, environment)
     }
 
-    /// Collects them all; `source` is where the connection string was found.
+    /// Collects all values; `source` is where the connection string was found.
     pub fn resolve_from(url: &str, source: &str, environment: &Environment) -> Result<Settings> {
         let settings = Settings {
             source: Some(source.to_owned()),
@@ -98,31 +98,31 @@ impl Settings {
         Ok(())
     }
 
-    /// A value that is not empty.
+    /// The value as text, unless it is empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         let (value, _) = self.values.get(name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Where the value was found.
+    /// The place in which the value was found.
     pub fn origin(&self, name: &str) -> Option<Origin> {
         self.values.get(name).map(|(_, origin)| *origin)
     }
 
-    /// A list with a comma between its elements, which may be empty.
+    /// The value as a list with a comma between its elements, which may be empty.
     pub fn list(&self, name: &str) -> Vec<&str> {
         self.text(name)
             .map_or(Vec::new(), |list| list.split(',').collect())
     }
 
-    /// A whole number.
+    /// The value as a whole number.
     pub fn number(&self, name: &str) -> Result<Option<i32>> {
         let text = self.text(name).map(str::trim_ascii);
         let number = text.map(|text| text.parse().map_err(|_| self.invalid(name, "a number")));
         number.transpose()
     }
 
-    /// One of a few words.
+    /// The value as one of a few words.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
         let Some((value, _)) = self.values.get(name) else {
             return Ok(None);
@@ -136,7 +136,7 @@ impl Settings {
         }
     }
 
-    /// An error about the connection string, with the place where that was found.
+    /// Adds to an error about the connection string the place where that was found.
     pub fn of_url(&self, error: Error) -> Error {
         match &self.source {
             Some(source) => error.at(source.as_str()),
@@ -144,7 +144,7 @@ impl Settings {
         }
     }
 
-    /// A value that is not what it should be. It is not shown.
+    /// The error of a value that is not what it should be, which is not shown.
     pub fn invalid(&self, name: &str, expected: &str) -> Error {
         match self.origin(name) {
             Some(Origin::Variable(variable)) => {
@@ -172,8 +172,8 @@ fn at(origin: Origin) -> &'static str {
     }
 }
 
-/// What is taken for a name may be the rest of a password that was not quoted or encoded; only what
-/// cannot be is shown.
+/// The error of an unknown name. It may be the rest of a password that was not quoted or encoded; only
+/// what cannot be that is shown.
 fn unknown(name: &str, previous: &str, origin: Origin) -> Error {
     let place = at(origin);
     // No parameter has digits or capitals, many a password has.
