@@ -91,6 +91,8 @@ pub enum Reason {
     Standby,
     /// The server cannot read what the slot holds, or cannot decode it: nothing but a new slot helps.
     SlotUseless,
+    /// The peer is a connection pooler, not PostgreSQL itself.
+    Pooler,
     /// Code of the database's users refuses a statement of ours: a trigger.
     Trigger,
     /// Code of the database's users, or what the server does not explain, refuses the login, and may let us

@@ -282,20 +282,15 @@ pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source ac
     --reason TEXT\", which makes the slot anew (with --stdout: SELECT pg_drop_replication_slot('NAME')), \
     and copy the tables anew if consumers need what is missing";
 
-/// The words by which [`pooler`]'s errors are known.
-const POOLER: &str = "it is a connection pooler, not PostgreSQL itself";
-
 /// The error of a connection to what is not the server itself.
 pub fn pooler(why: &str) -> Error {
-    Error::config(format!("{POOLER}: {why}")).with_hint(
-        "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of the \
-         pooler",
-    )
-}
-
-/// Whether an error is one of [`pooler`].
-pub fn is_of_a_pooler(error: &Error) -> bool {
-    error.message().contains(POOLER)
+    let message = format!("it is a connection pooler, not PostgreSQL itself: {why}");
+    Error::config(message)
+        .with_reason(Reason::Pooler)
+        .with_hint(
+            "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of \
+             the pooler",
+        )
 }
 
 /// The kind of error that a SQLSTATE means
