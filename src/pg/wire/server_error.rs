@@ -359,16 +359,18 @@ mod tests {
 
     #[test]
     fn a_pooler_is_known_by_its_words() {
-        let kind_of = |message: &str| {
+        let judged = |message: &str| {
             let body = format!("SFATAL\0C08P01\0M{message}\0\0");
-            ServerError::decode(body.as_bytes()).into_error().kind()
+            let error = ServerError::decode(body.as_bytes()).into_error();
+            (error.kind(), error.reason())
         };
         for parameter in [": replication", ": DateStyle", " in options: x"] {
             let message = format!("unsupported startup parameter{parameter}");
-            assert_eq!(kind_of(&message), Kind::Config, "{message}");
+            let pooler = (Kind::Config, Some(Reason::Pooler));
+            assert_eq!(judged(&message), pooler, "{message}");
         }
         for message in ["pgbouncer cannot connect to server", "server login failed"] {
-            assert_eq!(kind_of(message), Kind::Unreachable, "{message}");
+            assert_eq!(judged(message), (Kind::Unreachable, None), "{message}");
         }
     }
 
