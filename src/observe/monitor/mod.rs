@@ -43,7 +43,7 @@ pub struct Places {
 
 /// The connector whose metrics are shown.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct Connector {
     /// The name of the connector.
     pub name: String,
     /// The slot of the connector.
@@ -83,7 +83,7 @@ impl Monitor {
 /// Prepares to show `metrics` in `places`; whatever cannot work is an error at once.
 pub fn prepare(
     places: &Places,
-    shown: Shown,
+    connector: Connector,
     params: &ConnectParams,
     metrics: &Arc<Metrics>,
 ) -> Result<Monitor> {
@@ -104,25 +104,25 @@ pub fn prepare(
             .at(place)?;
         let bound = listener.local_addr().unwrap_or(*address);
         log::info!("metrics are at http://{bound}/metrics");
-        let (name, metrics) = (shown.name.clone(), Arc::clone(metrics));
+        let (name, metrics) = (connector.name.clone(), Arc::clone(metrics));
         let serve = move || http::serve(&listener, &metrics, &name);
         monitor.to_start.push(("http", Arc::new(serve)));
     }
     if let Some(file) = textfile {
-        write(file, metrics, &shown.name)?;
+        write(file, metrics, &connector.name)?;
     }
     if listen.is_none() && textfile.is_none() {
         return Ok(monitor);
     }
-    let watch = Watch {
+    let metrics_thread = MetricsThread {
         metrics: Arc::clone(metrics),
         params,
-        shown,
+        connector,
         textfile: textfile.clone(),
     };
     monitor
         .to_start
-        .push(("metrics", Arc::new(move || watch.run())));
+        .push(("metrics", Arc::new(move || metrics_thread.run())));
     Ok(monitor)
 }
 
@@ -131,14 +131,14 @@ fn lock(params: &Mutex<ConnectParams>) -> MutexGuard<'_, ConnectParams> {
 }
 
 /// The work of the thread that asks about the slot and writes the text file.
-struct Watch {
+struct MetricsThread {
     metrics: Arc<Metrics>,
     params: Arc<Mutex<ConnectParams>>,
-    shown: Shown,
+    connector: Connector,
     textfile: Option<PathBuf>,
 }
 
-impl Watch {
+impl MetricsThread {
     fn run(&self) {
         let (mut asked, mut written) = (None, Instant::now());
         let mut write_failed = false;
@@ -152,7 +152,7 @@ impl Watch {
             if let Some(file) = &self.textfile
                 && written.elapsed() >= WRITE_INTERVAL
             {
-                let result = write(file, &self.metrics, &self.shown.name);
+                let result = write(file, &self.metrics, &self.connector.name);
                 // One line is enough for a disk that stays full.
                 if let Err(error) = &result
                     && !write_failed
@@ -174,7 +174,7 @@ impl Watch {
     /// Asks the server about the slot. What is not known any more is not shown any more.
     fn ask(&self) {
         let params = lock(&self.params).clone();
-        match slot_state(&params, &self.shown.slot) {
+        match slot_state(&params, &self.connector.slot) {
             Ok(Some(state)) => self.show(&state),
             // It may be still to be made.
             Ok(None) => self.metrics.set_kept(Kept {

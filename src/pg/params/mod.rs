@@ -26,7 +26,7 @@ pub use self::options::{FOR_EVER, Order, SessionAttrs, TcpOptions};
 use self::options::{connect_timeout, order, session_attrs};
 use self::passfile::PasswordFile;
 use self::password::{Password, PasswordCommand};
-use self::settings::{Origin, Settings};
+use self::settings::{Settings, ValueOrigin};
 use self::ssl::Ssl;
 use crate::base::error::{Error, Result};
 
@@ -90,7 +90,7 @@ impl ConnectParams {
         let endpoints = endpoints(settings)?;
         let ssl = tls::read(settings, home.as_deref())?;
         let password = text("password").map(Password::new);
-        let is_default = matches!(settings.origin("password"), Some(Origin::Variable(_)));
+        let is_default = matches!(settings.origin("password"), Some(ValueOrigin::Variable(_)));
         let (password, default_password) = match is_default {
             true => (None, password),
             false => (password, None),

@@ -11,7 +11,7 @@ use crate::base::error::{Error, Result};
 
 /// The place in which a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// The connection string.
     Url,
     /// A service file.
@@ -23,7 +23,7 @@ pub enum Origin {
 /// The values of all parameters. Some are secret, so there is no `Debug`.
 #[derive(Default)]
 pub struct Settings {
-    values: BTreeMap<&'static str, (String, Origin)>,
+    values: BTreeMap<&'static str, (String, ValueOrigin)>,
     /// The place in which the connection string was found, if that is known.
     source: Option<String>,
 }
@@ -46,13 +46,13 @@ impl Settings {
     fn with(mut self, url: &str, environment: &Environment) -> Result<Settings> {
         let pairs = conninfo::parse(url).map_err(|error| self.of_url(error))?;
         // A name that comes twice has its last value.
-        self.take(pairs, Origin::Url)
+        self.take(pairs, ValueOrigin::Url)
             .map_err(|error| self.of_url(error))?;
         let mut settings = self;
         let service = service::find(&settings, environment)?;
         let mut of_service = Settings::default();
         // But here its first one, as libpq has it.
-        of_service.take(service.into_iter().rev().collect(), Origin::Service)?;
+        of_service.take(service.into_iter().rev().collect(), ValueOrigin::Service)?;
         for (name, value) in of_service.values {
             settings.values.entry(name).or_insert(value);
         }
@@ -60,7 +60,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn take(&mut self, pairs: Vec<Pair>, origin: Origin) -> Result<()> {
+    fn take(&mut self, pairs: Vec<Pair>, origin: ValueOrigin) -> Result<()> {
         let mut previous = "";
         for (name, value) in &pairs {
             let known = keyword(name).ok_or_else(|| unknown(name, previous, origin))?;
@@ -87,12 +87,12 @@ impl Settings {
             if let Support::Refused(reason) = support {
                 return Err(Error::config(format!("{variable}: {reason}")));
             }
-            let found = (value.to_owned(), Origin::Variable(variable));
+            let found = (value.to_owned(), ValueOrigin::Variable(variable));
             self.values.entry(name).or_insert(found);
         }
         // Its name before there was PGSSLMODE.
         if environment.variable("PGREQUIRESSL")? == Some("1") {
-            let found = ("require".to_owned(), Origin::Variable("PGREQUIRESSL"));
+            let found = ("require".to_owned(), ValueOrigin::Variable("PGREQUIRESSL"));
             self.values.entry("sslmode").or_insert(found);
         }
         Ok(())
@@ -105,7 +105,7 @@ impl Settings {
     }
 
     /// The place in which the value was found.
-    pub fn origin(&self, name: &str) -> Option<Origin> {
+    pub fn origin(&self, name: &str) -> Option<ValueOrigin> {
         self.values.get(name).map(|(_, origin)| *origin)
     }
 
@@ -147,15 +147,15 @@ impl Settings {
     /// The error of a value that is not what it should be, which is not shown.
     pub fn invalid(&self, name: &str, expected: &str) -> Error {
         match self.origin(name) {
-            Some(Origin::Variable(variable)) => {
+            Some(ValueOrigin::Variable(variable)) => {
                 Error::config(format!("{variable}: expected {expected}"))
             }
-            Some(Origin::Service) => {
-                let place = at(Origin::Service);
+            Some(ValueOrigin::Service) => {
+                let place = at(ValueOrigin::Service);
                 Error::config(format!("{place}: {name}: expected {expected}"))
             }
-            Some(Origin::Url) | None => {
-                let place = at(Origin::Url);
+            Some(ValueOrigin::Url) | None => {
+                let place = at(ValueOrigin::Url);
                 self.of_url(Error::config(format!(
                     "{place}: {name}: expected {expected}"
                 )))
@@ -164,17 +164,17 @@ impl Settings {
     }
 }
 
-fn at(origin: Origin) -> &'static str {
+fn at(origin: ValueOrigin) -> &'static str {
     match origin {
-        Origin::Url => "the database URL",
-        Origin::Service => "the service file",
-        Origin::Variable(variable) => variable,
+        ValueOrigin::Url => "the database URL",
+        ValueOrigin::Service => "the service file",
+        ValueOrigin::Variable(variable) => variable,
     }
 }
 
 /// The error of an unknown name. It may be the rest of a password that was not quoted or encoded; only
 /// what cannot be that is shown.
-fn unknown(name: &str, previous: &str, origin: Origin) -> Error {
+fn unknown(name: &str, previous: &str, origin: ValueOrigin) -> Error {
     let place = at(origin);
     // No parameter has digits or capitals, many a password has.
     let is_name = |b: u8| b.is_ascii_lowercase() || b == b'_';
