@@ -24,14 +24,14 @@ use crate::base::input::{wide_encoding, without_mark};
 
 /// The certificate by which a server knows us, with those between it and a root; and its key.
 #[derive(Debug)]
-pub struct Identity {
+pub struct ClientIdentity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
-impl Identity {
+impl ClientIdentity {
     /// Reads the text of PEM files. Errors show nothing of them.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity> {
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<ClientIdentity> {
         let chain = certificates(chain)?;
         let secret = PrivateKeyDer::from_pem_slice(without_mark(key)).map_err(|e| {
             let is_locked = key.windows(9).any(|word| word == b"ENCRYPTED");
@@ -41,7 +41,7 @@ impl Identity {
                 false => not_pem("no private key in PEM form", key).with_source(e),
             }
         })?;
-        Ok(Identity { chain, key: secret })
+        Ok(ClientIdentity { chain, key: secret })
     }
 }
 
@@ -98,7 +98,7 @@ fn trust(certificates: Vec<CertificateDer<'static>>) -> Result<Roots> {
 /// The settings of one connection. Nothing is remembered from one to the next.
 pub fn client_config(
     demand: Demand,
-    identity: Option<Identity>,
+    identity: Option<ClientIdentity>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -110,7 +110,7 @@ pub fn client_config(
         .with_custom_certificate_verifier(verifier);
     let mut config = match identity {
         None => config.with_no_client_auth(),
-        Some(Identity { chain, key }) => config
+        Some(ClientIdentity { chain, key }) => config
             .with_client_auth_cert(chain, key)
             .map_err(unusable_identity)?,
     };
@@ -254,7 +254,7 @@ AwEH
         let own = rcgen::generate_simple_self_signed(vec!["u".into()]).unwrap();
         let chain = own.cert.pem();
         for key in [P_521, P_256_PRIVATE_PART] {
-            let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+            let identity = ClientIdentity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
             let versions = rustls::ALL_VERSIONS;
             let error = client_config(Demand::Nothing, Some(identity), versions).unwrap_err();
             let hint = error.hint().unwrap_or_default();
@@ -273,13 +273,13 @@ AwEH
             marked(own.cert.pem()),
             marked(own.signing_key.serialize_pem()),
         );
-        let identity = Identity::from_pem(&chain, &key).unwrap();
+        let identity = ClientIdentity::from_pem(&chain, &key).unwrap();
         client_config(Demand::Nothing, Some(identity), rustls::ALL_VERSIONS).unwrap();
         assert_eq!(certificates(&chain).unwrap().len(), 1);
         for empty in ["", " \n", "\u{feff}"] {
             let error = certificates(empty.as_bytes()).unwrap_err().to_string();
             assert_eq!(error, "no certificate in PEM form");
-            let error = Identity::from_pem(&chain, empty.as_bytes()).unwrap_err();
+            let error = ClientIdentity::from_pem(&chain, empty.as_bytes()).unwrap_err();
             assert!(error.to_string().starts_with("no private key in PEM form"));
         }
     }

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 use crate::base::error::{Context, Error, Result};
 use crate::base::input::{self, Links};
 use crate::base::tls::verifier::{Demand, Roots};
-use crate::base::tls::{self, Identity};
+use crate::base::tls::{self, ClientIdentity};
 use crate::pg::params::ssl::{RootCert, Ssl, SslMode, TlsVersion};
 
 /// The protocol's name within TLS, by which a server on a shared port knows what is meant.
@@ -91,7 +91,7 @@ fn roots(ssl: &Ssl) -> Result<Option<Roots>> {
 }
 
 /// Our certificate and its key, if there is a certificate: one that is not there is not asked for.
-fn identity(ssl: &Ssl) -> Result<Option<Identity>> {
+fn identity(ssl: &Ssl) -> Result<Option<ClientIdentity>> {
     let Some(path) = &ssl.cert else {
         return Ok(None);
     };
@@ -109,7 +109,7 @@ fn identity(ssl: &Ssl) -> Result<Option<Identity>> {
     let place = || format!("{}, private key file {}", place(), key.display());
     check_permissions(key).at(place)?;
     let secret = read(key).map_err(|e| Error::config("cannot be read").with_source(e));
-    Identity::from_pem(&chain, &secret.at(place)?)
+    ClientIdentity::from_pem(&chain, &secret.at(place)?)
         .map(Some)
         .at(place)
 }
