@@ -36,7 +36,7 @@ impl LongWork {
     }
 
     /// Logs, if it is time, how many records are done and what is left.
-    pub fn tell(&mut self, done: u64, left: &dyn Display) {
+    pub fn log_progress(&mut self, done: u64, left: &dyn Display) {
         if let Some(line) = self.line_at(Instant::now(), done, left) {
             log::info!("{line}");
         }

@@ -53,7 +53,7 @@ impl<'a> Sql<'a> {
 
     /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
-        self.ask(|connection| decode(connection.look(&as_json(select))?))
+        self.ask(|connection| decode(connection.query_read_only(&as_json(select))?))
     }
 
     /// What `question` finds out.

@@ -72,7 +72,7 @@ pub fn begin() {
             panic.payload(),
             &place.map_or("?".to_owned(), ToString::to_string),
         );
-        say_at_any_level(&line, Kind::Bug.exit_code());
+        log_at_any_level(&line, Kind::Bug.exit_code());
     }));
 }
 
@@ -108,20 +108,20 @@ pub fn use_format(configured: Option<Format>) {
     FORMAT.store(format as u8, Ordering::Relaxed);
 }
 
-/// The last word of the program, which no level hides.
-pub fn last_word(error: &Error) {
-    say_at_any_level(&error.to_string(), error.kind().exit_code());
+/// Logs the error that ends the program, which no level hides.
+pub fn log_last_error(error: &Error) {
+    log_at_any_level(&error.to_string(), error.kind().exit_code());
 }
 
-fn say_at_any_level(line: &str, exit_code: u8) {
+fn log_at_any_level(line: &str, exit_code: u8) {
     match log::log_enabled!(target: PROGRAM, Level::Error) {
         true => log::error!(target: PROGRAM, exit_code; "{line}"),
-        false => complain(&format!("postgres-source: {line}"), exit_code),
+        false => write_past_log(&format!("postgres-source: {line}"), exit_code),
     }
 }
 
-/// Writes an error past the log, in its form.
-pub fn complain(message: &str, exit_code: u8) {
+/// Writes an error to standard error, past the log and in its form.
+pub fn write_past_log(message: &str, exit_code: u8) {
     let mut line = Vec::new();
     let message = Shortened(message, MAX_LINE_BYTES).to_string();
     let written = match current() {

@@ -101,7 +101,7 @@ pub struct Metrics {
     /// 1 while a session streams.
     streaming: Number,
     /// The time of the last turn of the reader's loop, in ms from the beginning.
-    round_ms: Number,
+    turned_ms: Number,
     /// The retained bytes and one more; 0 when they are not known.
     retained: Number,
     safe: Number,
@@ -132,7 +132,7 @@ impl Default for Metrics {
             behind_since_us: Number::default(),
             waits: Waits::beginning_at(began),
             streaming: Number::default(),
-            round_ms: Number::default(),
+            turned_ms: Number::default(),
             retained: Number::default(),
             safe: Number::default(),
             lost: Number::default(),
@@ -206,7 +206,7 @@ impl Metrics {
         self.received.set(stored.0);
         self.stored.set(stored.0);
         self.batches_in_flight.set(0);
-        self.come_round(Instant::now());
+        self.reader_turns(Instant::now());
         self.streaming.set(1);
     }
 
@@ -249,8 +249,8 @@ impl Metrics {
     }
 
     /// Takes note that the reader's loop turns.
-    pub fn come_round(&self, now: Instant) {
-        self.round_ms.set(self.ms(now));
+    pub fn reader_turns(&self, now: Instant) {
+        self.turned_ms.set(self.ms(now));
     }
 
     /// Takes what the server said of the slot's position, and of the end of its WAL. What is confirmed is

@@ -69,7 +69,7 @@ pub struct Connection {
     pub(super) notices: Notices,
     pub(super) purpose: Purpose,
     pub(super) pinned: Pinned,
-    pub(super) only_looks: bool,
+    pub(super) only_reads: bool,
     /// The key that ends the statement that is under way.
     pub(super) canceller: Option<Canceller>,
     pub(super) watch: Option<Box<dyn Watch>>,
@@ -97,8 +97,8 @@ impl Connection {
             // The commands of replication are none of a transaction.
             Purpose::Replication => self.run(sql),
             Purpose::Sql => {
-                if self.only_looks {
-                    return self.look(sql);
+                if self.only_reads {
+                    return self.query_read_only(sql);
                 }
                 let begin = self.begin(Access::Any);
                 self.run(&format!("{begin}; {sql}; COMMIT"))
@@ -110,13 +110,13 @@ impl Connection {
         self.pinned.begin(access, self.process())
     }
 
-    /// Makes each query a [look](Connection::look).
-    pub fn only_looks(&mut self) {
-        self.only_looks = true;
+    /// Makes each query [read-only](Connection::query_read_only).
+    pub fn only_read(&mut self) {
+        self.only_reads = true;
     }
 
     /// Runs a SELECT that the server lets change nothing, and wait for others no longer than seconds.
-    pub fn look(&mut self, select: &str) -> Result<Vec<Row>> {
+    pub fn query_read_only(&mut self, select: &str) -> Result<Vec<Row>> {
         let begin = self.begin(Access::ReadOnly);
         self.run(&format!("{begin}; {PATIENCE}; {select}; COMMIT"))
     }

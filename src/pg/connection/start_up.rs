@@ -113,7 +113,7 @@ impl Connection {
             notices: Notices::default(),
             purpose: opening.purpose,
             pinned: opening.pinned,
-            only_looks: false,
+            only_reads: false,
             canceller: None,
             watch: None,
             under_way: None,
