@@ -81,7 +81,7 @@ fn read(options: &Options, from: Option<i64>) -> Result<Report> {
             offset = record.offset + 1;
         }
         let left = Left::Exactly((bounds.end - offset) as u64);
-        work.tell((offset - first) as u64, &left);
+        work.log_progress((offset - first) as u64, &left);
     }
     Ok(verifier.report(options.topic.clone(), offset))
 }

@@ -32,17 +32,17 @@ use crate::pg::replication::Origins;
 use crate::record::events::RawText;
 use crate::sink::fluvio;
 
-/// What the file may say: a [JSON Schema](https://json-schema.org/draft/2020-12).
+/// The schema of the config file, a [JSON Schema](https://json-schema.org/draft/2020-12).
 pub const SCHEMA: &str = include_str!("schema.json");
 
-/// What the program runs with.
+/// The configuration that the program runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The connector's name, which the server shows as `postgres-source/NAME`.
     pub name: String,
     /// The database.
     pub database_url: DatabaseUrl,
-    /// The command that tells the password, unless the URL does.
+    /// The command that prints the password, unless the URL has one.
     pub password_command: Option<Secret>,
     /// The publication.
     pub publication: String,
@@ -50,8 +50,7 @@ pub struct Config {
     pub slot: String,
     /// The tables of a publication that is made; all when there are none.
     pub tables: Vec<String>,
-    /// What a publication that is made publishes; what the server does by itself where it says
-    /// nothing.
+    /// The options of a publication that is made; the server's own where there are none.
     pub publishing: Publishing,
     /// Whether a slot that is made is kept on standbys too.
     pub failover: Option<bool>,
@@ -107,18 +106,18 @@ pub struct Publishing {
 /// Which generated columns are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeneratedColumns {
-    /// None.
+    /// No generated columns.
     None,
-    /// Those that are stored.
+    /// The generated columns that are stored.
     Stored,
 }
 
 /// What happens when the publication or the slot is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
-    /// It is made.
+    /// The missing one is made.
     Create,
-    /// It is an error that says how to make it.
+    /// The missing one is an error that says how to make it.
     Require,
 }
 
@@ -131,12 +130,12 @@ impl<'a> ConfigText<'a> {
         Ok(ConfigText { path, text })
     }
 
-    /// The form in which whatever is wrong with the rest is told.
+    /// The form of the log, in which whatever is wrong with the rest of the file is reported.
     pub fn log_format(&self) -> Option<Format> {
         File::log_format(&self.text)
     }
 
-    /// What it says, with the secret and the environment.
+    /// Parses the text and adds the secret and the environment.
     pub fn config(&self) -> Result<Config> {
         let place = || self.path.display().to_string();
         let file = File::parse(&self.text).at(place)?;
@@ -151,7 +150,7 @@ impl Config {
         ConfigText::read(path)?.config()
     }
 
-    /// Whom to connect to.
+    /// The parameters of the connection to the database.
     pub fn params(&self) -> Result<ConnectParams> {
         let application = format!("postgres-source/{}", self.name);
         let command = self.password_command.as_ref();

@@ -115,7 +115,7 @@ text!(
     }
 );
 text!(
-    /// What a publication can publish.
+    /// An operation that a publication can publish.
     Operation(&'static str),
     |text| {
         let known = ["insert", "update", "delete", "truncate"];
@@ -242,13 +242,13 @@ macro_rules! word {
     };
 }
 
-/// Longer than anything that makes sense, and short enough to be added to any time.
+/// The longest duration, longer than anything that makes sense, and short enough to be added to any time.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// More than any WAL has, and small enough that a larger one is a slip of the keys.
+/// The largest size, more than any WAL has, and small enough that a larger one is a slip of the keys.
 const LARGEST: u64 = 1_000_000_000_000_000;
 
-/// What stands in place of a secret.
+/// The text that stands in place of a secret.
 const SECRET: &str = "[secret]";
 
 value!(

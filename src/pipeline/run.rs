@@ -12,7 +12,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::signals::Signals;
 use crate::config::{Config, Retry};
 use crate::observe::metrics::Cause;
-use crate::observe::monitor::{self, Shown};
+use crate::observe::monitor::{self, Connector};
 use crate::observe::notify::Notify;
 use crate::observe::waiting::Onlookers;
 
@@ -76,12 +76,16 @@ fn sessions(
         Attempts::OnceDrained => Goal::Drained,
         Attempts::Unlimited | Attempts::Once => Goal::None,
     };
-    let shown = Shown {
+    let connector = Connector {
         name: config.name.clone(),
         slot: config.slot.clone(),
     };
-    let mut monitor =
-        monitor::prepare(&config.metrics, shown, program.params(), program.metrics())?;
+    let mut monitor = monitor::prepare(
+        &config.metrics,
+        connector,
+        program.params(),
+        program.metrics(),
+    )?;
     let mut backoff = Backoff::new(config.retry);
     loop {
         // A reload, or one that did not work out, changes it.

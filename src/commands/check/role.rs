@@ -3,11 +3,10 @@
 use super::condition::Condition;
 use super::report::{Mend, Report};
 use super::server::Examined;
-use crate::base::error::{Error, Kind};
+use crate::base::error::{Error, Kind, Reason};
 use crate::pg::connection::quote_identifier;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
-use crate::pg::wire::server_error::is_of_a_pooler;
 
 /// The server cannot be reached, or does not want us.
 pub fn not_let_in(report: &mut Report, params: &ConnectParams, error: &Error) {
@@ -58,7 +57,7 @@ pub fn replication(
             report.ok(Condition::RoleReplication, found);
             return Some(connection);
         }
-        Err(error) if is_of_a_pooler(&error) => {
+        Err(error) if error.reason() == Some(Reason::Pooler) => {
             let (kind, found) = (error.kind(), error.message());
             report.failure(Condition::Pooler, kind, found, [server.own_port()]);
             untried(report, params, server);

@@ -72,7 +72,7 @@ impl<'a> Sql<'a> {
 
 fn connect(params: &ConnectParams) -> Result<Connection> {
     let mut connection = Connection::connect_for_sql(params)?;
-    connection.only_looks();
+    connection.only_read();
     Ok(connection)
 }
 

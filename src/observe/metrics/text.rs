@@ -11,13 +11,13 @@ use super::{BOUNDS_S, Metrics};
 use crate::base::clock::since_unix_epoch;
 use crate::observe::peer::Side;
 
-/// What every name begins with.
+/// The beginning of every name.
 const PREFIX: &str = "postgres_source_";
 
 /// The media type of [`render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All of them, of the connector of this name.
+/// Writes all metrics, of the connector of this name.
 pub fn render_metrics(metrics: &Metrics, connector: &str) -> String {
     let mut page = Page {
         out: String::with_capacity(8192),
@@ -102,7 +102,7 @@ impl Page {
         self.sample(&format!("{NAME}_count"), None, count);
     }
 
-    /// No position is 0, so that one is not known.
+    /// Writes the positions that are known; none is 0.
     fn positions(&mut self, metrics: &Metrics) {
         let stored = metrics.stored().0;
         for (name, help, value) in [
@@ -166,7 +166,7 @@ impl Page {
         }
     }
 
-    /// What is not known is left out.
+    /// Writes what the slot keeps; what is not known is left out.
     fn slot(&mut self, metrics: &Metrics) {
         let kept = metrics.kept();
         for (name, help, bytes) in [
@@ -246,7 +246,7 @@ fn escaped(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
-/// What Linux says of it.
+/// The memory of this process, as Linux says it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

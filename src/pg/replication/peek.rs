@@ -1,4 +1,4 @@
-//! What a slot has, looked at without taking it.
+//! The changes that a slot has, read without taking them.
 
 use super::{Envelope, ReplicationConnection, unescape_bytea};
 use crate::base::clock::postgres_now_us;
@@ -79,7 +79,7 @@ impl ReplicationConnection {
     }
 }
 
-/// A row of lsn and data.
+/// Decodes a row of lsn and data.
 fn message(body: &[u8]) -> Result<(Envelope, Vec<u8>)> {
     let row = row(body)?;
     let lsn = row.first().and_then(|lsn| lsn.as_ref()?.parse().ok());

@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
         };
         self.pace.has_read(bytes, begun.elapsed());
         self.metrics.received_bytes.add(bytes as u64);
-        self.metrics.come_round(begun);
+        self.metrics.reader_turns(begun);
         match self.silence.follow(bytes, self.metrics)? {
             true => self.report(),
             false => Ok(()),

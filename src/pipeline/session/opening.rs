@@ -42,7 +42,7 @@ impl Opened {
         let mut work = LongWork::begin("comparing what comes again with the topic");
         while self.resume.is_resuming() {
             if let Some(left) = self.resume.left() {
-                work.tell(self.resume.dropped().messages, &left);
+                work.log_progress(self.resume.dropped().messages, &left);
             }
             while let Some(message) = self.stream.message()? {
                 match message {

@@ -87,7 +87,7 @@ impl Look<'_> {
         let looked = Connection::connect_for_sql_to(self.endpoint, self.params).and_then(
             |mut connection| {
                 self.onlookers.watch(&mut connection, self.params);
-                connection.only_looks();
+                connection.only_read();
                 ask(&mut connection)?;
                 connection.terminate();
                 Ok(())
