@@ -33,9 +33,10 @@ use crate::config::Config;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::wire::server_error::GIVE_UP;
-use crate::pipeline::resume::continuity::{self, Source, Topic};
+use crate::pipeline::resume::continuity::{self, Topic};
 use crate::pipeline::resume::owner::{self, Owner};
-use crate::pipeline::resume::state::{self, Known};
+use crate::pipeline::resume::source::Source;
+use crate::pipeline::resume::state_file::{Known, StateFile};
 
 /// What the parts have in common.
 pub struct Context<'a> {
@@ -166,15 +167,10 @@ impl Parts<'_> {
             return Ok(());
         };
         let system = connection.identify_system()?;
-        let wanted = Owner {
-            system_identifier: &system.identifier,
-            slot: &self.config.slot,
-            topic: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
-            end: self.topic.map(|topic| topic.bounds.end),
-        };
-        let file = state::file_of(directory, &self.config.slot);
-        owner::check(known, &file, &wanted)
+        let end = self.topic.map(|topic| topic.bounds.end);
+        let owner = Owner::of(self.config, &system.identifier, end);
+        let file = StateFile::of(directory, &self.config.slot);
+        owner::check(known, file.path(), &owner)
     }
 
     /// Whether something has been read before: then a missing slot is a gap.
@@ -191,22 +187,8 @@ impl Parts<'_> {
         publication: &publication::Found,
         slot: slot::Found,
     ) -> Result<&'static str> {
-        let system = connection.identify_system()?;
-        let left_timeline_at = match self.known {
-            Some(known) if known.timeline < system.timeline => {
-                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
-                Some(left.unwrap_or_default())
-            }
-            _ => None,
-        };
-        let source = Source {
-            decodable: system.wal_flush,
-            system,
-            is_standby: connection.is_standby()?,
-            slot: slot.slot,
-            publication_oid: publication.publication_oid,
-            left_timeline_at,
-        };
+        let oid = publication.publication_oid;
+        let source = Source::ask(&mut connection, slot.slot, oid, self.known)?;
         if let Some(why) = self.known.and_then(|known| known.stuck.as_deref()) {
             let stuck = Error::undeliverable(format!("the last run could not go on: {why}"));
             let hint = format!("if that was mended, start it again; else {GIVE_UP}");
