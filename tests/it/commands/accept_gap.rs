@@ -275,13 +275,15 @@ fn each_slot_has_one_file() {
     let topic = unique("files").replace('_', "-");
     let config = stopped.with_state().set("topic", &topic);
     let config = config.parameter("slot", &other);
-    let connector = stopped.start(&config);
+    let mut connector = stopped.start(&config);
     stopped.insert(4);
     stopped
         .pipeline
         .cluster()
         .wait_records(&topic, DEADLINE, |records| records.len() >= 4);
-    connector.kill();
+    // A crash could leave a file half written, beside the one that it was to replace.
+    connector.sigterm();
+    assert_eq!(connector.wait_exit(DEADLINE), 0, "{}", connector.log());
     assert_eq!(stopped.goes_on(&stopped.with_state(), 5), [1, 2, 3, 4, 5]);
     // A new file takes the place of the old one: one may be on its way.
     let mut files: Vec<String> = fs::read_dir(stopped.state_dir())

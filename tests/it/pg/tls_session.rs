@@ -101,7 +101,7 @@ fn an_idle_session_over_tls_lives_on_status_updates() {
     let ca = Authority::new("the CA of the tests");
     let server = ca.server(&["127.0.0.1"]);
     let postgres = Postgres::start_with(
-        &[("ssl", "on"), ("wal_sender_timeout", "1s")],
+        &[("ssl", "on"), ("wal_sender_timeout", "3s")],
         HBA,
         &[("server.crt", &server.cert), ("server.key", &server.key)],
     );
@@ -112,7 +112,7 @@ fn an_idle_session_over_tls_lives_on_status_updates() {
     connector.wait_log(STREAMS, DEADLINE);
     let pid = pipeline.database.wait_slot_active(&pipeline.slot);
     let is_old = format!(
-        "SELECT clock_timestamp() - backend_start > '3s' FROM pg_stat_replication WHERE pid = {pid}"
+        "SELECT clock_timestamp() - backend_start > '7s' FROM pg_stat_replication WHERE pid = {pid}"
     );
     wait_until("the session is old", DEADLINE, || {
         pipeline.database.query_texts(&is_old) == [Some("t".to_owned())]

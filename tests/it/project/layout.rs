@@ -1,8 +1,10 @@
-//! The tests stand where the thing that they test stands in the source, and each folder says what it has.
+//! The tests stand where the thing that they test stands in the source, each folder says what it has, and
+//! what the scripts leave out is there.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::project::layers::{files, source};
 
@@ -30,6 +32,28 @@ fn each_index_has_the_modules_beside_it() {
         let mut there = names(&text, "mod ", ';');
         there.extend(names(&text, "pub mod ", ';'));
         assert_eq!(indexed, there, "{}", front.display());
+    }
+}
+
+/// A test that has another name now would be run again, and the list would say what is not so.
+#[test]
+fn each_name_that_scripts_leave_out_begins_a_test() {
+    let path = tests().join("../../scripts/lib/tests.sh");
+    let text = fs::read_to_string(path).unwrap();
+    let left_out: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .flat_map(str::split_whitespace)
+        .filter(|word| word.contains("::"))
+        .collect();
+    assert!(!left_out.is_empty());
+    let list = Command::new(std::env::current_exe().unwrap())
+        .arg("--list")
+        .output()
+        .unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    for name in left_out {
+        assert!(list.lines().any(|test| test.starts_with(name)), "{name}");
     }
 }
 

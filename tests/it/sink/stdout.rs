@@ -1,6 +1,5 @@
 //! Records on standard output: the same as in the topic, confirmed when they are written.
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
@@ -10,7 +9,7 @@ use serde_json::Value;
 use crate::support::connector::{ConfigFile, Connector, piped};
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Database, Postgres, unique};
-use crate::support::record::{Record, last_commit_end};
+use crate::support::record::{Record, last_commit_end, without_repeated_descriptions};
 use crate::support::wait_until;
 
 /// What Linux lets stand in a pipe.
@@ -37,26 +36,17 @@ fn standard_output_gets_what_the_topic_gets() {
         lines.iter().any(|line| line.contains(&last))
     });
 
-    // Each walsender stamps its messages with the time at which it sends them, and describes a table
-    // again whenever it has forgotten it.
+    // Each walsender stamps its messages with the time at which it sends them, and may forget what it has
+    // described.
     let without_time = |records: Vec<Record>| -> Vec<Value> {
-        let remove = |record: Record| {
-            let mut value = record.0;
+        let remove = |record: &Record| {
+            let mut value = record.0.clone();
             let envelope = value.as_object_mut().expect("an object");
             envelope.shift_remove("timestamp").expect("a time");
             value
         };
-        let mut described = HashMap::new();
-        let mut is_new = |value: &Value| {
-            let message = &value["message"];
-            message["type"] != "relation"
-                || described
-                    .insert(message["rel_id"].to_string(), message.clone())
-                    .as_ref()
-                    != Some(message)
-        };
-        let all = records.into_iter().map(remove);
-        all.filter(|value| is_new(value)).collect()
+        let records = without_repeated_descriptions(&records);
+        records.into_iter().map(remove).collect()
     };
     let lines: Vec<Vec<u8>> = on_stdout.into_iter().map(String::into_bytes).collect();
     let on_stdout = without_empty(Record::parse_all(&lines));

@@ -62,7 +62,7 @@ impl Record {
 ///
 /// A walsender describes a table again when it has lost track of the catalog, because other sessions
 /// changed much of it at once: on a server that tests share that may be at any time.
-fn without_repeated_descriptions(records: &[Record]) -> Vec<&Record> {
+pub fn without_repeated_descriptions(records: &[Record]) -> Vec<&Record> {
     let mut last = HashMap::new();
     let mut kept: Vec<&Record> = Vec::new();
     for record in records {

@@ -230,8 +230,9 @@ fn assert_stops_soon(postgres: &Postgres) {
     let since = Instant::now();
     postgres.stop(Stop::Fast);
     let took = since.elapsed();
+    // Without an answer it would take the walsender's minute.
     assert!(
-        took < Duration::from_secs(5),
+        took < Duration::from_secs(20),
         "{took:?}\n{}",
         postgres.log()
     );
