@@ -1,6 +1,7 @@
 //! Where records go.
 
 pub(crate) mod fluvio;
+pub(crate) mod lane;
 pub(crate) mod lease;
 pub(crate) mod stdout;
 
@@ -9,6 +10,7 @@ pub use self::fluvio::batch::{BatchBuilder, BatchHead};
 pub use self::fluvio::rpc::{decode, guarded};
 pub use self::fluvio::unpack::{RecordSet, unpack_within};
 pub use self::fluvio::{Options, Partition};
+pub use self::lane::{Lane, Stored};
 pub use self::lease::Lease;
 pub use self::stdout::look_before_main;
 
