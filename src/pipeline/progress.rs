@@ -25,7 +25,7 @@ impl Progress {
         })
     }
 
-    /// So much is stored now.
+    /// Advances to `to`, if that is further.
     pub fn advance(&self, to: Stored) {
         let mut stored = self.lock();
         if to.lsn > stored.lsn {
@@ -35,17 +35,17 @@ impl Progress {
         }
     }
 
-    /// What is stored.
+    /// How far the stream is stored.
     pub fn stored(&self) -> Stored {
         *self.lock()
     }
 
-    /// Can be read once there has been progress since [`Progress::hear`].
+    /// The bell, which can be read once there has been progress since [`Progress::hear`].
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
-    /// Whoever waited for the bell has come.
+    /// Stops the bell: whoever waited for it has come.
     pub fn hear(&self) {
         // It fails when it has not rung.
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
