@@ -25,14 +25,14 @@ pub const LARGE_BYTES: usize = 1024 * 1024;
 /// One event of a batch, borrowed from it.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// What came with it.
+    /// Where the event is in the WAL, and when it was sent.
     pub envelope: Envelope,
     /// What happened.
     pub change: Change<'a>,
 }
 
 impl Event<'_> {
-    /// Whether it has at least [`LARGE_BYTES`].
+    /// Whether the event has at least [`LARGE_BYTES`].
     pub fn is_large(&self) -> bool {
         let bytes = match &self.change {
             Change::Insert { new, .. } => new.bytes().len(),
@@ -121,7 +121,7 @@ impl Change<'_> {
 pub struct RelIds<'a>(&'a [u8]);
 
 impl RelIds<'_> {
-    /// The OIDs.
+    /// The OIDs of the tables.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.0
             .as_chunks::<4>()

@@ -27,9 +27,9 @@ pub struct Lines<W: Write + Send> {
 /// Whether the program was started without standard output.
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks whether there is a standard output. Later nobody can know: before `main` the standard library
-/// opens `/dev/null` in the place of one that is closed, and each write to that succeeds.
-pub fn look_before_main() {
+/// Takes down whether standard output is closed, before `main` begins. Later nobody can know: the standard
+/// library opens `/dev/null` in its place, and each write to that succeeds.
+pub fn note_closed_stdout() {
     let is_closed = rustix::io::fcntl_getfd(io::stdout()).is_err();
     IS_CLOSED.store(is_closed, Ordering::Relaxed);
 }
@@ -47,7 +47,7 @@ pub struct StandardOutput {
 type Unfinished = Vec<u8>;
 
 impl StandardOutput {
-    /// Fails if it is closed.
+    /// Opens standard output; fails if it is closed.
     pub fn open() -> Result<Self> {
         if IS_CLOSED.load(Ordering::Relaxed) {
             return Err(cannot_write().with_source("it is closed"));

@@ -22,7 +22,7 @@ use crate::pipeline::resume::state_file::Known;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::Partition;
-use crate::sink::fluvio::writer::PartitionWriter;
+use crate::sink::lane::Lane;
 use crate::sink::stdout::Lines;
 
 /// How long a topic must be still, at the least, before its end counts: a former process may have
@@ -75,7 +75,7 @@ impl<'a> Program<'a> {
     }
 
     fn open_stdout(&mut self) -> Result<Opened> {
-        let sink = Box::new(Lines::on_stdout()?);
+        let lines = Lines::on_stdout()?;
         self.metrics.waits.answered(Side::Sink);
         let Taken {
             stream,
@@ -93,7 +93,7 @@ impl<'a> Program<'a> {
         let first = Known::first(self.config, &source, stored);
         self.memory.begin(first)?;
         Ok(Opened {
-            sink,
+            lanes: vec![Lane::new(Box::new(lines), stored)],
             stream,
             lease,
             resume: Resume::default(),
@@ -120,7 +120,7 @@ impl<'a> Program<'a> {
         let mut taken = self.take_slot(has_history)?;
         match self.meet(&partition, &mut taken) {
             Ok(met) => Ok(Opened {
-                sink: Box::new(met.writer),
+                lanes: vec![met.lane],
                 stream: taken.stream,
                 lease: taken.lease,
                 resume: met.resume,
@@ -177,8 +177,9 @@ impl<'a> Program<'a> {
         self.left_at = end;
         let kept = confirmed_in(confirmed, topic.tail, end);
         self.memory.begin(Known::first(self.config, source, kept))?;
+        let writer = partition.writer(end, lease.clone())?;
         Ok(Met {
-            writer: partition.writer(end, lease.clone())?,
+            lane: Lane::new(Box::new(writer), stored),
             resume: Resume::after(topic.tail, confirmed, source.system.wal_flush),
             stored,
             unsettled,
@@ -272,7 +273,7 @@ impl<'a> Program<'a> {
 
 /// Slot and topic, which meet.
 struct Met {
-    writer: PartitionWriter,
+    lane: Lane,
     resume: Resume,
     stored: Stored,
     unsettled: Option<Stored>,
