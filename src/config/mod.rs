@@ -264,6 +264,8 @@ fn overridden<T>(
 
 #[cfg(test)]
 mod tests {
+    use yaml_serde::{Mapping, Value};
+
     use super::*;
 
     fn resolve(text: &str) -> Result<Config> {
@@ -329,11 +331,11 @@ fluvio: { endpoint: 'h:1', timeout: 1s }
 producer: { linger: 1s, batch-size: 1KB, compression: none }
 raw_text: string
 status_interval: 2s
-retry: { min: 1s }
+retry: { min: 1s, max: 2s }
 state_dir: /d
 confirm_delay: 1s
 max_lag: 1KB
-metrics: { listen: '127.0.0.1:1' }
+metrics: { listen: '127.0.0.1:1', textfile: /t }
 log: warn
 log_format: json
 ";
@@ -362,6 +364,35 @@ log_format: json
     fn the_keys_that_a_reload_takes_are_keys() {
         for key in effective::NO_RESTART {
             assert!(OTHER.contains(&format!("\n{key}:")), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_taken_into_the_config() {
+        let taken =
+            |keys: Mapping| format!("{:?}", resolve(&yaml_serde::to_string(&keys).unwrap()));
+        let minimal = resolve(MINIMAL).unwrap().effective.without_nulls();
+        for (key, value) in resolve(OTHER).unwrap().effective.0 {
+            let changes = match (value, minimal.get(&key)) {
+                (Value::Mapping(section), Some(Value::Mapping(before))) => {
+                    let with = |(below, value): (Value, Value)| {
+                        assert!(!value.is_null(), "{key:?}: {below:?} has no value in OTHER");
+                        let mut section = before.clone();
+                        section.insert(below, value);
+                        Value::Mapping(section)
+                    };
+                    section.into_iter().map(with).collect()
+                }
+                (value, _) => vec![value],
+            };
+            for change in changes {
+                assert!(!change.is_null(), "{key:?} has no value in OTHER");
+                let mut changed = minimal.clone();
+                changed.insert(key.clone(), change.clone());
+                let is_taken = taken(changed) != taken(minimal.clone());
+                let of_no_use = ["version", "type", "secrets"].contains(&key.as_str().unwrap());
+                assert_ne!(is_taken, of_no_use, "{key:?}: {change:?}");
+            }
         }
     }
 }
