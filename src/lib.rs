@@ -6,15 +6,14 @@
 //!      │  copy-both stream                                                      ▲ produce, acknowledged
 //!      ▼                                                                        │
 //! ┌─ reader (main thread) ───────────────┐   bounded channel   ┌─ producer thread ─────────────┐
-//! │ frames → pgoutput message → event    │ ─ Batch of events ─▶│ events → JSON → sink.write    │
+//! │ frames → pgoutput message → event    │ ─ Batch of events ─▶│ event → record → sink.write   │
 //! │ owns: socket, catalog, position,     │                     │ owns: the sink                │
 //! │       open batch                     │ ◀─ Progress (LSN) ─ │ sink.flush → Progress         │
 //! │ sends: standby status                │                     │                               │
 //! └──────────────────────────────────────┘                     └───────────────────────────────┘
 //! ```
 //!
-//! Two threads and one direction (others only give a watchdog its signs of life, show metrics, or ask whom
-//! a statement waits for). Each owns its socket; nothing is shared but the channel and one
+//! Two threads and one direction. Each owns its socket; nothing is shared but the channel and one
 //! position, up to which everything is stored. Only that is confirmed to PostgreSQL, so whatever
 //! dies, what was not stored comes again; and what the topic has of it already is dropped. A session
 //! that fails is thrown away whole and opened anew. The memory is the slot and the end of the topic;
@@ -23,11 +22,13 @@
 //! What the program does not do: copy the rows that are there when it starts, transform records,
 //! or decode a transaction before it is committed.
 //!
-//! The rooms in reading order, each naming only those above it (a test holds this):
+//! # The rooms
+//!
+//! In reading order. Each names only those above it, which a test holds.
 //!
 //! | room | what is there |
 //! |---|---|
-//! | [`base`] | errors, positions in the WAL, names of hosts, files, signals, TLS |
+//! | [`base`] | errors, positions in the WAL, names of hosts, files, signals, the clock, TLS |
 //! | [`pg`] | the blocking client of PostgreSQL, of use by itself |
 //! | [`change`] | what happened: events, the tables that they are about, and the batches that carry them |
 //! | [`record`] | what is written of a change, and its place in the stream read back |
@@ -36,6 +37,34 @@
 //! | [`config`] | the YAML file → a valid, typed configuration |
 //! | [`pipeline`] | both sides opened, the two threads, and what makes it exactly once |
 //! | [`commands`] | the verbs, and the command line |
+//!
+//! A room is private inside; what the tests, the fuzz targets and the benchmark need of it stands at its
+//! front. Tests are found by the same paths under `tests/it`.
+//!
+//! # The threads
+//!
+//! | name | what it does | when there is one |
+//! |---|---|---|
+//! | main | reads the stream: `pipeline::reader` | always |
+//! | `producer` | writes the records: `pipeline::producer` | in each session |
+//! | `watchdog` | gives the service manager signs of life: `observe::notify` | if it asks for them |
+//! | `http` | shows metrics and health: `observe::monitor` | with `metrics.listen` |
+//! | `metrics` | asks the server about the slot, writes the text file: `observe::monitor` | with either of `metrics` |
+//! | `orphans` | ends processes that lost their parent: `base::orphans` | as process 1 of a container |
+//! | `onlooker` | asks whom a statement waits for: `observe::waiting` | while setup has a connection |
+//! | `password` | reads what a command prints: `pg::params::password` | while `password_command` runs |
+//!
+//! # To add something
+//!
+//! | what | where |
+//! |---|---|
+//! | an event type | its message in `pg/wire/pgoutput.rs`; its name in `change/event_type.rs`; its `Change` in `change/mod.rs` and `change/batch.rs`; its record, read-back and schema in `record/events/` |
+//! | a config key | its definition in `config/file.rs`; its field and the line of `resolve` in `config/mod.rs`; `config/schema.json`; `config-example.yaml` |
+//! | a record format | its writer, read-back and schema in a folder of `record/`; `record/mod.rs` and `record/producer_record.rs`, which choose between them; the config key that names it |
+//! | a verb | its arguments in `commands/cli/mod.rs`, from which help, manual and completions are made; its file in `commands/` and its line in `commands/mod.rs`; README |
+//! | a metric | its field in `observe/metrics/mod.rs`; its line in `observe/metrics/text.rs`; where it is counted; README |
+//!
+//! Whatever is forgotten of these does not compile, or fails a test.
 
 pub mod base;
 pub mod change;

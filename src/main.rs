@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn ended_by(error: &Error) -> ExitCode {
-    logging::last_word(error);
+    logging::log_last_error(error);
     ExitCode::from(error.kind().exit_code())
 }
 
@@ -58,7 +58,7 @@ fn arguments() -> std::result::Result<Arguments, ExitCode> {
         },
         Instead::Wrong(text) => {
             let code = Kind::Usage.exit_code();
-            logging::complain(&text, code);
+            logging::write_past_log(&text, code);
             ExitCode::from(code)
         }
     })

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them, by their exit codes.
+    /// All kinds, by their exit codes.
     pub const ALL: [Kind; 8] = [
         Kind::Usage,
         Kind::Undeliverable,
@@ -91,9 +91,12 @@ pub enum Reason {
     Standby,
     /// The server cannot read what the slot holds, or cannot decode it: nothing but a new slot helps.
     SlotUseless,
+    /// The peer is a connection pooler, not PostgreSQL itself.
+    Pooler,
     /// Code of the database's users refuses a statement of ours: a trigger.
     Trigger,
-    /// Such code, or what the server does not explain, refuses the login, and may let us in another time.
+    /// Code of the database's users, or what the server does not explain, refuses the login, and may let us
+    /// in another time.
     LoginRefused,
 }
 
@@ -129,62 +132,62 @@ impl Error {
         }))
     }
 
-    /// A server broke its protocol, or sent what this program cannot read.
+    /// An error of a server that broke its protocol, or sent what this program cannot read.
     pub fn undeliverable(message: impl Into<String>) -> Self {
         Self::new(Kind::Undeliverable, message)
     }
 
-    /// A peer is not there, or not any more.
+    /// An error of a peer that is not there, or not any more.
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new(Kind::Unreachable, message)
     }
 
-    /// Something must be configured differently.
+    /// An error that ends when something is configured differently.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(Kind::Config, message)
     }
 
-    /// What lies beneath, displayed after the message.
+    /// Adds what lies beneath, displayed after the message.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// What the user can do.
+    /// Adds what the user can do.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// What is behind it.
+    /// Adds what is behind the error, for who decides by it.
     pub fn with_reason(mut self, reason: Reason) -> Self {
         self.0.reason = Some(reason);
         self
     }
 
-    /// What is behind it, if something may depend on that.
+    /// What is behind the error, if something may depend on that.
     pub fn reason(&self) -> Option<Reason> {
         self.0.reason
     }
 
-    /// What is displayed, without the hint.
+    /// The text that is displayed, without the hint.
     pub fn message(&self) -> String {
         Headline(&self.0).to_string()
     }
 
-    /// Where it happened: displayed in front of what is there already.
+    /// Adds where the error happened, displayed in front of what is there already.
     pub fn at(mut self, context: impl Into<String>) -> Self {
         self.0.context.push(context.into());
         self
     }
 
-    /// The same error where it means something else.
+    /// Changes the kind, where the error means something else.
     pub fn of_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
     }
 
-    /// What decides about retry and exit code.
+    /// The kind, which decides about retry and exit code.
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

@@ -27,18 +27,18 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Whether a symbolic link at the end of a path is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// As everywhere.
+    /// The file that the link names is read.
     Follow,
-    /// It is an error.
+    /// A link is an error.
     Refuse,
 }
 
-/// The text of a file, which may be a pipe, without the mark of its encoding.
+/// Reads the text of a file, which may be a pipe, without the mark of its encoding.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     text(read(path, max_bytes, Links::Follow)?)
 }
 
-/// The bytes of a file, which may be a pipe.
+/// Reads the bytes of a file, which may be a pipe.
 pub fn read(path: &Path, max_bytes: u64, links: Links) -> io::Result<Vec<u8>> {
     read_within(DEADLINE, path, max_bytes, links)
 }
@@ -94,7 +94,7 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
-/// The text that the bytes are; those of another encoding are told by its name.
+/// The text that the bytes are; an error names the encoding if it is another.
 pub fn text(bytes: Vec<u8>) -> io::Result<String> {
     let wrong = |what: String| io::Error::new(ErrorKind::InvalidData, what);
     if let Some(encoding) = wide_encoding(&bytes) {

@@ -1,6 +1,7 @@
-//! What every room stands on: errors, positions, names, files, signals, TLS. Nothing here knows of
+//! What every room stands on: errors, the clock, positions, names, files, signals, TLS. Nothing here knows of
 //! PostgreSQL's messages or of Fluvio.
 
+pub(crate) mod clock;
 pub(crate) mod error;
 pub(crate) mod input;
 pub(crate) mod lsn;

@@ -10,32 +10,32 @@ use std::time::Duration;
 
 use rustix::process::{WaitOptions, getpid, wait};
 
-/// How often it is looked for some.
+/// How often orphans that have ended are waited for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Read by whoever has a child of its own, for which nobody else may wait.
+/// A lock that is read by whoever has a child of its own, for which nobody else may wait.
 static OWN_CHILDREN: RwLock<()> = RwLock::new(());
 
 /// A child of ours may be started, and is waited for as long as this lives.
 pub struct OwnChild {
-    _no_look: RwLockReadGuard<'static, ()>,
+    _no_wait: RwLockReadGuard<'static, ()>,
 }
 
 impl OwnChild {
-    /// Waits for a look at the orphans to end, which takes no time.
+    /// Announces a child, once no wait for orphans is under way, which takes no time.
     pub fn expected() -> OwnChild {
         OwnChild {
-            _no_look: OWN_CHILDREN.read().unwrap_or_else(PoisonError::into_inner),
+            _no_wait: OWN_CHILDREN.read().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
 
-/// Whether they are left to us.
+/// Whether orphans are left to this process.
 pub fn are_ours() -> bool {
     getpid().is_init()
 }
 
-/// Waits for whatever has ended, from time to time.
+/// Waits for whatever has ended, from time to time, as long as the process lives.
 pub fn wait_for_ever() {
     loop {
         thread::sleep(INTERVAL);

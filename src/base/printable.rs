@@ -31,7 +31,7 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
-/// A value whose text is cut where it would need more than so many bytes as [`Printable`], or in JSON.
+/// A value whose text is cut where it would need more than this number of bytes as [`Printable`], or in JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Shortened<T>(pub T, pub usize);
 
@@ -74,7 +74,7 @@ impl<W: Write> Write for Left<W> {
     }
 }
 
-/// At the most, in any form: `\u{202e}`.
+/// The bytes that a character takes at the most, in any form: `\u{202e}`.
 fn shown_bytes(c: char) -> usize {
     match c {
         '"' | '\\' => 2,
@@ -83,8 +83,8 @@ fn shown_bytes(c: char) -> usize {
     }
 }
 
-/// The same JSON with the same meaning, all of which is seen: what a JSON writer may leave as it is
-/// inside of texts is escaped. Line breaks between values stay.
+/// Escapes what is not seen in a text of JSON and what a JSON writer may leave as it is inside of its
+/// strings. The meaning stays, and so do line breaks between values.
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -97,10 +97,10 @@ pub fn json(text: &str) -> String {
     out
 }
 
-/// More than anybody reads of what one server says at once.
+/// The limit of [`capped`]: more than anybody reads of what one server says at once.
 pub const MAX_WORDS_BYTES: usize = 4096;
 
-/// What a server says, up to [`MAX_WORDS_BYTES`] of it: a log is not its to fill.
+/// Cuts what a server says at [`MAX_WORDS_BYTES`]: a log is not its to fill.
 pub fn capped(words: &str) -> String {
     if words.len() <= MAX_WORDS_BYTES {
         return words.to_owned();
@@ -110,8 +110,9 @@ pub fn capped(words: &str) -> String {
     format!("{}...", &words[..end.unwrap_or_default()])
 }
 
-/// The control characters of C0 and C1, the separators of lines and paragraphs, and what changes the
-/// direction of a text ([UAX #9](https://www.unicode.org/reports/tr9/)).
+/// Whether a character is one of the control characters of C0 and C1, the separators of lines and
+/// paragraphs, and what changes the direction of a text ([UAX
+/// #9](https://www.unicode.org/reports/tr9/)).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(

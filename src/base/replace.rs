@@ -10,13 +10,13 @@ use std::thread;
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// Its owner.
+    /// The owner of the file.
     Owner,
-    /// Everybody, whatever the umask is for secrets.
+    /// Every user, even where the umask is one for secrets.
     Everybody,
 }
 
-/// How often another process that makes the same file at this moment may be faster.
+/// The number of times that another process, which makes the same file at this moment, may be faster.
 const TRIES: usize = 1000;
 
 /// Makes a new, empty file. What an earlier run left there may be somebody else's by now: a service may

@@ -12,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// More names than any list of servers has. A cluster that names a new server each time it is asked must
-/// not cost a thread each time.
+/// The most names that are looked up at once, more than any list of servers has. A cluster that names a
+/// new server each time it is asked must not cost a thread each time.
 const MOST_UNDER_WAY: usize = 64;
 
 /// The questions that nobody has answered yet.
@@ -26,10 +26,10 @@ struct Question {
     answered: Condvar,
 }
 
-/// An error of the system cannot be had twice.
+/// The addresses, or a copy of the error: one of the system cannot be cloned.
 type Answer = Result<Vec<SocketAddr>, (ErrorKind, String)>;
 
-/// At least one address, in the order of the resolver.
+/// Looks up the addresses of `name`, at least one, in the order of the resolver.
 pub fn look_up<N>(name: N, timeout: Duration) -> io::Result<Vec<SocketAddr>>
 where
     N: ToSocketAddrs + Debug + Send + 'static,

@@ -1,6 +1,6 @@
 //! Text for a shell.
 
-/// One word of a command, whatever is in it.
+/// Quotes `text` as one word of a command, whatever is in it.
 pub fn quote(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {

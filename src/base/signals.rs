@@ -16,7 +16,7 @@ use signal_hook::low_level::unregister;
 
 use super::error::{Error, Kind, Result};
 
-/// What the signals have said.
+/// What the signals have asked for so far.
 #[derive(Debug, Clone)]
 pub struct Signals {
     stop: Arc<AtomicBool>,
@@ -29,17 +29,17 @@ pub struct Signals {
 /// What a signal does while nothing is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Idle {
-    /// It ends the process with 0.
+    /// The signal ends the process with 0.
     End,
-    /// It ends the process as if nobody listened.
+    /// The signal ends the process as if nobody listened.
     Default,
 }
 
-/// Records are under way as long as it lives.
+/// A guard: as long as it lives, records are under way and a signal asks for a clean stop.
 #[derive(Debug)]
 pub struct UnderWay(Arc<AtomicBool>);
 
-/// A statement waits as long as it lives, and no signal ends the process.
+/// A guard: as long as it lives, a statement waits and no signal ends the process.
 #[derive(Debug)]
 pub struct Deferred {
     signals: Signals,
@@ -73,7 +73,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// From now on SIGTERM and SIGINT end the process at once, with 0: nothing that it does has to be
+    /// Makes SIGTERM and SIGINT end the process at once, with 0: nothing that it does has to be
     /// finished.
     pub fn end_at_once() -> Result<()> {
         for signal in [SIGTERM, SIGINT] {
@@ -97,7 +97,7 @@ impl Signals {
         Ok(())
     }
 
-    /// From now on a signal ends the process, if a stop is asked for already.
+    /// Makes a signal end the process, if a stop is asked for already.
     ///
     /// The actions run in the order in which they are registered: the first of the two must not see
     /// what the second has just set.
@@ -123,18 +123,18 @@ impl Signals {
         self.reload.load(Ordering::Relaxed)
     }
 
-    /// The reload begins: a signal from now on asks for another.
+    /// Takes note that the reload begins: a signal from now on asks for another.
     pub fn begin_reload(&self) {
         self.reload.store(false, Ordering::Relaxed);
     }
 
-    /// From now on a signal asks for a clean stop instead of ending the process.
+    /// Makes a signal ask for a clean stop instead of ending the process.
     pub fn under_way(&self) -> UnderWay {
         self.at_once.store(false, Ordering::SeqCst);
         UnderWay(Arc::clone(&self.at_once))
     }
 
-    /// From now on any signal asks for a stop, and none ends the process.
+    /// Makes any signal ask for a stop, and none end the process.
     pub fn deferred(&self) -> Deferred {
         let was_at_once = self.at_once.swap(false, Ordering::SeqCst);
         let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);

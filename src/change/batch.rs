@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::arena::Arena;
-use super::body::{Body, OldRow, Row};
-use super::relation::{Catalog, Name, Names, Shape};
+use super::body::{Body, Contents, Described, OldRow, Row};
+use super::relation::{Catalog, Names};
 use super::{Envelope, Event};
 use crate::base::error::{Error, Result};
 use crate::pg::wire::pgoutput::{Message, OldTuple, Tuple, Type};
@@ -21,18 +21,8 @@ const BATCH_EVENTS: usize = 4096;
 /// Events in the order of the stream.
 #[derive(Default)]
 pub struct Batch {
-    pub(super) arena: Arena,
     heads: Vec<Head>,
-    /// The tables its rows belong to, so that a batch in flight keeps its own definitions.
-    pub(super) relations: Vec<Described>,
-    pub(super) names: Names,
-}
-
-/// A table.
-pub(super) struct Described {
-    pub rel_id: u32,
-    pub name: Name,
-    pub shape: Arc<Shape>,
+    contents: Contents,
 }
 
 struct Head {
@@ -53,7 +43,7 @@ impl Batch {
             Message::Commit(commit) => Body::Commit(*commit),
             Message::Origin(origin) => Body::Origin {
                 commit_lsn: origin.commit_lsn,
-                name: self.arena.keep(origin.name.as_bytes()),
+                name: self.contents.arena.keep(origin.name.as_bytes()),
             },
             Message::Type(described) => {
                 catalog.describe_type(described);
@@ -92,14 +82,15 @@ impl Batch {
             Message::Truncate(truncate) => Body::Truncate {
                 options: truncate.options,
                 rel_ids: self
+                    .contents
                     .arena
                     .collect(truncate.rel_ids().flat_map(u32::to_ne_bytes)),
             },
             Message::Logical(logical) => Body::Logical {
                 flags: logical.flags,
                 lsn: logical.lsn,
-                prefix: self.arena.keep(logical.prefix),
-                content: self.arena.keep(logical.content),
+                prefix: self.contents.arena.keep(logical.prefix),
+                content: self.contents.arena.keep(logical.content),
             },
         };
         self.heads.push(Head { envelope, body });
@@ -108,7 +99,7 @@ impl Batch {
 
     /// The next message is in `message`, which is large: its rows stay there. The batch is full then.
     pub fn share(&mut self, message: &Bytes) {
-        self.arena.share(message);
+        self.contents.arena.share(message);
     }
 
     /// Adds the description of a table.
@@ -132,19 +123,26 @@ impl Batch {
     /// Takes what is in it, and makes room for as much: while a stream is busy, the next batch is as
     /// large.
     pub fn take(&mut self) -> Batch {
+        let Contents {
+            arena,
+            relations,
+            names,
+        } = &self.contents;
         let room = Batch {
-            arena: Arena::with_capacity(self.arena.copied().min(BATCH_BYTES + BATCH_BYTES / 16)),
             heads: Vec::with_capacity(self.heads.len().min(BATCH_EVENTS)),
-            relations: Vec::with_capacity(self.relations.len()),
-            names: Names::with_capacity(self.names.bytes()),
+            contents: Contents {
+                arena: Arena::with_capacity(arena.copied().min(BATCH_BYTES + BATCH_BYTES / 16)),
+                relations: Vec::with_capacity(relations.len()),
+                names: Names::with_capacity(names.bytes()),
+            },
         };
         std::mem::replace(self, room)
     }
 
     /// Whether it should be handed over before anything is added.
     pub fn is_full(&self) -> bool {
-        self.arena.copied() >= BATCH_BYTES
-            || self.arena.has_large()
+        self.contents.arena.copied() >= BATCH_BYTES
+            || self.contents.arena.has_large()
             || self.heads.len() >= BATCH_EVENTS
     }
 
@@ -157,24 +155,24 @@ impl Batch {
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
         self.heads.iter().map(|head| Event {
             envelope: head.envelope,
-            change: self.change(&head.body),
+            change: self.contents.change(&head.body),
         })
     }
 
     fn described_type(&mut self, described: &Type<'_>) -> Body {
         Body::Type {
             id: described.id,
-            namespace: self.arena.keep(described.namespace.as_bytes()),
-            name: self.arena.keep(described.name.as_bytes()),
+            namespace: self.contents.arena.keep(described.namespace.as_bytes()),
+            name: self.contents.arena.keep(described.name.as_bytes()),
         }
     }
 
     fn adopt(&mut self, rel_id: u32, catalog: &mut Catalog) -> Result<u32> {
-        let position = self.relations.len() as u32;
+        let position = self.contents.relations.len() as u32;
         let relation = catalog.place(rel_id, position)?;
-        self.relations.push(Described {
+        self.contents.relations.push(Described {
             rel_id,
-            name: self.names.add(relation.name()),
+            name: self.contents.names.add(relation.name()),
             shape: Arc::clone(relation.shape),
         });
         Ok(position)
@@ -182,13 +180,13 @@ impl Batch {
 
     fn relation(&mut self, rel_id: u32, catalog: &mut Catalog) -> Result<u32> {
         // Rows of one table come together. The last that was adopted is the current one of its table.
-        if let Some(last) = self.relations.last()
+        if let Some(last) = self.contents.relations.last()
             && last.rel_id == rel_id
         {
-            return Ok(self.relations.len() as u32 - 1);
+            return Ok(self.contents.relations.len() as u32 - 1);
         }
         let (relation, position) = catalog.placed(rel_id)?;
-        match self.relations.get(position as usize) {
+        match self.contents.relations.get(position as usize) {
             Some(there) if there.rel_id == rel_id && Arc::ptr_eq(&there.shape, relation.shape) => {
                 Ok(position)
             }
@@ -197,7 +195,7 @@ impl Batch {
     }
 
     fn row(&mut self, relation: u32, tuple: &Tuple<'_>) -> Result<Row> {
-        let relation = self.described(relation);
+        let relation = self.contents.described(relation);
         if usize::from(tuple.columns()) != relation.columns.len() {
             return Err(Error::undeliverable(format!(
                 "a row of {relation} has {} columns, its relation {}",
@@ -207,7 +205,7 @@ impl Batch {
         }
         Ok(Row {
             columns: tuple.columns(),
-            span: self.arena.keep(tuple.bytes()),
+            span: self.contents.arena.keep(tuple.bytes()),
         })
     }
 
@@ -325,7 +323,7 @@ mod tests {
         let message = Bytes::from(parts.concat());
         batch.share(&message);
         push(&mut batch, &mut catalog, &message).unwrap();
-        assert_eq!(batch.arena.copied(), 0);
+        assert_eq!(batch.contents.arena.copied(), 0);
         assert!(batch.is_full());
         let event = batch.events().nth(1).unwrap();
         assert!(event.is_large());

@@ -1,13 +1,14 @@
-//! What a batch holds of an event, and the event made of it again.
+//! An event as a batch holds it, and the event made of it again.
 
-use super::arena::Span;
-use super::batch::Batch;
-use super::relation::Relation;
+use std::sync::Arc;
+
+use super::arena::{Arena, Span};
+use super::relation::{Name, Names, Relation, Shape};
 use super::{Change, RelIds};
 use crate::base::lsn::Lsn;
 use crate::pg::wire::pgoutput::{Begin, Commit, Logical, OldTuple, Origin, Tuple, Type};
 
-/// An event whose bytes and tables are in its batch.
+/// An event whose bytes and tables are in the [`Contents`] of its batch.
 pub enum Body {
     Begin(Begin),
     Commit(Commit),
@@ -58,9 +59,25 @@ pub enum OldRow {
     Full(Row),
 }
 
-impl Batch {
-    /// The event of a head.
-    pub(super) fn change<'a>(&'a self, body: &Body) -> Change<'a> {
+/// What the bodies of a batch refer to.
+#[derive(Default)]
+pub struct Contents {
+    pub arena: Arena,
+    /// The tables that its rows belong to, so that a batch in flight keeps its own definitions.
+    pub relations: Vec<Described>,
+    pub names: Names,
+}
+
+/// A table as a batch has it.
+pub struct Described {
+    pub rel_id: u32,
+    pub name: Name,
+    pub shape: Arc<Shape>,
+}
+
+impl Contents {
+    /// The event of a body.
+    pub fn change<'a>(&'a self, body: &Body) -> Change<'a> {
         match body {
             Body::Begin(begin) => Change::Begin(*begin),
             Body::Commit(commit) => Change::Commit(*commit),
@@ -109,7 +126,8 @@ impl Batch {
         }
     }
 
-    pub(super) fn described(&self, position: u32) -> Relation<'_> {
+    /// The table at a position.
+    pub fn described(&self, position: u32) -> Relation<'_> {
         let described = &self.relations[position as usize];
         let (shape, name) = (&described.shape, described.name);
         Relation::new(described.rel_id, shape, name, &self.names)

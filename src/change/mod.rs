@@ -7,9 +7,11 @@
 mod arena;
 mod batch;
 mod body;
+mod event_type;
 pub(crate) mod relation;
 
 pub use batch::Batch;
+pub use event_type::EventType;
 pub use relation::{Catalog, Relation};
 
 pub use crate::pg::replication::Envelope;
@@ -46,7 +48,28 @@ impl Event<'_> {
     }
 }
 
-/// The ten event types, rows with the table they belong to.
+#[cfg(test)]
+impl<'a> Event<'a> {
+    /// A message with this content.
+    pub fn message(content: &'a [u8]) -> Event<'a> {
+        use crate::base::lsn::Lsn;
+        Event {
+            envelope: Envelope {
+                wal_start: Lsn(1),
+                wal_end: Lsn(2),
+                timestamp: 3,
+            },
+            change: Change::Logical(Logical {
+                flags: 0,
+                lsn: Lsn(4),
+                prefix: b"p",
+                content,
+            }),
+        }
+    }
+}
+
+/// What happened, rows with the table they belong to.
 #[derive(Debug)]
 #[allow(missing_docs)] // the fields are those of the messages in `pg::pgoutput`
 pub enum Change<'a> {
@@ -73,6 +96,24 @@ pub enum Change<'a> {
         rel_ids: RelIds<'a>,
     },
     Logical(Logical<'a>),
+}
+
+impl Change<'_> {
+    /// The type of the event.
+    pub fn event_type(&self) -> EventType {
+        match self {
+            Change::Begin(_) => EventType::Begin,
+            Change::Commit(_) => EventType::Commit,
+            Change::Origin(_) => EventType::Origin,
+            Change::Relation(_) => EventType::Relation,
+            Change::Type(_) => EventType::Type,
+            Change::Insert { .. } => EventType::Insert,
+            Change::Update { .. } => EventType::Update,
+            Change::Delete { .. } => EventType::Delete,
+            Change::Truncate { .. } => EventType::Truncate,
+            Change::Logical(_) => EventType::Message,
+        }
+    }
 }
 
 /// The tables of a truncate: four bytes each, in the order of this machine.

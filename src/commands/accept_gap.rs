@@ -13,8 +13,9 @@ use crate::observe::waiting::Onlookers;
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
 use crate::pipeline::progress::Stored;
-use crate::pipeline::resume::continuity::{self, Source};
-use crate::pipeline::resume::state::Accepted;
+use crate::pipeline::resume::continuity;
+use crate::pipeline::resume::source::Source;
+use crate::pipeline::resume::state_file::Accepted;
 use crate::pipeline::session::{Opened, Output, Program};
 use crate::pipeline::setup::create_slot_statement;
 use crate::sink::fluvio::Partition;
@@ -100,7 +101,7 @@ fn take_slot(program: &mut Program<'_>, config: &Config, slot_is_useless: bool) 
         remove_slot(&mut connection, config, program.params().database())?;
     }
     program.set_up(&connection)?;
-    let source = program.find(&mut connection)?;
+    let source = program.find_source(&mut connection)?;
     let made = connection.slot_with_wal(&config.slot)?;
     continuity::check_slot(
         made.as_ref().unwrap_or(&source.slot),

@@ -23,8 +23,9 @@ use crate::pg::replication::{
 use crate::pg::wire::pgoutput;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::setup::missing_statements;
+use crate::record::ProducerRecord;
+use crate::sink::Sink;
 use crate::sink::stdout::Lines;
-use crate::sink::{Sink, write_event};
 
 /// The first major that copies slots.
 const COPIES: u32 = 12;
@@ -155,7 +156,6 @@ struct Shown<'a> {
     count: u64,
     catalog: Catalog,
     batch: Batch,
-    record: Vec<u8>,
     lines: Box<dyn Sink>,
     /// Everything before it has been sent to us.
     reached: Lsn,
@@ -170,7 +170,6 @@ impl<'a> Shown<'a> {
             count: 0,
             catalog: Catalog::default(),
             batch: Batch::default(),
-            record: Vec::new(),
             lines: Box::new(Lines::on_stdout()?),
             reached: Lsn(0),
             is_inside: false,
@@ -243,7 +242,7 @@ impl<'a> Shown<'a> {
         let batch = self.batch.take();
         for event in batch.events() {
             let raw_text = self.config.raw_text;
-            write_event(&mut *self.lines, &event, raw_text, &mut self.record)?;
+            self.lines.write(&ProducerRecord::new(&event, raw_text))?;
         }
         self.lines.flush()
     }

@@ -6,14 +6,14 @@ use std::fmt;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{cli, load, print_as};
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
 use crate::config::Config;
-use crate::observe::metrics::now_us;
 use crate::pg::catalog::blocked::{Blocked, blocked};
 use crate::pg::catalog::slot_state::{SlotState, slot_state};
 use crate::pg::connection::Connection;
@@ -85,10 +85,7 @@ struct End {
 }
 
 /// Its last record.
-struct Last {
-    placed: Placed,
-    committed_us: i64,
-}
+struct Last(Placed);
 
 /// Prints how the connector is, which is the exit code too.
 pub fn status(arguments: &cli::Status) -> Result<ExitCode> {
@@ -168,8 +165,8 @@ fn end(options: &Options) -> Result<End> {
     let records = reader.fetch(bounds.end - 1)?;
     let last = records
         .first()
-        .and_then(|record| Last::parse(&record.value));
-    let last = last.ok_or_else(|| {
+        .and_then(|record| Placed::parse(&record.value));
+    let last = last.map(Last).ok_or_else(|| {
         reader.error(continuity::gap(
             "its last record was not written by this program",
         ))
@@ -181,27 +178,9 @@ fn end(options: &Options) -> Result<End> {
 }
 
 impl Last {
-    fn parse(value: &[u8]) -> Option<Last> {
-        /// Of a commit it is when the transaction was committed, of others when it was sent.
-        #[derive(Deserialize)]
-        struct Timed {
-            timestamp: i64,
-            message: Message,
-        }
-        #[derive(Deserialize)]
-        struct Message {
-            timestamp: Option<i64>,
-        }
-        let timed: Timed = serde_json::from_slice(value).ok()?;
-        Some(Last {
-            placed: Placed::parse(value)?,
-            committed_us: timed.message.timestamp.unwrap_or(timed.timestamp),
-        })
-    }
-
     /// Everything before it is in the topic.
     fn stored(&self) -> Lsn {
-        match self.placed.record {
+        match self.0.record {
             Record::Commit { end_lsn, .. } => end_lsn,
             Record::Message {
                 lsn,
@@ -215,7 +194,7 @@ impl Last {
 
 impl fmt::Display for Last {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.placed.record {
+        match self.0.record {
             Record::Commit { commit_lsn, .. } => write!(f, "commit at {commit_lsn}"),
             Record::Message {
                 lsn,
@@ -225,7 +204,7 @@ impl fmt::Display for Last {
             _ => write!(
                 f,
                 "inside the transaction that has a change at {}",
-                self.placed.wal_start
+                self.0.wal_start
             ),
         }
     }
@@ -242,7 +221,7 @@ impl Status {
                 .wal_end()
                 .bytes_since(found.slot.confirmed().max(stored))
         });
-        let age = last.map(|last| now_us().saturating_sub(last.committed_us).max(0) as u64);
+        let age = last.map(|last| postgres_now_us().saturating_sub(last.0.time_us).max(0) as u64);
         Status {
             status: Health::Healthy,
             problems: Vec::new(),

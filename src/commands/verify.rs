@@ -81,7 +81,7 @@ fn read(options: &Options, from: Option<i64>) -> Result<Report> {
             offset = record.offset + 1;
         }
         let left = Left::Exactly((bounds.end - offset) as u64);
-        work.tell((offset - first) as u64, &left);
+        work.log_progress((offset - first) as u64, &left);
     }
     Ok(verifier.report(options.topic.clone(), offset))
 }
@@ -176,7 +176,10 @@ impl Verifier {
 
     fn check(&mut self, offset: i64, json: &[u8]) {
         self.report.records += 1;
-        let Some(Placed { wal_start, record }) = Placed::parse(json) else {
+        let Some(Placed {
+            wal_start, record, ..
+        }) = Placed::parse(json)
+        else {
             return self.violation(offset, "not a record of this program".into());
         };
         match record {

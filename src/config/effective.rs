@@ -1,102 +1,86 @@
-//! The config as it takes effect, written as a config file without its secrets.
+//! The config as it takes effect: printed as a config file without its secrets, and compared key by
+//! key with the one that a reload brings.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
+use std::fmt;
 
-use serde::Serialize;
+use yaml_serde::{Mapping, Value};
 
-use super::{Config, GeneratedColumns, Setup};
+use super::Config;
+use super::file::File;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::printable::is_hidden;
-use crate::observe::logging::Format;
-use crate::pg::replication::Origins;
-use crate::record::events::RawText;
 
-/// What stands in place of a secret.
-const SECRET: &str = "[secret]";
+/// The keys that a reload takes, or that `run` does not use. Every other one needs a restart.
+pub(super) const NO_RESTART: [&str; 8] = [
+    "version",
+    "name",
+    "type",
+    "secrets",
+    "password_command",
+    "max_lag",
+    "log",
+    "log_format",
+];
 
-/// The keys in the order of `config-example.yaml`; those that are not set are left out.
-#[derive(Serialize)]
-struct Effective<'a> {
-    version: &'a str,
-    name: &'a str,
-    r#type: &'a str,
-    topic: &'a str,
-    #[serde(rename = "create-topic")]
-    create_topic: bool,
-    partition: u32,
-    parameters: Parameters<'a>,
-    secrets: Secrets,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password_command: Option<&'a str>,
-    fluvio: Fluvio<'a>,
-    producer: Producer,
-    raw_text: &'a str,
-    status_interval: String,
-    retry: Retry,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_dir: Option<&'a Path>,
-    confirm_delay: String,
-    max_lag: String,
-    metrics: Metrics<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_format: Option<&'a str>,
+/// The sections whose keys are named one by one when they differ.
+const SECTIONS: [&str; 3] = ["parameters", "fluvio", "producer"];
+
+/// Every key with the value that takes effect, null where it has none.
+#[derive(Clone)]
+pub(crate) struct Effective(Mapping);
+
+/// Leaves the keys out, because the fields of [`Config`] beside them say as much.
+impl fmt::Debug for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
-#[derive(Serialize)]
-struct Parameters<'a> {
-    publication: &'a str,
-    slot: &'a str,
-    skip_setup: bool,
-    tables: &'a [String],
-    publish: &'a [&'static str],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    publish_via_partition_root: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    generated_columns: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failover: Option<bool>,
-    messages: &'a [String],
-    origin: &'a str,
+impl Effective {
+    /// Takes the keys of a file that has been resolved.
+    pub fn of(file: &File) -> Result<Effective> {
+        let keys = yaml_serde::to_value(file).and_then(yaml_serde::from_value);
+        keys.map(Effective).map_err(not_written)
+    }
+
+    /// Leaves out the keys that have no value.
+    fn without_nulls(mut self) -> Mapping {
+        let sections = self.0.values_mut().filter_map(Value::as_mapping_mut);
+        sections.for_each(|section| section.retain(|_, value| !value.is_null()));
+        self.0.retain(|_, value| !value.is_null());
+        self.0
+    }
+
+    /// The keys that need a restart, each by the name that the log has for it, with their values.
+    fn of_a_start(&self) -> Vec<(String, &Value)> {
+        let mut named = Vec::new();
+        for (key, value) in self.0.iter() {
+            let key = key.as_str().unwrap_or_default();
+            match value.as_mapping() {
+                _ if NO_RESTART.contains(&key) => {}
+                Some(section) if SECTIONS.contains(&key) => {
+                    named.extend(section.iter().map(|(below, value)| {
+                        (logged_name(key, below.as_str().unwrap_or_default()), value)
+                    }));
+                }
+                _ => named.push((key.to_owned(), value)),
+            }
+        }
+        named
+    }
 }
 
-#[derive(Serialize)]
-struct Secrets {
-    #[serde(rename = "FLUVIO_PG_DATABASE_URL")]
-    database_url: &'static str,
+fn logged_name(section: &str, key: &str) -> String {
+    match (section, key) {
+        // Options of what a publication publishes.
+        (_, "publish_via_partition_root" | "generated_columns") => "publish".to_owned(),
+        ("parameters", key) => key.to_owned(),
+        (section, key) => format!("{section}.{key}"),
+    }
 }
 
-#[derive(Serialize)]
-struct Fluvio<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<&'a str>,
-    timeout: String,
-}
-
-#[derive(Serialize)]
-struct Producer {
-    linger: String,
-    #[serde(rename = "batch-size")]
-    batch_size: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compression: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Retry {
-    min: String,
-    max: String,
-}
-
-#[derive(Serialize)]
-struct Metrics<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    textfile: Option<&'a Path>,
+fn not_written(error: yaml_serde::Error) -> Error {
+    Error::new(Kind::Bug, "cannot write the config").with_source(error)
 }
 
 impl Config {
@@ -104,8 +88,8 @@ impl Config {
     pub fn effective(&self) -> Result<String> {
         let params = self.params()?;
         let hosts: Vec<String> = params.endpoints().iter().map(ToString::to_string).collect();
-        let yaml = yaml_serde::to_string(&self.as_file())
-            .map_err(|e| Error::new(Kind::Bug, "cannot write the config").with_source(e))?;
+        let keys = self.effective.clone().without_nulls();
+        let yaml = yaml_serde::to_string(&keys).map_err(not_written)?;
         let comment = format!(
             "# {} connects to the database {} at {}",
             params.user(),
@@ -117,74 +101,14 @@ impl Config {
         Ok(format!("{comment}\n{}", yaml.trim_end()))
     }
 
-    fn as_file(&self) -> Effective<'_> {
-        Effective {
-            version: env!("CARGO_PKG_VERSION"),
-            name: &self.name,
-            r#type: "postgres-source",
-            topic: &self.fluvio.topic,
-            create_topic: self.fluvio.create_topic,
-            partition: self.fluvio.partition,
-            parameters: self.parameters(),
-            secrets: Secrets {
-                database_url: SECRET,
-            },
-            password_command: self.password_command.as_ref().map(|_| SECRET),
-            fluvio: Fluvio {
-                endpoint: self.fluvio.endpoint.as_deref(),
-                timeout: duration(self.fluvio.timeout),
-            },
-            producer: Producer {
-                linger: duration(self.linger),
-                batch_size: format!("{}B", self.fluvio.batch_bytes),
-                compression: self.fluvio.compression.map(|wanted| wanted.to_string()),
-            },
-            raw_text: match self.raw_text {
-                RawText::Bytes => "bytes",
-                RawText::String => "string",
-            },
-            status_interval: duration(self.status_interval),
-            retry: Retry {
-                min: duration(self.retry.min),
-                max: duration(self.retry.max),
-            },
-            state_dir: self.state_dir.as_deref(),
-            confirm_delay: duration(self.confirm_delay),
-            max_lag: format!("{}B", self.max_lag_bytes),
-            metrics: Metrics {
-                listen: self.metrics.listen,
-                textfile: self.metrics.textfile.as_deref(),
-            },
-            log: self.log.map(|level| level.to_string().to_lowercase()),
-            log_format: self.log_format.map(Format::name),
-        }
+    /// The keys that differ in `fresh` and count at a start only. What leads to a connection (name,
+    /// URL, password) and the log are not among them.
+    pub fn only_at_a_start(&self, fresh: &Config) -> Vec<String> {
+        let fresh = fresh.effective.of_a_start();
+        let pairs = self.effective.of_a_start().into_iter().zip(fresh);
+        let differ = pairs.filter(|((_, before), (_, after))| before != after);
+        let mut names: Vec<String> = differ.map(|((name, _), _)| name).collect();
+        names.dedup();
+        names
     }
-
-    fn parameters(&self) -> Parameters<'_> {
-        Parameters {
-            publication: &self.publication,
-            slot: &self.slot,
-            skip_setup: self.setup == Setup::Require,
-            tables: &self.tables,
-            publish: &self.publishing.operations,
-            publish_via_partition_root: self.publishing.via_partition_root,
-            generated_columns: self
-                .publishing
-                .generated_columns
-                .map(|columns| match columns {
-                    GeneratedColumns::None => "none",
-                    GeneratedColumns::Stored => "stored",
-                }),
-            failover: self.failover,
-            messages: &self.messages,
-            origin: match self.origin {
-                Origins::Any => "any",
-                Origins::None => "none",
-            },
-        }
-    }
-}
-
-fn duration(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }

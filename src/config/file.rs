@@ -1,4 +1,8 @@
-//! What the config file may say: keys, types, defaults. `config-example.yaml` explains each.
+//! The keys of the config file, each defined once: its spellings, its kind of value and its default.
+//!
+//! The parser, the config that takes effect and the list of what needs a restart follow from these
+//! definitions; `config-example.yaml` explains each key and has their order, and tests hold it and
+//! `schema.json` to the keys that are here.
 //!
 //! A key may be written with `-` or `_`. What is not understood is an error that names the key's
 //! path and line; what it says never includes what could be a secret.
@@ -6,7 +10,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::GeneratedColumns;
 use super::message::message;
@@ -14,64 +18,59 @@ use super::secret::Secret;
 use super::value::{
     Endpoint, FilePath, LogLevel, MessagePrefix, Name, Operation, Publication, Refused, SlotName,
     SourceType, TableName, TopicName, address, batch_bytes, boolean, command, compression,
-    duration, generated_columns, log_format, optional_boolean, origin, positive_duration, raw_text,
-    secret, size,
+    database_url, duration, generated_columns, log_format, origin, positive_duration, raw_text,
+    size,
 };
 use crate::base::error::{Error, Result};
 use crate::observe::logging::Format;
 use crate::pg::replication::Origins;
 use crate::record::events::RawText;
 
-/// The file.
-#[derive(Debug, Deserialize)]
+/// The config file as written, or as it takes effect.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "the keys of a connector's config")]
 #[allow(missing_docs)] // `config-example.yaml` documents the keys
 pub struct File {
-    #[serde(rename = "version")]
-    _version: String,
+    pub(super) version: String,
     pub name: Name,
     #[serde(rename = "type")]
     _type: SourceType,
-    topic: Option<TopicName>,
-    pub parameters: Parameters,
-    #[serde(default)]
-    secrets: Secrets,
-    #[serde(default, alias = "password-command", deserialize_with = "command")]
-    pub password_command: Option<Secret>,
+    pub(super) topic: Option<TopicName>,
     #[serde(default = "yes", rename = "create-topic", alias = "create_topic")]
     pub create_topic: bool,
     #[serde(default)]
     pub partition: u32,
+    pub parameters: Parameters,
     #[serde(default)]
-    pub producer: Producer,
+    pub(super) secrets: Secrets,
+    #[serde(default, alias = "password-command", with = "command")]
+    pub password_command: Option<Secret>,
     #[serde(default)]
     pub fluvio: Fluvio,
-    #[serde(default, alias = "raw-text", deserialize_with = "raw_text")]
+    #[serde(default)]
+    pub producer: Producer,
+    #[serde(default, alias = "raw-text", with = "raw_text")]
     pub raw_text: RawText,
     #[serde(
         default = "default_status_interval",
         alias = "status-interval",
-        deserialize_with = "positive_duration"
+        with = "positive_duration"
     )]
     pub status_interval: Duration,
     #[serde(default)]
     pub retry: Retry,
     #[serde(default, alias = "state-dir")]
     pub state_dir: Option<FilePath>,
-    #[serde(default, alias = "confirm-delay", deserialize_with = "duration")]
+    #[serde(default, alias = "confirm-delay", with = "duration")]
     pub confirm_delay: Duration,
-    #[serde(
-        default = "default_max_lag",
-        alias = "max-lag",
-        deserialize_with = "size"
-    )]
+    #[serde(default = "default_max_lag", alias = "max-lag", with = "size")]
     pub max_lag: u64,
     #[serde(default)]
     pub metrics: Metrics,
     pub log: Option<LogLevel>,
-    #[serde(default, alias = "log-format", deserialize_with = "log_format")]
+    #[serde(default, alias = "log-format", with = "log_format")]
     pub log_format: Option<Format>,
-    #[serde(default, rename = "transforms")]
+    #[serde(default, rename = "transforms", skip_serializing)]
     _transforms: Option<Refused>,
 }
 
@@ -90,64 +89,51 @@ fn default_max_lag() -> u64 {
 }
 
 /// `parameters`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "publication and slot")]
 #[allow(missing_docs)]
 pub struct Parameters {
     pub publication: Publication,
     pub slot: SlotName,
-    #[serde(default, alias = "skip-setup", deserialize_with = "boolean")]
+    #[serde(default, alias = "skip-setup", with = "boolean")]
     pub skip_setup: bool,
     #[serde(default)]
     pub tables: Vec<TableName>,
     #[serde(default)]
     pub publish: Vec<Operation>,
-    #[serde(
-        default,
-        alias = "publish-via-partition-root",
-        deserialize_with = "optional_boolean"
-    )]
+    #[serde(default, alias = "publish-via-partition-root", with = "boolean")]
     pub publish_via_partition_root: Option<bool>,
-    #[serde(
-        default,
-        alias = "generated-columns",
-        deserialize_with = "generated_columns"
-    )]
+    #[serde(default, alias = "generated-columns", with = "generated_columns")]
     pub generated_columns: Option<GeneratedColumns>,
-    #[serde(default, deserialize_with = "optional_boolean")]
+    #[serde(default, with = "boolean")]
     pub failover: Option<bool>,
     #[serde(default)]
     pub messages: Vec<MessagePrefix>,
-    #[serde(default, deserialize_with = "origin")]
+    #[serde(default, with = "origin")]
     pub origin: Origins,
+    #[serde(skip_serializing)]
     topic: Option<TopicName>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `secrets`.
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "FLUVIO_PG_DATABASE_URL")]
-struct Secrets {
-    #[serde(
-        rename = "FLUVIO_PG_DATABASE_URL",
-        default,
-        deserialize_with = "secret"
-    )]
-    database_url: Option<Secret>,
+#[allow(missing_docs)]
+pub struct Secrets {
+    #[serde(rename = "FLUVIO_PG_DATABASE_URL", default, with = "database_url")]
+    pub database_url: Option<Secret>,
 }
 
 /// `producer`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, expecting = "a map")]
 #[allow(missing_docs)]
 pub struct Producer {
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub linger: Duration,
-    #[serde(
-        rename = "batch-size",
-        alias = "batch_size",
-        deserialize_with = "batch_bytes"
-    )]
+    #[serde(rename = "batch-size", alias = "batch_size", with = "batch_bytes")]
     pub batch_size: usize,
-    #[serde(deserialize_with = "compression")]
+    #[serde(with = "compression")]
     pub compression: Option<fluvio::Compression>,
 }
 
@@ -162,12 +148,12 @@ impl Default for Producer {
 }
 
 /// `fluvio`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, expecting = "a map")]
 #[allow(missing_docs)]
 pub struct Fluvio {
     pub endpoint: Option<Endpoint>,
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(with = "positive_duration")]
     pub timeout: Duration,
 }
 
@@ -180,14 +166,15 @@ impl Default for Fluvio {
     }
 }
 
-/// `retry`.
-#[derive(Debug, Deserialize)]
+/// `retry`: the pause between attempts is `min` after the first failure, twice as long after each
+/// further one, up to `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, expecting = "a map")]
 #[allow(missing_docs)]
 pub struct Retry {
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(with = "positive_duration")]
     pub min: Duration,
-    #[serde(deserialize_with = "positive_duration")]
+    #[serde(with = "positive_duration")]
     pub max: Duration,
 }
 
@@ -201,11 +188,11 @@ impl Default for Retry {
 }
 
 /// `metrics`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default, expecting = "a map")]
 #[allow(missing_docs)]
 pub struct Metrics {
-    #[serde(deserialize_with = "address")]
+    #[serde(with = "address")]
     pub listen: Option<SocketAddr>,
     pub textfile: Option<FilePath>,
 }
@@ -230,7 +217,7 @@ impl File {
     pub fn log_format(text: &str) -> Option<Format> {
         #[derive(Deserialize)]
         struct Glance {
-            #[serde(default, alias = "log-format", deserialize_with = "log_format")]
+            #[serde(default, alias = "log-format", with = "log_format")]
             log_format: Option<Format>,
         }
         if opens(text) > MOST_BRACKETS {

@@ -1,13 +1,13 @@
 //! What the YAML parser says of a file, with the line of each mistake and without what could be the
 //! secret.
 
-/// Why `text` is no config.
+/// The reason why `text` is no config.
 pub fn message(error: &yaml_serde::Error, text: &str) -> String {
     without_values(&with_line(error, text))
 }
 
-/// The parser says nothing of the very beginning, and places a key that comes twice where the map
-/// begins.
+/// The message with its line: the parser names none at the very beginning, and places a key that comes
+/// twice where the map begins.
 fn with_line(error: &yaml_serde::Error, text: &str) -> String {
     let message = error.to_string();
     let Some(place) = error.location() else {

@@ -1,8 +1,13 @@
 //! The YAML file as written → a valid, typed [`Config`].
 //!
-//! `file` is what the file may say, `value` how a value is read, `message` what is said of a
-//! file that is not understood, `secret` where the database URL comes from. This module resolves
-//! them and the environment into what the program runs with.
+//! `file` is what the file may say, `value` how a value is read and written, `message` what is said of
+//! a file that is not understood, `secret` where the database URL comes from, `effective` what is
+//! printed of the result and what of it a reload cannot change. This module resolves the file and the
+//! environment into what the program runs with.
+//!
+//! A new key has five places: its definition in `file`, its field of [`Config`] and the line of
+//! `resolve` that fills it, `config-example.yaml`, which explains it, and `schema.json`. Whatever is
+//! missing there does not compile, or fails a test.
 
 mod effective;
 pub(crate) mod file;
@@ -13,9 +18,10 @@ pub(crate) mod value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::file::File;
+use self::effective::Effective;
+pub use self::file::{File, Retry};
 use self::secret::{DatabaseUrl, Secret};
-use self::value::{Publication, SlotName};
+use self::value::{FilePath, Publication, SlotName, TopicName};
 use crate::base::error::{Context, Error, Result};
 use crate::base::input;
 use crate::observe::logging::{FORMAT_VARIABLE, Format};
@@ -26,17 +32,17 @@ use crate::pg::replication::Origins;
 use crate::record::events::RawText;
 use crate::sink::fluvio;
 
-/// What the file may say: a [JSON Schema](https://json-schema.org/draft/2020-12).
+/// The schema of the config file, a [JSON Schema](https://json-schema.org/draft/2020-12).
 pub const SCHEMA: &str = include_str!("schema.json");
 
-/// What the program runs with.
+/// The configuration that the program runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The connector's name, which the server shows as `postgres-source/NAME`.
     pub name: String,
     /// The database.
     pub database_url: DatabaseUrl,
-    /// The command that tells the password, unless the URL does.
+    /// The command that prints the password, unless the URL has one.
     pub password_command: Option<Secret>,
     /// The publication.
     pub publication: String,
@@ -44,8 +50,7 @@ pub struct Config {
     pub slot: String,
     /// The tables of a publication that is made; all when there are none.
     pub tables: Vec<String>,
-    /// What a publication that is made publishes; what the server does by itself where it says
-    /// nothing.
+    /// The options of a publication that is made; the server's own where there are none.
     pub publishing: Publishing,
     /// Whether a slot that is made is kept on standbys too.
     pub failover: Option<bool>,
@@ -77,6 +82,8 @@ pub struct Config {
     pub log: Option<log::LevelFilter>,
     /// The form of log lines; what suits standard error if nothing is said.
     pub log_format: Option<Format>,
+    /// Every key, for whoever asks what takes effect and what a reload would change.
+    pub(crate) effective: Effective,
 }
 
 /// A file that was read, and is not understood yet.
@@ -99,29 +106,19 @@ pub struct Publishing {
 /// Which generated columns are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeneratedColumns {
-    /// None.
+    /// No generated columns.
     None,
-    /// Those that are stored.
+    /// The generated columns that are stored.
     Stored,
 }
 
 /// What happens when the publication or the slot is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
-    /// It is made.
+    /// The missing one is made.
     Create,
-    /// It is an error that says how to make it.
+    /// The missing one is an error that says how to make it.
     Require,
-}
-
-/// Between attempts: `min` after the first failure, twice as long after each further one, up to
-/// `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// After the first failure.
-    pub min: Duration,
-    /// The longest.
-    pub max: Duration,
 }
 
 impl<'a> ConfigText<'a> {
@@ -133,12 +130,12 @@ impl<'a> ConfigText<'a> {
         Ok(ConfigText { path, text })
     }
 
-    /// The form in which whatever is wrong with the rest is told.
+    /// The form of the log, in which whatever is wrong with the rest of the file is reported.
     pub fn log_format(&self) -> Option<Format> {
         File::log_format(&self.text)
     }
 
-    /// What it says, with the secret and the environment.
+    /// Parses the text and adds the secret and the environment.
     pub fn config(&self) -> Result<Config> {
         let place = || self.path.display().to_string();
         let file = File::parse(&self.text).at(place)?;
@@ -153,7 +150,7 @@ impl Config {
         ConfigText::read(path)?.config()
     }
 
-    /// Whom to connect to.
+    /// The parameters of the connection to the database.
     pub fn params(&self) -> Result<ConnectParams> {
         let application = format!("postgres-source/{}", self.name);
         let command = self.password_command.as_ref();
@@ -163,59 +160,17 @@ impl Config {
         Ok(params.with_password_command(command))
     }
 
-    /// The keys that differ in `fresh` and count at a start only. What leads to a connection (name,
-    /// URL, password) and the log are not among them.
-    pub fn only_at_a_start(&self, fresh: &Config) -> Vec<&'static str> {
-        let (fluvio, new) = (&self.fluvio, &fresh.fluvio);
-        let differ = [
-            ("publication", self.publication != fresh.publication),
-            ("slot", self.slot != fresh.slot),
-            ("tables", self.tables != fresh.tables),
-            ("publish", self.publishing != fresh.publishing),
-            ("failover", self.failover != fresh.failover),
-            ("skip_setup", self.setup != fresh.setup),
-            ("messages", self.messages != fresh.messages),
-            ("origin", self.origin != fresh.origin),
-            ("topic", fluvio.topic != new.topic),
-            ("partition", fluvio.partition != new.partition),
-            ("create-topic", fluvio.create_topic != new.create_topic),
-            ("fluvio.endpoint", fluvio.endpoint != new.endpoint),
-            ("fluvio.timeout", fluvio.timeout != new.timeout),
-            ("producer.batch-size", fluvio.batch_bytes != new.batch_bytes),
-            (
-                "producer.compression",
-                fluvio.compression != new.compression,
-            ),
-            ("producer.linger", self.linger != fresh.linger),
-            ("raw_text", self.raw_text != fresh.raw_text),
-            (
-                "status_interval",
-                self.status_interval != fresh.status_interval,
-            ),
-            ("retry", self.retry != fresh.retry),
-            ("state_dir", self.state_dir != fresh.state_dir),
-            ("confirm_delay", self.confirm_delay != fresh.confirm_delay),
-            ("metrics", self.metrics != fresh.metrics),
-        ];
-        let differ = differ.into_iter().filter(|(_, differs)| *differs);
-        differ.map(|(key, _)| key).collect()
-    }
-
     fn resolve(file: File, database_url: DatabaseUrl) -> Result<Config> {
-        let publication = overridden("FLUVIO_PG_PUBLICATION", Publication::parse)?;
-        let slot = overridden("FLUVIO_PG_SLOT", SlotName::parse)?;
-        let log_format = overridden(FORMAT_VARIABLE, Format::parse)?;
+        let file = in_effect(file, &database_url)?;
+        let effective = Effective::of(&file)?;
         let topic = file.topic()?;
         let parameters = file.parameters;
-        if file.retry.min > file.retry.max {
-            return Err(Error::config("retry: \"min\" is longer than \"max\""));
-        }
         Ok(Config {
             name: file.name.0,
             database_url,
             password_command: file.password_command,
-            publication: publication.unwrap_or(parameters.publication).0,
-            slot: slot.unwrap_or(parameters.slot).0,
+            publication: parameters.publication.0,
+            slot: parameters.slot.0,
             tables: parameters.tables.into_iter().map(|table| table.0).collect(),
             publishing: Publishing {
                 operations: parameters.publish.iter().map(|op| op.0).collect(),
@@ -246,11 +201,8 @@ impl Config {
             linger: file.producer.linger,
             raw_text: file.raw_text,
             status_interval: file.status_interval,
-            retry: Retry {
-                min: file.retry.min,
-                max: file.retry.max,
-            },
-            state_dir: file.state_dir.map(|path| path.0).or_else(state_directory),
+            retry: file.retry,
+            state_dir: file.state_dir.map(|path| path.0),
             confirm_delay: file.confirm_delay,
             max_lag_bytes: file.max_lag,
             metrics: Places {
@@ -258,34 +210,56 @@ impl Config {
                 textfile: file.metrics.textfile.map(|path| path.0),
             },
             log: file.log.map(|level| level.0),
-            log_format: log_format.or(file.log_format),
+            log_format: file.log_format,
+            effective,
         })
     }
 }
 
-/// The directory that a service manager made for this service.
-fn state_directory() -> Option<PathBuf> {
-    let directory = std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
-    directory.map(PathBuf::from)
+/// The file with what is said elsewhere: in the environment, and in places that are safe for a secret.
+fn in_effect(mut file: File, database_url: &DatabaseUrl) -> Result<File> {
+    let parameters = &mut file.parameters;
+    let publication = &mut parameters.publication;
+    overridden(publication, "FLUVIO_PG_PUBLICATION", Publication::parse)?;
+    overridden(&mut parameters.slot, "FLUVIO_PG_SLOT", SlotName::parse)?;
+    overridden(&mut file.log_format, FORMAT_VARIABLE, |text| {
+        Format::parse(text).map(Some)
+    })?;
+    file.topic = Some(TopicName(file.topic()?));
+    if file.retry.min > file.retry.max {
+        return Err(Error::config("retry: \"min\" is longer than \"max\""));
+    }
+    file.version = env!("CARGO_PKG_VERSION").to_owned();
+    file.secrets.database_url = Some(database_url.text.clone());
+    file.state_dir = file.state_dir.or_else(state_directory);
+    Ok(file)
 }
 
-/// A value from the environment, held to the same rules as the file's.
+/// The directory that a service manager made for this service.
+fn state_directory() -> Option<FilePath> {
+    let directory = std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
+    directory.map(|path| FilePath(path.into()))
+}
+
+/// Takes the value from the environment, if it is there, held to the same rules as the file's.
 fn overridden<T>(
+    value: &mut T,
     variable: &str,
     parse: impl FnOnce(&str) -> Result<T, &'static str>,
-) -> Result<Option<T>> {
+) -> Result<()> {
     match std::env::var(variable) {
-        Ok(value) if value.is_empty() => Ok(None),
-        Ok(value) => match parse(&value) {
-            Ok(parsed) => Ok(Some(parsed)),
-            Err(expected) => Err(Error::config(format!("{variable}: expected {expected}"))),
-        },
-        Err(std::env::VarError::NotPresent) => Ok(None),
+        Ok(text) if text.is_empty() => {}
+        Ok(text) => {
+            *value = parse(&text)
+                .map_err(|expected| Error::config(format!("{variable}: expected {expected}")))?;
+        }
+        Err(std::env::VarError::NotPresent) => {}
         // Whatever it is instead is not quoted: it may be a secret in the wrong place.
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Error::config(format!("{variable} is not UTF-8")))
+            return Err(Error::config(format!("{variable} is not UTF-8")));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -335,6 +309,67 @@ parameters: { publication: p, slot: s }
             assert!(!config.fluvio.create_topic);
             assert_eq!(config.status_interval, Duration::from_secs(2));
             assert_eq!(config.fluvio.batch_bytes, 2000);
+        }
+    }
+
+    /// [`MINIMAL`] with every key that has another value there.
+    const OTHER: &str = "
+version: 0.1.0
+name: m
+type: postgres-source
+topic: u
+create-topic: false
+partition: 1
+parameters:
+  publication: q
+  slot: t
+  skip_setup: true
+  tables: [a]
+  publish: [insert]
+  publish_via_partition_root: true
+  generated_columns: none
+  failover: true
+  messages: [a]
+  origin: none
+secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u@i/db' }
+password_command: cat password
+fluvio: { endpoint: 'h:1', timeout: 1s }
+producer: { linger: 1s, batch-size: 1KB, compression: none }
+raw_text: string
+status_interval: 2s
+retry: { min: 1s }
+state_dir: /d
+confirm_delay: 1s
+max_lag: 1KB
+metrics: { listen: '127.0.0.1:1' }
+log: warn
+log_format: json
+";
+
+    #[test]
+    fn every_key_counts_at_a_start_only_unless_a_reload_takes_it() {
+        let (config, other) = (resolve(MINIMAL).unwrap(), resolve(OTHER).unwrap());
+        assert!(other.only_at_a_start(&other).is_empty());
+        let expected = "topic create-topic partition publication slot skip_setup tables publish \
+            failover messages origin fluvio.endpoint fluvio.timeout producer.linger \
+            producer.batch-size producer.compression raw_text status_interval retry state_dir \
+            confirm_delay metrics";
+        for (one, another) in [(&config, &other), (&other, &config)] {
+            assert_eq!(one.only_at_a_start(another).join(" "), expected);
+        }
+        for part in [
+            "publish_via_partition_root: true",
+            "generated_columns: none",
+        ] {
+            let without = resolve(&OTHER.replace(part, "")).unwrap();
+            assert_eq!(other.only_at_a_start(&without), ["publish"], "{part}");
+        }
+    }
+
+    #[test]
+    fn the_keys_that_a_reload_takes_are_keys() {
+        for key in effective::NO_RESTART {
+            assert!(OTHER.contains(&format!("\n{key}:")), "{key}");
         }
     }
 }

@@ -16,12 +16,12 @@ pub const NAME: &str = "FLUVIO_PG_DATABASE_URL";
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text`.
+    /// Keeps `text` from being shown.
     pub fn new(text: String) -> Self {
         Secret(text)
     }
 
-    /// The text, for the one place that needs it.
+    /// The secret text, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -42,14 +42,14 @@ pub struct DatabaseUrl {
     pub source: String,
 }
 
-/// The same URL is the same wherever it was found.
+/// Leaves the source out: a URL is the same wherever it was found.
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text.fmt(f)
     }
 }
 
-/// More than any URL has.
+/// The most bytes of a URL, more than any has.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Takes the URL from the first of: `$CREDENTIALS_DIRECTORY/FLUVIO_PG_DATABASE_URL`

@@ -1,16 +1,18 @@
-//! How single values of the config file are read: names, durations and sizes as people write them.
+//! How single values of the config file are read and written: names, durations and sizes as people
+//! write them.
 //!
 //! Each is parsed while the YAML parser stands on it, so that an error has its path and line.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use fluvio::Compression;
-use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::GeneratedColumns;
 use super::secret::Secret;
@@ -43,10 +45,10 @@ fn parsed<'de, D: Deserializer<'de>, T>(
 }
 
 macro_rules! text {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr) => {
+    ($(#[$doc:meta])* $name:ident($(#[$serde:meta])* $inner:ty), $parse:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name(pub $inner);
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        pub struct $name($(#[$serde])* pub $inner);
 
         impl $name {
             /// Parses a text; `Err` says what is expected.
@@ -113,7 +115,7 @@ text!(
     }
 );
 text!(
-    /// What a publication can publish.
+    /// An operation that a publication can publish.
     Operation(&'static str),
     |text| {
         let known = ["insert", "update", "delete", "truncate"];
@@ -145,7 +147,7 @@ text!(
 );
 text!(
     /// A path of this machine.
-    FilePath(PathBuf),
+    FilePath(#[serde(serialize_with = "as_shown")] PathBuf),
     |text| match text.is_empty() || text.contains('\0') {
         true => Err("a path"),
         false => Ok(PathBuf::from(text)),
@@ -153,17 +155,25 @@ text!(
 );
 text!(
     /// `type`.
-    SourceType(()),
+    SourceType(&'static str),
     |text| match text {
-        "postgres-source" => Ok(()),
+        "postgres-source" => Ok("postgres-source"),
         _ => Err("\"postgres-source\": this program is no other connector"),
     }
 );
 text!(
     /// `log`.
-    LogLevel(log::LevelFilter),
+    LogLevel(#[serde(serialize_with = "in_lower_case")] log::LevelFilter),
     |text| text.parse().map_err(|_| "off, error, warn, info, debug or trace")
 );
+
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+fn in_lower_case<S: Serializer>(level: &log::LevelFilter, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&level.as_str().to_lowercase())
+}
 
 /// `transforms`, whatever is in it.
 #[derive(Debug)]
@@ -188,131 +198,158 @@ impl<'de> Deserialize<'de> for Refused {
     }
 }
 
-/// Longer than anything that makes sense, and short enough to be added to any time.
+/// A kind of value: a module for `#[serde(with = "NAME")]` of a key of this type, or of an `Option`
+/// of it, which then is `None` only where the key is missing.
+macro_rules! value {
+    ($(#[$doc:meta])* $name:ident: $type:ty, $parse:expr, $print:expr) => {
+        $(#[$doc])*
+        pub mod $name {
+            use super::*;
+
+            pub fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+            where
+                D: Deserializer<'de>,
+                T: From<$type>,
+            {
+                parsed(deserializer, $parse).map(T::from)
+            }
+
+            pub fn serialize<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+            where
+                S: Serializer,
+                T: Clone + Into<Option<$type>>,
+            {
+                value.clone().into().map($print).serialize(serializer)
+            }
+        }
+    };
+}
+
+/// A [`value`] that is one of a few words.
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident: $type:ty, $expected:literal, $($word:literal = $value:path),+) => {
+        value!(
+            $(#[$doc])*
+            $name: $type,
+            |text| match text {
+                $($word => Ok($value),)+
+                _ => Err($expected),
+            },
+            |value| match value {
+                $($value => $word,)+
+            }
+        );
+    };
+}
+
+/// The longest duration, longer than anything that makes sense, and short enough to be added to any time.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// `10s`, `500ms`, `1m 30s`.
-pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parsed(deserializer, |text| match text {
+/// The largest size, more than any WAL has, and small enough that a larger one is a slip of the keys.
+const LARGEST: u64 = 1_000_000_000_000_000;
+
+/// The text that stands in place of a secret.
+const SECRET: &str = "[secret]";
+
+value!(
+    /// `10s`, `500ms`, `1m 30s`.
+    duration: Duration,
+    |text| match text {
         "0" => Ok(Duration::ZERO),
         text => match humantime::parse_duration(text) {
             Ok(duration) if duration <= LONGEST => Ok(duration),
             _ => Err("a duration such as 500ms, 10s or 1m, at most 30d"),
         },
-    })
-}
-
-/// A [`duration`] of at least a millisecond.
-pub fn positive_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parsed(deserializer, |text| {
+    },
+    |duration| humantime::format_duration(duration).to_string()
+);
+value!(
+    /// A [`mod@duration`] of at least a millisecond.
+    positive_duration: Duration,
+    |text| {
         let parsed = humantime::parse_duration(text).ok();
         let parsed = parsed.filter(|parsed| (Duration::from_millis(1)..=LONGEST).contains(parsed));
         parsed.ok_or("a duration of at least 1ms, such as 500ms, 10s or 1m")
-    })
-}
-
-/// `16KB`, `1MB`, `1MiB`, up to what a server takes in one batch.
-pub fn batch_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    parsed(deserializer, |text| {
+    },
+    |duration| humantime::format_duration(duration).to_string()
+);
+value!(
+    /// `16KB`, `1MB`, `1MiB`, up to what a server takes in one batch.
+    batch_bytes: usize,
+    |text| {
         let bytes = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
         let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = bytes.filter(|bytes| (1..=MAX_BATCH_BYTES).contains(bytes));
         bytes.ok_or("a size such as 16KB or 1MB, at most 32MiB")
-    })
-}
-
-/// More than any WAL has, and small enough that a larger one is a slip of the keys.
-const LARGEST: u64 = 1_000_000_000_000_000;
-
-/// `10MB`, `1GB`, `1GiB`.
-pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    parsed(deserializer, |text| {
+    },
+    |bytes| format!("{bytes}B")
+);
+value!(
+    /// `10MB`, `1GB`, `1GiB`.
+    size: u64,
+    |text| {
         let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
         let size = size.filter(|size| *size <= LARGEST);
         size.ok_or("a size such as 10MB or 1GB, at most 1PB")
-    })
-}
-
-/// `none`, `gzip`, `snappy`, `lz4`, `zstd`.
-pub fn compression<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Compression>, D::Error> {
-    parsed(d, |text| {
-        text.parse()
-            .map(Some)
-            .map_err(|_| "none, gzip, snappy, lz4 or zstd")
-    })
-}
-
-/// `bytes` or `string`.
-pub fn raw_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RawText, D::Error> {
-    parsed(deserializer, |text| match text {
-        "bytes" => Ok(RawText::Bytes),
-        "string" => Ok(RawText::String),
-        _ => Err("bytes or string"),
-    })
-}
-
-/// `text`, `json` or `journal`.
-pub fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Format>, D::Error> {
-    parsed(deserializer, |text| Format::parse(text).map(Some))
-}
-
-/// `true` or `false`; connectors of this family have had their parameters as strings too.
-pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    parsed(deserializer, |text| {
-        text.parse().map_err(|_| "true or false")
-    })
-}
-
-/// A [`boolean`] that may be left to the server.
-pub fn optional_boolean<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<bool>, D::Error> {
-    boolean(deserializer).map(Some)
-}
-
-/// `none` or `stored`.
-pub fn generated_columns<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<GeneratedColumns>, D::Error> {
-    parsed(deserializer, |text| match text {
-        "none" => Ok(Some(GeneratedColumns::None)),
-        "stored" => Ok(Some(GeneratedColumns::Stored)),
-        _ => Err("none or stored"),
-    })
-}
-
-/// `any` or `none`.
-pub fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
-    parsed(deserializer, |text| match text {
-        "any" => Ok(Origins::Any),
-        "none" => Ok(Origins::None),
-        _ => Err("any or none"),
-    })
-}
-
-/// An address of this machine to listen on.
-pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    parsed(deserializer, |text| {
-        text.parse()
-            .map(Some)
-            .map_err(|_| "an address and a port, such as 127.0.0.1:9187")
-    })
-}
-
-/// A secret that must be a text.
-pub fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    parsed(deserializer, |text| match text.trim() {
+    },
+    |bytes| format!("{bytes}B")
+);
+value!(
+    /// `none`, `gzip`, `snappy`, `lz4`, `zstd`.
+    compression: Compression,
+    |text| text.parse().map_err(|_| "none, gzip, snappy, lz4 or zstd"),
+    |compression| compression.to_string()
+);
+value!(
+    /// `text`, `json` or `journal`.
+    log_format: Format,
+    Format::parse,
+    Format::name
+);
+value!(
+    /// `true` or `false`; connectors of this family have had their parameters as strings too.
+    boolean: bool,
+    |text| text.parse().map_err(|_| "true or false"),
+    |value| value
+);
+value!(
+    /// An address of this machine to listen on.
+    address: SocketAddr,
+    |text| text.parse().map_err(|_| "an address and a port, such as 127.0.0.1:9187"),
+    |address| address
+);
+value!(
+    /// The database URL, which is never written.
+    database_url: Secret,
+    |text| match text.trim() {
         "" => Err("postgres://user:password@hostname:port/database_name"),
-        _ => Ok(Some(Secret::new(text.to_owned()))),
-    })
-}
-
-/// A shell command that prints the password.
-pub fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    parsed(deserializer, |text| match text.trim() {
+        _ => Ok(Secret::new(text.to_owned())),
+    },
+    |_| SECRET
+);
+value!(
+    /// A shell command that prints the password; it may hold a secret and is never written.
+    command: Secret,
+    |text| match text.trim() {
         text if text.is_empty() || text.contains('\0') => {
             Err("a shell command that prints the password")
         }
-        _ => Ok(Some(Secret::new(text.to_owned()))),
-    })
-}
+        _ => Ok(Secret::new(text.to_owned())),
+    },
+    |_| SECRET
+);
+word!(
+    /// `raw_text`.
+    raw_text: RawText, "bytes or string",
+    "bytes" = RawText::Bytes, "string" = RawText::String
+);
+word!(
+    /// `generated_columns`.
+    generated_columns: GeneratedColumns, "none or stored",
+    "none" = GeneratedColumns::None, "stored" = GeneratedColumns::Stored
+);
+word!(
+    /// `origin`.
+    origin: Origins, "any or none",
+    "any" = Origins::Any, "none" = Origins::None
+);

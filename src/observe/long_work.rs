@@ -1,52 +1,52 @@
-//! What is said of work that takes long: how far it is, how fast it goes, and when it will be done.
+//! Log lines of work that takes long: how far it is, how fast it goes, and when it will be done.
 
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
-/// How often a line may say so: often enough to see that something moves, and an hour of it is still
+/// The time between two lines: often enough to see that something moves, and an hour of it is still
 /// few pages. Work that is done sooner says nothing.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many records are left.
 #[derive(Debug, Clone, Copy)]
 pub enum Left {
-    /// So many.
+    /// This number.
     Exactly(u64),
-    /// So many, or fewer: it ends where something is found.
+    /// This number or fewer: the work ends where something is found.
     AtMost(u64),
 }
 
-/// Work on records.
+/// Work on records that may take long.
 #[derive(Debug)]
 pub struct LongWork {
     what: &'static str,
     began: Instant,
-    told: Instant,
+    logged: Instant,
 }
 
 impl LongWork {
-    /// Work that begins now.
+    /// Begins to measure work.
     pub fn begin(what: &'static str) -> LongWork {
         let now = Instant::now();
         LongWork {
             what,
             began: now,
-            told: now,
+            logged: now,
         }
     }
 
-    /// Says, if it is time, how many records are done and what is left.
-    pub fn tell(&mut self, done: u64, left: &dyn Display) {
+    /// Logs, if it is time, how many records are done and what is left.
+    pub fn log_progress(&mut self, done: u64, left: &dyn Display) {
         if let Some(line) = self.line_at(Instant::now(), done, left) {
             log::info!("{line}");
         }
     }
 
     fn line_at(&mut self, now: Instant, done: u64, left: &dyn Display) -> Option<String> {
-        if now.duration_since(self.told) < INTERVAL {
+        if now.duration_since(self.logged) < INTERVAL {
             return None;
         }
-        self.told = now;
+        self.logged = now;
         let rate = done as f64 / now.duration_since(self.began).as_secs_f64();
         let what = self.what;
         Some(format!("{what}: {done} records, {rate:.0}/s; {left} left"))
@@ -62,7 +62,7 @@ impl Display for Left {
     }
 }
 
-/// How long what is left will take at this rate; `None` where nobody would wait for it.
+/// The time that what is left will take at this rate; `None` where nobody would wait for it.
 pub fn time_left(left: u64, per_second: f64) -> Option<Duration> {
     const LONGEST_S: f64 = 30.0 * 24.0 * 3600.0;
     let seconds = (left as f64 / per_second).ceil();

@@ -24,13 +24,13 @@ use rustix::time::{ClockId, clock_gettime};
 use super::peer::Peer;
 use crate::base::printable::{Printable, Shortened};
 
-/// A status is cut here: the manager ignores a message of more than 4096 bytes.
+/// The length at which a status is cut: the manager ignores a message of more than 4096 bytes.
 const MAX_STATUS_BYTES: usize = 2048;
 
-/// A service manager that does not take a message in this time does without it.
+/// The time in which a service manager must take a message, or else do without it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So many signs of life are given in the time after which one is missed.
+/// The number of signs of life that are given in the time after which one is missed.
 const SIGNS_PER_TIMEOUT: u32 = 4;
 
 /// The way to the service manager, if there is one.
@@ -47,7 +47,7 @@ struct Manager {
 struct Watchdog {
     timeout: Duration,
     begun: Instant,
-    /// Until when the main thread has promised to be well, in milliseconds after `begun`.
+    /// The end of the time for which the main thread has promised to be well, in ms after `begun`.
     promised_ms: AtomicU64,
 }
 
@@ -77,17 +77,17 @@ impl Notify {
         }
     }
 
-    /// Both sides are open and meet; also after a reload.
+    /// Says that both sides are open and meet; also after a reload.
     pub fn ready(&self, status: &str) {
         self.send("READY=1", status);
     }
 
-    /// What the program does.
+    /// Says what the program does.
     pub fn status(&self, status: &str) {
         self.send("", status);
     }
 
-    /// The session ends, to begin anew with what was read anew.
+    /// Says that the session ends, to begin anew with what was read anew.
     pub fn reloading(&self) {
         // As the manager's own clock has it, which tells a reload from the one before.
         let now = clock_gettime(ClockId::Monotonic);
@@ -96,26 +96,26 @@ impl Notify {
         self.send(&reloading, "reloading");
     }
 
-    /// The program ends.
+    /// Says that the program ends.
     pub fn stopping(&self, status: &str) {
         self.send("STOPPING=1", status);
     }
 
-    /// The main thread's loop turns.
+    /// Promises life for a moment: the main thread's loop turns.
     pub fn alive(&self) {
         if let Some(watchdog) = self.watchdog() {
             watchdog.promise(watchdog.timeout / 2);
         }
     }
 
-    /// The main thread begins something that is known to take this long, at the most.
+    /// Promises life while the main thread does something that takes this long at the most.
     pub fn promise(&self, longest: Duration) {
         if let Some(watchdog) = self.watchdog() {
             watchdog.promise(longest);
         }
     }
 
-    /// The main thread begins a call that waits for `peer`.
+    /// Promises life for a call of the main thread that waits for `peer`, and says so.
     pub fn waits_for(&self, peer: &Peer) {
         self.promise(peer.patience);
         self.status(&format!("waiting for {}", peer.name));
@@ -140,8 +140,8 @@ impl Manager {
         }
     }
 
-    /// While the program starts there is no watchdog yet, but a limit that is put off in the same
-    /// way.
+    /// Gives signs of life for ever. While the program starts there is no watchdog yet, but a limit that
+    /// is put off in the same way.
     fn give_signs(&self) {
         let Some(watchdog) = &self.watchdog else {
             return;
@@ -182,7 +182,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A path, or after an `@` a name in the abstract namespace.
+/// Connects to a path, or after an `@` to a name in the abstract namespace.
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     let address = match name.as_bytes() {
         [b'/', ..] => SocketAddr::from_pathname(name)?,
@@ -195,7 +195,7 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// After which silence the service manager ends this process, if it is this one that it means.
+/// The silence after which the service manager ends this process, if it is this one that it means.
 fn watchdog_timeout() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     if number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id())) {

@@ -16,10 +16,10 @@ pub enum Side {
 }
 
 impl Side {
-    /// Both.
+    /// Both sides.
     pub const ALL: [Side; 2] = [Side::Postgres, Side::Sink];
 
-    /// As a label has it.
+    /// The name of the side in a label.
     pub fn name(self) -> &'static str {
         match self {
             Side::Postgres => "postgres",
@@ -31,20 +31,20 @@ impl Side {
 /// Somebody whom the program may have to wait for.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Which side it is on.
+    /// The side that the peer is on.
     pub side: Side,
-    /// Who it is, such as `Fluvio at localhost:9003`.
+    /// The name of the peer, such as `Fluvio at localhost:9003`.
     pub name: String,
-    /// How long a wait may take before it is none any more but a hang.
+    /// The time after which a wait for the peer is a hang.
     pub patience: Duration,
 }
 
-/// Since when each side has been waited for. A wait that fails goes on until the side answers in a
+/// The waits for each side, and since when they last. A wait that fails goes on until the side answers in a
 /// later attempt.
 #[derive(Debug)]
 pub struct Waits {
     began: Instant,
-    /// In ms from the beginning; 0 while it is not waited for.
+    /// The begin of the wait for each side, in ms from `began`; 0 while it is not waited for.
     since_ms: [AtomicU64; Side::ALL.len()],
 }
 
@@ -55,7 +55,7 @@ impl Default for Waits {
 }
 
 impl Waits {
-    /// Nobody is waited for.
+    /// Waits in which nobody is waited for yet.
     pub fn beginning_at(began: Instant) -> Waits {
         Waits {
             began,
@@ -63,31 +63,31 @@ impl Waits {
         }
     }
 
-    /// From now on, unless it has been so for longer, nothing goes on without this side.
+    /// Begins to wait for a side, unless that has begun already: nothing goes on without it.
     pub fn begin(&self, side: Side) {
         self.begin_at(side, Instant::now());
     }
 
-    /// The same, from `at` on.
+    /// Begins to wait for a side at the time `at`, unless that has begun already.
     pub fn begin_at(&self, side: Side, at: Instant) {
         if self.since(side) == 0 {
             self.set(side, self.ms(at));
         }
     }
 
-    /// It has done a part of what it is waited for.
+    /// Begins the wait anew: the side has done a part of what it is waited for.
     pub fn moved(&self, side: Side) {
         if self.since(side) > 0 {
             self.set(side, self.ms(Instant::now()));
         }
     }
 
-    /// It has done its part.
+    /// Ends the wait: the side has done its part.
     pub fn answered(&self, side: Side) {
         self.set(side, 0);
     }
 
-    /// How long nothing has been heard of it, if it is waited for.
+    /// The time for which nothing has been heard of a side, if it is waited for.
     pub fn of(&self, side: Side) -> Option<Duration> {
         match self.since(side) {
             0 => None,
@@ -113,7 +113,7 @@ impl Waits {
         self.since_ms[side as usize].store(since_ms, Ordering::Relaxed);
     }
 
-    /// Never 0, which has a meaning of its own.
+    /// The time `at`, but never 0, which means that nobody is waited for.
     fn ms(&self, at: Instant) -> u64 {
         let ms = at.saturating_duration_since(self.began).as_millis() as u64;
         ms.max(1)

@@ -1,8 +1,8 @@
-//! What our statements wait for on the server: told in the log and to the service manager while it
-//! lasts, and ended by a stop.
+//! What our statements wait for on the server: reported in the log and to the service manager while
+//! it lasts, and ended by a stop.
 //!
 //! Whom a statement waits for is asked over another connection and by another thread, which may have
-//! to wait itself; the main thread goes on looking for a stop.
+//! to wait itself; the main thread goes on checking for a stop.
 
 use std::thread;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::pg::catalog::blocked::{Blocked, blocked};
 use crate::pg::connection::{Connection, Watch};
 use crate::pg::params::{ConnectParams, Endpoint};
 
-/// A statement that takes longer waits for somebody: those of setup do next to nothing.
+/// The time after which a statement waits for somebody: those of setup do next to nothing.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// Who wants to know what is waited for, and who ends it.
+/// The two that a wait concerns: the signals that end it and the service manager that hears of it.
 #[derive(Debug, Clone)]
 pub struct Onlookers {
-    /// What asks for a stop.
+    /// The signals, which ask for a stop.
     pub signals: Signals,
-    /// Who hears of it.
+    /// The service manager, which hears of waits.
     pub notify: Notify,
 }
 
 impl Onlookers {
-    /// Looks on at what `connection` waits for, from now on. A signal ends its statement and not the
+    /// Watches what `connection` waits for, and defers signals: one ends the statement and not the
     /// process, as long as what is returned lives.
     pub fn look_on(&self, connection: &mut Connection, params: &ConnectParams) -> Deferred {
         let deferred = self.signals.deferred();
@@ -38,12 +38,12 @@ impl Onlookers {
         deferred
     }
 
-    /// The same while signals are deferred already.
+    /// Watches what `connection` waits for, while signals are deferred already.
     pub fn watch(&self, connection: &mut Connection, params: &ConnectParams) {
         let asker = connection
             .process()
             .and_then(|pid| Asker::spawn(pid, connection.endpoint(), params));
-        connection.watch(Box::new(Looking {
+        connection.watch(Box::new(Wait {
             onlookers: self.clone(),
             server: format!("PostgreSQL at {}", connection.endpoint()),
             asker,
@@ -62,21 +62,21 @@ impl Onlookers {
     }
 }
 
-/// The watch over a connection.
-struct Looking {
+/// A wait of a connection, as far as it is known.
+struct Wait {
     onlookers: Onlookers,
     server: String,
     asker: Option<Asker>,
-    /// When to ask next, after the begin of the statement.
+    /// The time after the begin of the statement at which is asked next.
     next: Duration,
-    /// How long it had waited at the last look.
+    /// The time that it had waited when it was watched last.
     before: Duration,
-    /// Whom it waits for.
+    /// The one whom it waits for.
     known: Option<String>,
 }
 
-impl Watch for Looking {
-    fn look(&mut self, waited: Duration) -> Result<()> {
+impl Watch for Wait {
+    fn on_wait(&mut self, waited: Duration) -> Result<()> {
         if waited < self.before {
             (self.next, self.known) = (FIRST, None);
         }
@@ -99,14 +99,15 @@ impl Watch for Looking {
             .as_ref()
             .and_then(|asker| asker.answers.try_recv().ok());
         if let Some(answer) = answer {
-            self.tell(answer, waited);
+            self.report(answer, waited);
         }
         Ok(())
     }
 }
 
-impl Looking {
-    fn tell(&mut self, answer: Result<Option<Blocked>>, waited: Duration) {
+impl Wait {
+    /// Reports whom the statement waits for.
+    fn report(&mut self, answer: Result<Option<Blocked>>, waited: Duration) {
         let whom = match answer {
             Ok(Some(found)) if found.is_waiting() || waited >= INTERVAL => found.to_string(),
             // It is done, or nearly.
@@ -126,14 +127,14 @@ impl Looking {
     }
 }
 
-/// A thread that asks whom a process of the server waits for. It ends with this.
+/// A thread that asks whom a process of the server waits for. It ends when this is dropped.
 struct Asker {
     ask: Sender<()>,
     answers: Receiver<Result<Option<Blocked>>>,
 }
 
 impl Asker {
-    /// None where there is no thread to be had: then nothing is told.
+    /// Starts the thread; `None` where there is none to be had, and then nothing is reported.
     fn spawn(pid: i32, endpoint: &Endpoint, params: &ConnectParams) -> Option<Asker> {
         let (endpoint, params) = (endpoint.clone(), params.clone());
         let (ask, asked) = bounded::<()>(1);
@@ -154,7 +155,7 @@ impl Asker {
     }
 }
 
-/// Asks over a connection that is kept as long as it is of use.
+/// Asks whom `pid` waits for, over a connection that is kept as long as it is of use.
 fn find(
     kept: &mut Option<Connection>,
     pid: i32,

@@ -8,7 +8,7 @@ use super::connection::{Connection, Row, quote_literal};
 use crate::base::error::{Error, Result};
 use crate::base::lsn::Lsn;
 
-/// The same SELECT with each row as JSON, so that what a server does not have, in a view of an older
+/// Turns a SELECT into one whose rows are JSON, so that what a server does not have, in a view of an older
 /// version, is simply not there.
 pub fn as_json(select: &str) -> String {
     format!("SELECT pg_catalog.row_to_json(r) FROM ({select}) r")
@@ -59,12 +59,12 @@ fn found_oid(name: &str) -> String {
 }
 
 impl Connection {
-    /// The rows of a SELECT.
+    /// Runs a SELECT and reads its rows.
     pub fn select<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
         decode(self.query(&as_json(select))?)
     }
 
-    /// The first of them.
+    /// Runs a SELECT and reads its first row, if there is one.
     pub fn select_first<T: DeserializeOwned>(&mut self, select: &str) -> Result<Option<T>> {
         Ok(self.select(select)?.into_iter().next())
     }
@@ -74,7 +74,7 @@ impl Connection {
     pub fn table_oids(&mut self, tables: &[String]) -> Result<Vec<Option<u32>>> {
         let oid = |table: &String| format!("({})", found_oid(&quote_literal(table)));
         let oids: Vec<String> = tables.iter().map(oid).collect();
-        let rows = self.look_as_user(&format!("VALUES {}", oids.join(", ")))?;
+        let rows = self.query_as_user(&format!("VALUES {}", oids.join(", ")))?;
         let oids = rows.into_iter().map(|row| row.into_iter().next().flatten());
         Ok(oids.map(|oid| oid?.parse().ok()).collect())
     }
@@ -132,7 +132,7 @@ impl Connection {
         Ok(answer.as_deref() == Some("t"))
     }
 
-    /// How far the server's WAL goes, as IDENTIFY_SYSTEM says it too.
+    /// The end of the server's WAL, as IDENTIFY_SYSTEM says it too.
     pub fn wal_flush(&mut self) -> Result<Lsn> {
         let end = self.value(
             "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \

@@ -14,17 +14,17 @@ pub struct Position {
     transaction: Option<Begin>,
     /// Where the last commit, or message between transactions, that was read ends.
     last_end: Lsn,
-    /// Everything before it has been sent to us.
+    /// The position before which everything has been sent to us.
     sent_up_to: Lsn,
     /// Whether events were read that the producer does not have yet.
     in_hand: bool,
     confirmed: Lsn,
-    /// When the last transaction that was begun was committed.
+    /// The commit time of the last transaction that was begun.
     committed_us: i64,
 }
 
 impl Position {
-    /// At the position that the slot was confirmed at. The topic may have more than that: it is
+    /// Begins at the position that the slot was confirmed at. The topic may have more than that: it is
     /// confirmed in its turn, like everything that is stored later.
     pub fn starting_at(confirmed: Lsn, stored: Lsn) -> Self {
         Position {
@@ -71,7 +71,7 @@ impl Position {
         Ok(())
     }
 
-    /// Such a message is decoded where it stands in the WAL, and transactions where their commits
+    /// Follows a message between transactions. It is decoded where it stands in the WAL, and transactions where their commits
     /// do: it ends a position of its own.
     fn between(&mut self, logical: &Logical<'_>, open_xid: Option<u32>) -> Result<()> {
         if let Some(xid) = open_xid {
@@ -84,12 +84,12 @@ impl Position {
         Ok(())
     }
 
-    /// A keepalive: the server has sent everything before `wal_end`.
+    /// Takes down what a keepalive says: the server has sent everything before `wal_end`.
     pub fn sent_up_to(&mut self, wal_end: Lsn) {
         self.sent_up_to = self.sent_up_to.max(wal_end);
     }
 
-    /// The producer has everything that was read.
+    /// Takes down that the producer has everything that was read.
     pub fn handed_over(&mut self) {
         self.in_hand = false;
     }
@@ -112,7 +112,7 @@ impl Position {
         self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_end
     }
 
-    /// So much is confirmed now, and stays confirmed.
+    /// Takes down that `confirmed` is confirmed, and stays so.
     pub fn confirm(&mut self, confirmed: Lsn) {
         self.confirmed = self.confirmed.max(confirmed);
     }
@@ -130,7 +130,7 @@ impl Position {
         read.max(self.sent_up_to)
     }
 
-    /// When the transaction that was begun last was committed, in the server's microseconds.
+    /// The commit time of the transaction that was begun last, in the server's microseconds.
     pub fn committed_us(&self) -> i64 {
         self.committed_us
     }
@@ -156,7 +156,7 @@ pub struct Delay {
 }
 
 impl Delay {
-    /// Nothing but `passed` is confirmed yet.
+    /// Begins where nothing but `passed` is confirmed.
     pub fn new(delay: Duration, passed: Stored) -> Self {
         Delay {
             delay,

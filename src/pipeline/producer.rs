@@ -6,19 +6,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::progress::{Progress, Stored};
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::change::{Batch, Change, Event};
-use crate::observe::metrics::{Metrics, Tally, now_us};
+use crate::observe::metrics::{Metrics, Tally};
 use crate::observe::peer::Side;
-use crate::record::events::RawText;
-use crate::sink::{InDoubt, Sink, write_event};
+use crate::record::{ProducerRecord, RawText};
+use crate::sink::{InDoubt, Sink};
 
 /// How often a topic whose end is not on all replicas is asked whether it is by now.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The buffer of a record is given back after one that was longer than this.
-const KEEP_RECORD_BYTES: usize = 1024 * 1024;
 
 /// What the producer works with.
 pub struct Producer<'a> {
@@ -55,19 +53,18 @@ impl Producer<'_> {
     }
 
     fn store(&mut self, batches: &Receiver<Batch>, commits: &mut Commits) -> Result<()> {
-        let mut record = Vec::new();
         while let Some(batch) = self.next(batches, commits)? {
             self.metrics.waits.begin(Side::Sink);
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
-                let written = write_event(&mut *self.sink, &event, self.raw_text, &mut record);
+                let record = ProducerRecord::new(&event, self.raw_text);
+                let written = self.sink.write(&record);
                 bytes += written.map_err(|error| place(error, &event))? as u64;
                 commits.written(&event);
-                tally.0[event_type(&event.change)] += 1;
+                tally.count(event.change.event_type());
                 // A batch of ours may be many of the sink's.
                 commits.publish(self.sink.stored(), self.progress, self.metrics);
             }
-            record.shrink_to(KEEP_RECORD_BYTES);
             self.metrics.waits.answered(Side::Sink);
             self.metrics.count_events(&tally);
             self.metrics.written_bytes.add(bytes);
@@ -181,26 +178,10 @@ impl Commits {
                 offset: self.base + next.record as i64,
             });
             if let Some(committed_us) = next.committed_us {
-                metrics.transaction_stored(committed_us, *now.get_or_insert_with(now_us));
+                metrics.transaction_stored(committed_us, *now.get_or_insert_with(postgres_now_us));
             }
             self.pending.pop_front();
         }
-    }
-}
-
-/// Where it is in a [`Tally`].
-fn event_type(change: &Change<'_>) -> usize {
-    match change {
-        Change::Begin(_) => 0,
-        Change::Commit(_) => 1,
-        Change::Origin(_) => 2,
-        Change::Relation(_) => 3,
-        Change::Type(_) => 4,
-        Change::Insert { .. } => 5,
-        Change::Update { .. } => 6,
-        Change::Delete { .. } => 7,
-        Change::Truncate { .. } => 8,
-        Change::Logical(_) => 9,
     }
 }
 

@@ -34,7 +34,7 @@ impl Progress {
         })
     }
 
-    /// So much is stored now.
+    /// Moves on to what is stored now; never back.
     pub fn advance(&self, to: Stored) {
         let mut stored = self.lock();
         if to.lsn > stored.lsn {
@@ -49,13 +49,13 @@ impl Progress {
         *self.lock()
     }
 
-    /// Can be read once there has been progress since [`Progress::hear`].
+    /// Can be read once there has been progress since [`Progress::clear_bell`].
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
-    /// Whoever waited for the bell has come.
-    pub fn hear(&self) {
+    /// Silences the bell, once whoever waited for it has come.
+    pub fn clear_bell(&self) {
         // It fails when it has not rung.
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
     }

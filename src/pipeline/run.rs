@@ -12,7 +12,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::signals::Signals;
 use crate::config::{Config, Retry};
 use crate::observe::metrics::Cause;
-use crate::observe::monitor::{self, Shown};
+use crate::observe::monitor::{self, Connector};
 use crate::observe::notify::Notify;
 use crate::observe::waiting::Onlookers;
 
@@ -22,19 +22,19 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often a session is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
-    /// One that fails in a way that may pass is tried again, for as long as it takes.
+    /// A session that fails in a way that may pass is followed by another, for as long as it takes.
     Unlimited,
     /// The program ends at the first failure.
     Once,
-    /// It also ends once it has confirmed what the server had at the start.
+    /// The program ends at the first failure, and once it has confirmed what the server had at the start.
     OnceDrained,
 }
 
 /// What the program hears and tells besides its two connections.
 pub struct Surroundings<'a> {
-    /// What was asked for.
+    /// The signals: a stop, a reload.
     pub signals: Signals,
-    /// Who wants to know how it goes.
+    /// The service manager, which hears how it goes.
     pub notify: Notify,
     /// Reads the configuration anew, and takes the level and the format of its log.
     pub reload: &'a dyn Fn() -> Result<Config>,
@@ -76,12 +76,16 @@ fn sessions(
         Attempts::OnceDrained => Goal::Drained,
         Attempts::Unlimited | Attempts::Once => Goal::None,
     };
-    let shown = Shown {
+    let connector = Connector {
         name: config.name.clone(),
         slot: config.slot.clone(),
     };
-    let mut monitor =
-        monitor::prepare(&config.metrics, shown, program.params(), program.metrics())?;
+    let mut monitor = monitor::prepare(
+        &config.metrics,
+        connector,
+        program.params(),
+        program.metrics(),
+    )?;
     let mut backoff = Backoff::new(config.retry);
     loop {
         // A reload, or one that did not work out, changes it.

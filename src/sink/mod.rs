@@ -16,34 +16,17 @@ use std::time::Duration;
 
 use self::fluvio::batch::SentRecords;
 use crate::base::error::Result;
-use crate::change::Event;
-use crate::record::events::{LargeRecord, RawText, render};
+use crate::record::ProducerRecord;
 
-/// Writes the record of an event, and returns its length. `buffer` is memory for it, unless it is too
-/// large to be held whole.
-pub fn write_event(
-    sink: &mut dyn Sink,
-    event: &Event<'_>,
-    raw_text: RawText,
-    buffer: &mut Vec<u8>,
-) -> Result<usize> {
-    if event.is_large() {
-        return sink.write_large(&LargeRecord::of(event, raw_text));
-    }
-    buffer.clear();
-    render(event, raw_text, buffer);
-    sink.write(buffer)?;
-    Ok(buffer.len())
-}
+/// Memory beyond this that one record needed is given back.
+const KEEP_BYTES: usize = 1024 * 1024;
 
 /// An ordered store of records. A sink that failed is thrown away; what it had not stored comes
 /// again from PostgreSQL.
 pub trait Sink: Send {
-    /// Takes a record. It may be stored at once or later, but always after those before it.
-    fn write(&mut self, record: &[u8]) -> Result<()>;
-
-    /// The same for a record that is too large to be held whole without need; returns its length.
-    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize>;
+    /// Takes a record, and returns its length. It may be stored at once or later, but always after
+    /// those before it.
+    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize>;
 
     /// No record comes for a while: what is on its way already must not wait for one.
     fn pause(&mut self) -> Result<()> {

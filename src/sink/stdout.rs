@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::Sink;
+use super::{KEEP_BYTES, Sink};
 use crate::base::error::{Error, Result};
 use crate::base::printable;
-use crate::record::events::LargeRecord;
+use crate::record::ProducerRecord;
 
 /// Lines are written in pieces of this size while they keep coming.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -134,30 +134,24 @@ impl<W: Write + Send> Lines<W> {
     fn write_out(&mut self) -> Result<()> {
         self.out.write_all(&self.buffer).map_err(closed)?;
         self.buffer.clear();
+        self.buffer.shrink_to(KEEP_BYTES);
         Ok(())
     }
 }
 
 impl<W: Write + Send> Sink for Lines<W> {
-    fn write(&mut self, record: &[u8]) -> Result<()> {
+    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
         self.taken += 1;
-        if record.len() >= BUFFER_BYTES {
-            // It is not copied once more.
-            self.write_out()?;
-            self.out.write_all(record).map_err(closed)?;
+        if !record.is_large() {
+            let start = self.buffer.len();
+            record.render(&mut self.buffer);
+            let len = self.buffer.len() - start;
             self.buffer.push(b'\n');
-            return self.flush();
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.flush()?;
+            }
+            return Ok(len);
         }
-        self.buffer.extend_from_slice(record);
-        self.buffer.push(b'\n');
-        match self.buffer.len() >= BUFFER_BYTES {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
-        self.taken += 1;
         self.write_out()?;
         let mut len = 0;
         record.pieces(&mut |piece| {
@@ -195,19 +189,38 @@ fn cannot_write() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::{Event, LARGE_BYTES};
+    use crate::record::RawText;
 
     #[test]
     fn stored_only_when_written() {
-        let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out);
-        lines.write(b"{}").unwrap();
-        assert_eq!(lines.stored(), 0);
-        lines.write(&[b'x'; BUFFER_BYTES]).unwrap();
-        assert_eq!(lines.stored(), 2);
-        lines.write(b"[]").unwrap();
+        let contents = [
+            &b"{}"[..],
+            &[b'x'; BUFFER_BYTES],
+            &[b'x'; LARGE_BYTES],
+            b"[]",
+        ];
+        let events = contents.map(Event::message);
+        let records = events
+            .each_ref()
+            .map(|event| ProducerRecord::new(event, RawText::String));
+        let mut written = Vec::new();
+        let mut lines = Lines::new(&mut written);
+        let mut lens = Vec::new();
+        for (record, stored) in records.iter().zip([0, 2, 3, 3]) {
+            lens.push(lines.write(record).unwrap());
+            assert_eq!(lines.stored(), stored);
+        }
         lines.flush().unwrap();
-        assert_eq!(lines.stored(), 3);
-        assert!(out.starts_with(b"{}\nxxx") && out.ends_with(b"xxx\n[]\n"));
+        assert_eq!(lines.stored(), 4);
+        let mut expected = Vec::new();
+        for (record, len) in records.iter().zip(lens) {
+            let start = expected.len();
+            record.render(&mut expected);
+            assert_eq!(len, expected.len() - start);
+            expected.push(b'\n');
+        }
+        assert!(written == expected);
     }
 
     #[test]
@@ -235,7 +248,9 @@ mod tests {
             }
         }
         let mut lines = Lines::new(Closed);
-        lines.write(b"{}").unwrap();
+        let event = Event::message(b"{}");
+        let record = ProducerRecord::new(&event, RawText::Bytes);
+        lines.write(&record).unwrap();
         assert!(!lines.flush().unwrap_err().kind().is_transient());
         assert_eq!(lines.stored(), 0);
     }

@@ -95,7 +95,7 @@ impl<'a> Certificate<'a> {
         shown
     }
 
-    /// The hash of the certificate by the function of its signature, but never a weak one
+    /// Hashes the certificate by the function of its signature, but never a weak one
     /// ([tls-server-end-point](https://www.rfc-editor.org/rfc/rfc5929#section-4.1)). None when its
     /// signature has no such function: Ed25519.
     pub fn end_point(&self) -> Option<Vec<u8>> {
@@ -142,8 +142,8 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// Equal, or a wildcard in the place of the first label. A name with a zero byte in it matches
-/// nothing: hosts have none.
+/// Whether `pattern` is the host, or has a wildcard in the place of the host's first label. A name with a
+/// zero byte in it matches nothing: hosts have none.
 fn name_matches(pattern: &[u8], host: &str) -> bool {
     let host = host.as_bytes();
     if pattern.eq_ignore_ascii_case(host) {
@@ -247,7 +247,7 @@ impl<'a> Iterator for Der<'a> {
         let (&[tag, first], rest) = self.0.split_first_chunk::<2>()?;
         let (len, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // So many bytes of length follow; more than four are of no certificate.
+            // The bytes of the length follow, as many as this says; more than four are of no certificate.
             0x81..=0x84 => {
                 let (len, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 let len = len

@@ -24,14 +24,14 @@ use crate::base::input::{wide_encoding, without_mark};
 
 /// The certificate by which a server knows us, with those between it and a root; and its key.
 #[derive(Debug)]
-pub struct Identity {
+pub struct ClientIdentity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
-impl Identity {
-    /// From the text of PEM files. Errors show nothing of them.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity> {
+impl ClientIdentity {
+    /// Reads the text of PEM files. Errors show nothing of them.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<ClientIdentity> {
         let chain = certificates(chain)?;
         let secret = PrivateKeyDer::from_pem_slice(without_mark(key)).map_err(|e| {
             let is_locked = key.windows(9).any(|word| word == b"ENCRYPTED");
@@ -41,11 +41,11 @@ impl Identity {
                 false => not_pem("no private key in PEM form", key).with_source(e),
             }
         })?;
-        Ok(Identity { chain, key: secret })
+        Ok(ClientIdentity { chain, key: secret })
     }
 }
 
-/// A text without what it should have; where it is of another encoding, that is why.
+/// The error of a text without what it should have; it says so where another encoding is the reason.
 fn not_pem(what: &str, text: &[u8]) -> Error {
     match wide_encoding(text) {
         Some(encoding) => Error::config(format!("{what}: it is {encoding}: save it as UTF-8")),
@@ -80,7 +80,7 @@ pub fn system_roots() -> Result<Roots> {
     })
 }
 
-/// One that cannot be used does not stand in the way of the others.
+/// Trusts `certificates`; one that cannot be used does not stand in the way of the others.
 fn trust(certificates: Vec<CertificateDer<'static>>) -> Result<Roots> {
     let (mut roots, mut last) = (Roots::none(), None);
     for certificate in certificates {
@@ -98,7 +98,7 @@ fn trust(certificates: Vec<CertificateDer<'static>>) -> Result<Roots> {
 /// The settings of one connection. Nothing is remembered from one to the next.
 pub fn client_config(
     demand: Demand,
-    identity: Option<Identity>,
+    identity: Option<ClientIdentity>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -110,7 +110,7 @@ pub fn client_config(
         .with_custom_certificate_verifier(verifier);
     let mut config = match identity {
         None => config.with_no_client_auth(),
-        Some(Identity { chain, key }) => config
+        Some(ClientIdentity { chain, key }) => config
             .with_client_auth_cert(chain, key)
             .map_err(unusable_identity)?,
     };
@@ -118,7 +118,7 @@ pub fn client_config(
     Ok(config)
 }
 
-/// The cryptography only says that it takes no such key.
+/// Adds which keys are taken: the cryptography only says that it takes no such one.
 fn unusable_identity(error: TlsError) -> Error {
     let is_of_the_key = matches!(error, TlsError::General(_));
     let told = Error::config("our own certificate or its key cannot be used").with_source(error);
@@ -193,7 +193,7 @@ fn certificate_refused(error: &TlsError, what: &CertificateError) -> Error {
     }
 }
 
-/// The other side has ended the connection and says why.
+/// The error of a connection that the other side has ended with an alert.
 fn alerted(alert: AlertDescription) -> Error {
     use AlertDescription as A;
     match alert {
@@ -241,7 +241,7 @@ Xw==
 -----END PRIVATE KEY-----
 ";
 
-    /// The same, without its public part.
+    /// A key without its public part.
     const P_256_PRIVATE_PART: &str = "\
 -----BEGIN EC PRIVATE KEY-----
 MDECAQEEIHQ7OZaYLuRDZ7ZqAQgrU9MJ0mHa11msOIQXuIy40M6poAoGCCqGSM49
@@ -254,7 +254,7 @@ AwEH
         let own = rcgen::generate_simple_self_signed(vec!["u".into()]).unwrap();
         let chain = own.cert.pem();
         for key in [P_521, P_256_PRIVATE_PART] {
-            let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+            let identity = ClientIdentity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
             let versions = rustls::ALL_VERSIONS;
             let error = client_config(Demand::Nothing, Some(identity), versions).unwrap_err();
             let hint = error.hint().unwrap_or_default();
@@ -273,13 +273,13 @@ AwEH
             marked(own.cert.pem()),
             marked(own.signing_key.serialize_pem()),
         );
-        let identity = Identity::from_pem(&chain, &key).unwrap();
+        let identity = ClientIdentity::from_pem(&chain, &key).unwrap();
         client_config(Demand::Nothing, Some(identity), rustls::ALL_VERSIONS).unwrap();
         assert_eq!(certificates(&chain).unwrap().len(), 1);
         for empty in ["", " \n", "\u{feff}"] {
             let error = certificates(empty.as_bytes()).unwrap_err().to_string();
             assert_eq!(error, "no certificate in PEM form");
-            let error = Identity::from_pem(&chain, empty.as_bytes()).unwrap_err();
+            let error = ClientIdentity::from_pem(&chain, empty.as_bytes()).unwrap_err();
             assert!(error.to_string().starts_with("no private key in PEM form"));
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection};
 
-/// What one read of the socket takes. The records in it are at most 16 KiB each.
+/// The bytes that one read of the socket takes. The records in it are at most 16 KiB each.
 const READ_BYTES: usize = 128 * 1024;
 
 /// An encrypted connection.
@@ -19,7 +19,7 @@ const READ_BYTES: usize = 128 * 1024;
 pub struct TlsStream {
     tls: ClientConnection,
     socket: BufReader<TcpStream>,
-    /// What went wrong behind bytes that were still to be returned.
+    /// The error that came behind bytes that were still to be returned.
     failure: Option<io::Error>,
 }
 
@@ -47,7 +47,7 @@ impl TlsStream {
         Ok(stream)
     }
 
-    /// One step of the handshake.
+    /// Takes one step of the handshake.
     fn advance(&mut self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left < Duration::from_millis(1) {
@@ -159,7 +159,7 @@ impl Write for TlsStream {
         self.write_vectored(&[IoSlice::new(buf)])
     }
 
-    /// What was taken is sent with the next write or [`Write::flush`] if time is over before.
+    /// Sends what it takes, or leaves that for the next write or [`Write::flush`] if time is over before.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.push()?;
         let taken = self.tls.writer().write_vectored(parts)?;

@@ -22,7 +22,7 @@ pub struct Roots {
     certificates: Vec<CertificateDer<'static>>,
 }
 
-/// What a server's certificate is measured by.
+/// The check of a server's certificate.
 #[derive(Debug)]
 pub struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
@@ -32,11 +32,11 @@ pub struct Verifier {
 /// What is demanded of a certificate. That the server has its key is demanded in any case.
 #[derive(Debug)]
 pub enum Demand {
-    /// Nothing.
+    /// Any certificate will do.
     Nothing,
-    /// That it leads to a root.
+    /// The certificate leads to a root.
     Root(Roots),
-    /// The same, and that it is for this host, a name or an address.
+    /// The certificate leads to a root and is for this host, a name or an address.
     RootAndHost(Roots, String),
 }
 
@@ -48,7 +48,7 @@ pub(super) struct OtherHost {
 }
 
 impl Roots {
-    /// Nothing is trusted yet.
+    /// Roots of which there are none yet: nothing is trusted.
     pub fn none() -> Roots {
         Roots {
             store: RootCertStore::empty(),
@@ -68,7 +68,7 @@ impl Roots {
         self.certificates.is_empty()
     }
 
-    /// The certificate itself is among them.
+    /// Whether the certificate itself is among the roots.
     fn has(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.contains(certificate)
     }
@@ -169,7 +169,7 @@ fn is_of_a_ca(error: &Error) -> bool {
     )
 }
 
-/// What rustls has no variant for.
+/// The error of this type within one that rustls has no variant for.
 pub(super) fn other<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     match error {
         Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),

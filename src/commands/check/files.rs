@@ -10,7 +10,7 @@ use crate::base::input;
 use crate::base::shell;
 use crate::config::file::File;
 use crate::config::{Config, secret};
-use crate::pipeline::resume::state::{self, Known};
+use crate::pipeline::resume::state_file::{Known, StateFile};
 
 /// Looks at both; returns what the state file says.
 pub fn check(report: &mut Report, config: &Config, path: &Path) -> Option<Known> {
@@ -60,7 +60,9 @@ fn state(report: &mut Report, config: &Config) -> Result<Option<Known>> {
         );
         return Ok(None);
     };
-    let known = state::look(directory, &config.slot)?;
+    let file = StateFile::of(directory, &config.slot);
+    file.check_writable()?;
+    let known = file.read()?;
     let found = match &known {
         Some(known) => format!("confirmed {}", known.confirmed),
         None => "nothing known of the slot yet".to_owned(),

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use self::condition::Condition;
 use self::report::{Mend, Report};
-use self::server::Server;
+use self::server::Examined;
 use self::sql::Sql;
 use super::cli::Check;
 use super::{load, print};
@@ -33,9 +33,10 @@ use crate::config::Config;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::wire::server_error::GIVE_UP;
-use crate::pipeline::resume::continuity::{self, Source, Topic};
+use crate::pipeline::resume::continuity::{self, Topic};
 use crate::pipeline::resume::owner::{self, Owner};
-use crate::pipeline::resume::state::{self, Known};
+use crate::pipeline::resume::source::Source;
+use crate::pipeline::resume::state_file::{Known, StateFile};
 
 /// What the parts have in common.
 pub struct Context<'a> {
@@ -43,7 +44,7 @@ pub struct Context<'a> {
     /// The config file, for a shell.
     path: &'a str,
     params: &'a ConnectParams,
-    server: &'a Server,
+    server: &'a Examined,
     /// Whether something has been read from the slot before.
     has_history: bool,
 }
@@ -100,11 +101,11 @@ impl Parts<'_> {
         };
         let place = format!("{} lets {} in", sql.endpoint(), params.user());
         report.ok(Condition::Postgres, place);
-        match Server::ask(&mut sql, &self.config.slot) {
+        match Examined::ask(&mut sql, &self.config.slot) {
             Ok((server, skew)) => {
                 server.check(report, &sql, self.config, skew);
-                if server.has_publications() {
-                    let found = standbys::check(report, &mut sql);
+                if server.facts.has_publications() {
+                    let found = standbys::check(report, &mut sql, &server.facts);
                     unless_failed(report, Condition::SynchronousStandbys, found);
                     self.database(report, &mut sql, &params, &server);
                 }
@@ -118,7 +119,7 @@ impl Parts<'_> {
         report: &mut Report,
         sql: &mut Sql<'_>,
         params: &ConnectParams,
-        server: &Server,
+        server: &Examined,
     ) {
         let mut replication = role::replication(report, params, server);
         let known = match self.check_owner(replication.as_mut()) {
@@ -138,7 +139,7 @@ impl Parts<'_> {
         };
         let found = publication::check(report, sql, &context);
         let publication = unless_failed(report, Condition::Publication, found).flatten();
-        if publication.is_none() && !server.is_standby() {
+        if publication.is_none() && !server.facts.is_standby {
             let found = blockers::check_publication(report, sql, self.config);
             unless_unseen(report, Condition::PublicationLocks, found);
         }
@@ -166,15 +167,10 @@ impl Parts<'_> {
             return Ok(());
         };
         let system = connection.identify_system()?;
-        let wanted = Owner {
-            system_identifier: &system.identifier,
-            slot: &self.config.slot,
-            topic: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
-            end: self.topic.map(|topic| topic.bounds.end),
-        };
-        let file = state::file_of(directory, &self.config.slot);
-        owner::check(known, &file, &wanted)
+        let end = self.topic.map(|topic| topic.bounds.end);
+        let owner = Owner::of(self.config, &system.identifier, end);
+        let file = StateFile::of(directory, &self.config.slot);
+        owner::check(known, file.path(), &owner)
     }
 
     /// Whether something has been read before: then a missing slot is a gap.
@@ -191,22 +187,8 @@ impl Parts<'_> {
         publication: &publication::Found,
         slot: slot::Found,
     ) -> Result<&'static str> {
-        let system = connection.identify_system()?;
-        let left_timeline_at = match self.known {
-            Some(known) if known.timeline < system.timeline => {
-                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
-                Some(left.unwrap_or_default())
-            }
-            _ => None,
-        };
-        let source = Source {
-            decodable: system.wal_flush,
-            system,
-            is_standby: connection.is_standby()?,
-            slot: slot.slot,
-            publication_oid: publication.publication_oid,
-            left_timeline_at,
-        };
+        let oid = publication.publication_oid;
+        let source = Source::ask(&mut connection, slot.slot, oid, self.known)?;
         if let Some(why) = self.known.and_then(|known| known.stuck.as_deref()) {
             let stuck = Error::undeliverable(format!("the last run could not go on: {why}"));
             let hint = format!("if that was mended, start it again; else {GIVE_UP}");

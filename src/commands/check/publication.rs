@@ -69,7 +69,10 @@ pub fn check(
     unless_unseen(report, Condition::PublicationTables, published);
     found.actions(report, context);
     found.options(report, context);
-    let (roots, major) = (listed(&context.config.publication), context.server.major());
+    let (roots, major) = (
+        listed(&context.config.publication),
+        context.server.facts.major,
+    );
     let identities = identity::check(report, sql, &roots, None, major);
     unless_unseen(report, Condition::PublicationIdentity, identities);
     let partitions = identity::partitions(report, sql, &roots);
@@ -124,7 +127,7 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
             listed_roots(oids)
         }
     };
-    let major = context.server.major();
+    let major = context.server.facts.major;
     let identities = identity::check(report, sql, &roots, Some(&config.publishing), major);
     unless_unseen(report, Condition::PublicationIdentity, identities);
     #[derive(Deserialize)]
@@ -134,10 +137,10 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
     let rights: Rights =
         sql.row("SELECT has_database_privilege(current_database(), 'CREATE') AS create")?;
     let may = match tables {
-        [] => context.server.superuser,
+        [] => context.server.may_publish_all(),
         tables => rights.create && tables.iter().all(|table| table.publishable),
     };
-    if context.server.is_standby() {
+    if context.server.facts.is_standby {
         let found = format!("{name} does not exist, and a standby has what its primary has");
         let mend = Mend::advice(format!("on the primary: {}", statement.text));
         report.failure(condition, Kind::Config, found, [mend]);

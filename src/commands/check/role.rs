@@ -2,12 +2,11 @@
 
 use super::condition::Condition;
 use super::report::{Mend, Report};
-use super::server::Server;
-use crate::base::error::{Error, Kind};
+use super::server::Examined;
+use crate::base::error::{Error, Kind, Reason};
 use crate::pg::connection::quote_identifier;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
-use crate::pg::wire::server_error::is_of_a_pooler;
 
 /// The server cannot be reached, or does not want us.
 pub fn not_let_in(report: &mut Report, params: &ConnectParams, error: &Error) {
@@ -42,7 +41,7 @@ fn refused_address(message: &str) -> Option<&str> {
 pub fn replication(
     report: &mut Report,
     params: &ConnectParams,
-    server: &Server,
+    server: &Examined,
 ) -> Option<ReplicationConnection> {
     if !server.has_free_sender() {
         untried(report, params, server);
@@ -58,7 +57,7 @@ pub fn replication(
             report.ok(Condition::RoleReplication, found);
             return Some(connection);
         }
-        Err(error) if is_of_a_pooler(&error) => {
+        Err(error) if error.reason() == Some(Reason::Pooler) => {
             let (kind, found) = (error.kind(), error.message());
             report.failure(Condition::Pooler, kind, found, [server.own_port()]);
             untried(report, params, server);
@@ -78,7 +77,7 @@ pub fn replication(
 }
 
 /// What the catalog says must do.
-fn untried(report: &mut Report, params: &ConnectParams, server: &Server) {
+fn untried(report: &mut Report, params: &ConnectParams, server: &Examined) {
     let (condition, user) = (Condition::RoleReplication, params.user());
     match server.may_replicate() {
         true => report.ok(

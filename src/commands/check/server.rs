@@ -1,8 +1,6 @@
 //! The server: what it is and how it is configured.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -10,18 +8,14 @@ use super::condition::Condition;
 use super::provider::{Provider, ROLES};
 use super::report::{Mend, Report};
 use super::sql::Sql;
+use crate::base::clock::since_unix_epoch;
 use crate::base::error::{Kind, Result};
 use crate::config::Config;
+use crate::pg::catalog::server_facts::ServerFacts;
 use crate::pg::connection::quote_literal;
 use crate::pg::params::{Endpoint, Host};
 use crate::pg::transport::encryption::Protection;
 use crate::pipeline::setup::unsupported;
-
-/// The oldest version with publications.
-const OLDEST: u32 = 100_000;
-
-/// The oldest version whose standbys decode.
-const OLDEST_STANDBY: u32 = 160_000;
 
 /// What to set where the WAL that slots keep has no limit, or one that is too low, in MB. It has to
 /// fit on the disk beside everything else, which only its owner can know.
@@ -33,40 +27,36 @@ const SHORT_TIMEOUT_MS: i64 = 5_000;
 /// Clocks that differ by more show it in every timestamp.
 const SKEW_S: f64 = 2.0;
 
-/// What the other checks need to know of the server.
+/// The server that is examined.
+#[derive(Debug)]
+pub struct Examined {
+    /// What it is, and how it is set.
+    pub facts: ServerFacts,
+    usage: Usage,
+}
+
+/// What is taken of a server's places, and what the connected user may do.
 #[derive(Debug, Deserialize)]
-pub struct Server {
-    version_num: u32,
-    version: String,
-    in_recovery: bool,
-    /// By name, in the units of `pg_settings`. A version that does not have one leaves it out.
-    settings: BTreeMap<String, String>,
+struct Usage {
     slots: i64,
     senders: i64,
     idle_slots: Vec<String>,
     slot_exists: bool,
     roles: Vec<String>,
-    /// Whether the connected user is one.
-    pub superuser: bool,
+    superuser: bool,
     /// Its attribute, or the provider's role in its place.
     replicates: bool,
     clock: f64,
 }
 
-impl Server {
-    /// Asks for everything at once.
-    pub fn ask(sql: &mut Sql<'_>, slot: &str) -> Result<(Server, Skew)> {
+impl Examined {
+    /// Asks the server what there is to judge.
+    pub fn ask(sql: &mut Sql<'_>, slot: &str) -> Result<(Examined, Skew)> {
+        let facts = sql.ask(ServerFacts::ask)?;
         let roles: Vec<String> = ROLES.iter().map(|(name, _)| quote_literal(name)).collect();
-        let before = now();
-        let server: Server = sql.row(&format!(
-            "SELECT current_setting('server_version_num')::int AS version_num, \
-             current_setting('server_version') AS version, \
-             pg_is_in_recovery() AS in_recovery, \
-             (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN \
-               ('wal_level', 'max_replication_slots', 'max_wal_senders', 'max_slot_wal_keep_size', \
-                'max_wal_size', 'wal_sender_timeout', 'hot_standby_feedback', 'port', \
-                'idle_replication_slot_timeout')) AS settings, \
-             (SELECT count(*) FROM pg_replication_slots) AS slots, \
+        let before = since_unix_epoch().as_secs_f64();
+        let usage: Usage = sql.row(&format!(
+            "SELECT (SELECT count(*) FROM pg_replication_slots) AS slots, \
              (SELECT count(*) FROM pg_stat_replication) AS senders, \
              (SELECT coalesce(json_agg(slot_name), '[]') FROM pg_replication_slots \
                WHERE NOT active AND slot_name <> {slot}) AS idle_slots, \
@@ -81,18 +71,18 @@ impl Server {
             slot = quote_literal(slot),
             roles = roles.join(", "),
         ))?;
-        let skew = Skew::between(before, server.clock, now());
-        Ok((server, skew))
+        let skew = Skew::between(before, usage.clock, since_unix_epoch().as_secs_f64());
+        Ok((Examined { facts, usage }, skew))
     }
 
     /// Who runs it.
     pub fn provider(&self) -> Provider {
-        Provider::of(&self.roles)
+        Provider::of(&self.usage.roles)
     }
 
     /// Where to connect to, past a pooler.
     pub fn own_port(&self) -> Mend {
-        let port = self.number("port").unwrap_or_default();
+        let port = self.facts.number("port").unwrap_or_default();
         Mend::advice(format!(
             "in the database URL, name PostgreSQL itself instead of the pooler; it listens on port \
              {port}"
@@ -101,34 +91,29 @@ impl Server {
 
     /// Whether the catalog gives the user the right to replicate.
     pub fn may_replicate(&self) -> bool {
-        self.superuser || self.replicates
+        self.usage.superuser || self.usage.replicates
+    }
+
+    /// Whether the user may publish all tables.
+    pub fn may_publish_all(&self) -> bool {
+        self.usage.superuser
     }
 
     /// Whether a replication connection has a place.
     pub fn has_free_sender(&self) -> bool {
-        self.number("max_wal_senders").unwrap_or_default() > self.senders
+        self.facts.number("max_wal_senders").unwrap_or_default() > self.usage.senders
     }
 
     /// The limit of the WAL that a slot keeps, in bytes, if there is one.
     pub fn keep_bytes(&self) -> Option<i64> {
-        let limit_mb = self.number("max_slot_wal_keep_size")?;
+        let limit_mb = self.facts.number("max_slot_wal_keep_size")?;
         (limit_mb >= 0).then_some(limit_mb.saturating_mul(1024 * 1024))
-    }
-
-    /// The server's major version.
-    pub fn major(&self) -> u32 {
-        self.version_num / 10_000
-    }
-
-    /// Whether it has what else there is to ask about.
-    pub fn has_publications(&self) -> bool {
-        self.version_num >= OLDEST
     }
 
     /// Judges what was asked.
     pub fn check(&self, report: &mut Report, sql: &Sql<'_>, config: &Config, skew: Skew) {
         self.tls(report, sql.endpoint(), sql.protection());
-        self.version(report, unsupported(config, self.major()));
+        self.version(report, unsupported(config, self.facts.major));
         self.recovery(report);
         self.wal_level(report);
         self.slots(report);
@@ -137,10 +122,6 @@ impl Server {
         self.idle_timeout(report);
         self.timeout(report);
         skew.check(report);
-    }
-
-    fn number(&self, setting: &str) -> Option<i64> {
-        self.settings.get(setting)?.parse().ok()
     }
 
     fn tls(&self, report: &mut Report, endpoint: &Endpoint, protection: Protection) {
@@ -170,8 +151,8 @@ impl Server {
     }
 
     fn version(&self, report: &mut Report, unsupported: Option<(&str, u32)>) {
-        let version = &self.version;
-        if !self.has_publications() {
+        let version = &self.facts.version;
+        if !self.facts.has_publications() {
             return report.failure(
                 Condition::Version,
                 Kind::Config,
@@ -190,15 +171,9 @@ impl Server {
         }
     }
 
-    /// Whether nothing can be made there.
-    pub fn is_standby(&self) -> bool {
-        self.in_recovery
-    }
-
     fn recovery(&self, report: &mut Report) {
-        let feedback = self.settings.get("hot_standby_feedback");
-        let is_fed_back = feedback.is_some_and(|setting| setting == "on");
-        match (self.in_recovery, self.version_num >= OLDEST_STANDBY) {
+        let is_fed_back = self.facts.setting("hot_standby_feedback") == Some("on");
+        match (self.facts.is_standby, self.facts.decodes()) {
             (false, _) => report.ok(Condition::Recovery, "a primary"),
             (true, false) => report.failure(
                 Condition::Recovery,
@@ -217,7 +192,7 @@ impl Server {
     }
 
     fn wal_level(&self, report: &mut Report) {
-        match self.settings.get("wal_level").map(String::as_str) {
+        match self.facts.setting("wal_level") {
             Some("logical") => report.ok(Condition::WalLevel, "logical"),
             level => report.failure(
                 Condition::WalLevel,
@@ -230,14 +205,14 @@ impl Server {
 
     fn slots(&self, report: &mut Report) {
         let (condition, name) = (Condition::MaxReplicationSlots, "max_replication_slots");
-        let max = self.number(name).unwrap_or_default();
-        let free = max.saturating_sub(self.slots);
-        if self.slot_exists || free > 0 {
+        let max = self.facts.number(name).unwrap_or_default();
+        let free = max.saturating_sub(self.usage.slots);
+        if self.usage.slot_exists || free > 0 {
             return report.ok(condition, format!("{max}, {free} of them free"));
         }
-        let idle = match self.idle_slots.is_empty() {
+        let idle = match self.usage.idle_slots.is_empty() {
             true => String::new(),
-            false => format!("; nobody uses {} now", self.idle_slots.join(", ")),
+            false => format!("; nobody uses {} now", self.usage.idle_slots.join(", ")),
         };
         report.failure(
             condition,
@@ -251,10 +226,10 @@ impl Server {
 
     fn senders(&self, report: &mut Report) {
         let (condition, name) = (Condition::MaxWalSenders, "max_wal_senders");
-        let max = self.number(name).unwrap_or_default();
+        let max = self.facts.number(name).unwrap_or_default();
         match self.has_free_sender() {
             true => {
-                let free = max.saturating_sub(self.senders);
+                let free = max.saturating_sub(self.usage.senders);
                 report.ok(condition, format!("{max}, {free} of them free"));
             }
             false => report.failure(
@@ -271,11 +246,14 @@ impl Server {
     fn keep_size(&self, report: &mut Report) {
         let (condition, name) = (Condition::MaxSlotWalKeepSize, "max_slot_wal_keep_size");
         let mend = || self.provider().set(name, &format!("{KEEP_MB}MB"));
-        let limit = self.number(name);
-        let cycle = self.number("max_wal_size").unwrap_or_default();
+        let limit = self.facts.number(name);
+        let cycle = self.facts.number("max_wal_size").unwrap_or_default();
         match limit {
             // Up to version 12 nothing can be set: slot.lag is what there is to watch.
-            None => report.ok(condition, format!("version {} has no limit", self.version)),
+            None => report.ok(
+                condition,
+                format!("version {} has no limit", self.facts.version),
+            ),
             Some(..0) => report.warning(
                 condition,
                 "unlimited: while the program is stopped its slot keeps all WAL, until the disk is \
@@ -298,8 +276,8 @@ impl Server {
     fn idle_timeout(&self, report: &mut Report) {
         let name = "idle_replication_slot_timeout";
         let condition = Condition::IdleReplicationSlotTimeout;
-        match self.number(name) {
-            None => report.ok(condition, format!("version {} has none", self.version)),
+        match self.facts.number(name) {
+            None => report.ok(condition, format!("version {} has none", self.facts.version)),
             Some(..=0) => report.ok(condition, "off"),
             Some(seconds) => report.warning(
                 condition,
@@ -314,7 +292,7 @@ impl Server {
 
     fn timeout(&self, report: &mut Report) {
         let (condition, name) = (Condition::WalSenderTimeout, "wal_sender_timeout");
-        let ms = self.number(name).unwrap_or_default();
+        let ms = self.facts.number(name).unwrap_or_default();
         let found = match ms {
             ..=0 => {
                 "off: after a lost connection the server may hold the slot for hours".to_owned()
@@ -360,11 +338,6 @@ impl Skew {
     }
 }
 
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
-}
-
 /// Whether nothing leaves this machine.
 fn is_local(endpoint: &Endpoint) -> bool {
     match &endpoint.host {
@@ -387,13 +360,16 @@ mod tests {
         report.to_string()
     }
 
-    fn server(json: &str) -> Server {
-        let all = format!(
-            "{{\"version_num\":170000,\"version\":\"17.0\",\"in_recovery\":false,\"settings\":{{}},\
-             \"slots\":0,\"senders\":0,\"idle_slots\":[],\"slot_exists\":true,\"roles\":[],\
-             \"superuser\":false,\"replicates\":true,\"clock\":0{json}}}"
+    fn examined(major: u32, is_standby: bool) -> Examined {
+        let facts = format!(
+            "{{\"major\":{major},\"version\":\"{major}.0\",\"is_standby\":{is_standby},\"settings\":{{}}}}"
         );
-        serde_json::from_str(&all).unwrap()
+        let usage = "{\"slots\":0,\"senders\":0,\"idle_slots\":[],\"slot_exists\":true,\"roles\":[],\
+                     \"superuser\":false,\"replicates\":true,\"clock\":0}";
+        Examined {
+            facts: serde_json::from_str(&facts).unwrap(),
+            usage: serde_json::from_str(usage).unwrap(),
+        }
     }
 
     #[test]
@@ -416,7 +392,7 @@ mod tests {
                 address: None,
                 port: 5432,
             };
-            judged(|report| server("").tls(report, &endpoint, protection))
+            judged(|report| examined(17, false).tls(report, &endpoint, protection))
         };
         assert!(tls("db.example.org", Protection::Verified).starts_with("ok       tls"));
         for protection in [Protection::None, Protection::Encrypted] {
@@ -434,16 +410,14 @@ mod tests {
 
     #[test]
     fn a_standby_of_before_16_and_a_server_of_before_10() {
-        let mut old = server("");
-        (old.version_num, old.in_recovery) = (150_000, true);
-        assert!(judged(|report| old.recovery(report)).starts_with("FAILURE"));
-        old.version_num = 160_000;
-        let text = judged(|report| old.recovery(report));
+        let recovery = |server: Examined| judged(|report| server.recovery(report));
+        assert!(recovery(examined(15, true)).starts_with("FAILURE"));
+        let text = recovery(examined(16, true));
         assert!(
             text.starts_with("warning") && text.contains("hot_standby_feedback"),
             "{text}"
         );
-        old.version_num = 90_600;
+        let old = examined(9, false);
         assert!(judged(|report| old.version(report, None)).starts_with("FAILURE"));
     }
 }

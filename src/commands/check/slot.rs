@@ -81,7 +81,7 @@ pub fn check(
 fn missing(report: &mut Report, context: &Context<'_>) {
     let (slot, condition) = (&context.config.slot, Condition::Slot);
     match (context.has_history, context.config.setup) {
-        (true, _) if context.server.is_standby() => report.failure(
+        (true, _) if context.server.facts.is_standby => report.failure(
             condition,
             Kind::Unreachable,
             format!("{slot} does not exist on this server"),

@@ -6,7 +6,6 @@ use crate::base::error::{Error, Result};
 use crate::pg::catalog::wal_files::WalFiles;
 use crate::pg::connection::Connection;
 use crate::pg::params::{ConnectParams, Endpoint};
-use crate::pg::sql::{as_json, decode};
 use crate::pg::transport::encryption::Protection;
 
 /// A connection for questions in SQL. Each is a transaction of its own that the server lets change
@@ -21,7 +20,7 @@ pub struct Sql<'a> {
 impl<'a> Sql<'a> {
     /// Connects.
     pub fn open(params: &'a ConnectParams) -> Result<Self> {
-        let connection = Connection::connect_for_sql(params)?;
+        let connection = connect(params)?;
         Ok(Sql {
             params,
             endpoint: connection.endpoint().clone(),
@@ -48,12 +47,12 @@ impl<'a> Sql<'a> {
     /// Takes the connection. After an error it is of no use, and the next question makes a new one.
     fn connection(&mut self) -> Result<Connection> {
         let connection = self.connection.take().map(Ok);
-        connection.unwrap_or_else(|| Connection::connect_for_sql(self.params))
+        connection.unwrap_or_else(|| connect(self.params))
     }
 
     /// The rows of a SELECT.
     pub fn rows<T: DeserializeOwned>(&mut self, select: &str) -> Result<Vec<T>> {
-        self.ask(|connection| decode(connection.look(&as_json(select))?))
+        self.ask(|connection| connection.select(select))
     }
 
     /// What `question` finds out.
@@ -69,6 +68,12 @@ impl<'a> Sql<'a> {
         let row = self.rows(select)?.into_iter().next();
         row.ok_or_else(|| Error::undeliverable("the server's answer has no row"))
     }
+}
+
+fn connect(params: &ConnectParams) -> Result<Connection> {
+    let mut connection = Connection::connect_for_sql(params)?;
+    connection.only_read();
+    Ok(connection)
 }
 
 impl Drop for Sql<'_> {

@@ -6,11 +6,11 @@ use super::condition::Condition;
 use super::report::{Mend, Report};
 use super::sql::Sql;
 use crate::base::error::Result;
+use crate::pg::catalog::server_facts::ServerFacts;
 
+/// Who is connected, as far as the server tells this user.
 #[derive(Debug, Deserialize)]
-struct Found {
-    names: String,
-    is_standby: bool,
+struct Connections {
     /// The name of this program, as the server has it.
     own: String,
     /// Who is one of them and connected.
@@ -20,23 +20,25 @@ struct Found {
 }
 
 /// Says who they are, and what that means for commits.
-pub fn check(report: &mut Report, sql: &mut Sql<'_>) -> Result<()> {
-    let found: Found = sql.row(
-        "SELECT current_setting('synchronous_standby_names') AS names, \
-         pg_is_in_recovery() AS is_standby, current_setting('application_name') AS own, \
+pub fn check(report: &mut Report, sql: &mut Sql<'_>, server: &ServerFacts) -> Result<()> {
+    let connections: Connections = sql.row(
+        "SELECT current_setting('application_name') AS own, \
          (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) \
            AS connected, \
          (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL) AS hidden",
     )?;
-    found.judge(report);
+    let names = server.setting("synchronous_standby_names");
+    connections.judge(report, names.filter(|_| !server.is_standby));
     Ok(())
 }
 
-impl Found {
-    fn judge(&self, report: &mut Report) {
-        let (condition, names, own) = (Condition::SynchronousStandbys, &self.names, &self.own);
+impl Connections {
+    /// Judges what `names`, the setting, means for commits; there are none on a standby.
+    fn judge(&self, report: &mut Report, names: Option<&str>) {
+        let (condition, own) = (Condition::SynchronousStandbys, &self.own);
+        let names = names.unwrap_or_default();
         let listed = listed(names);
-        if listed.is_empty() || self.is_standby {
+        if listed.is_empty() {
             return report.ok(condition, "none: no commit waits for one");
         }
         if listed.iter().any(|name| name.eq_ignore_ascii_case(own)) {
@@ -66,7 +68,7 @@ impl Found {
                 )],
             );
         }
-        report.ok(condition, names.clone());
+        report.ok(condition, names);
     }
 }
 
@@ -117,14 +119,12 @@ mod tests {
     fn who_is_one_and_who_is_not() {
         let judged = |names: &str, connected, hidden| {
             let mut report = Report::default();
-            let found = Found {
-                names: names.to_owned(),
-                is_standby: false,
+            let connections = Connections {
                 own: "postgres-source/a".to_owned(),
                 connected,
                 hidden,
             };
-            found.judge(&mut report);
+            connections.judge(&mut report, Some(names));
             report.to_string()
         };
         assert!(judged("", 0, 0).starts_with("ok"));

@@ -13,18 +13,18 @@ use crate::base::printable::{self, Printable};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One object a line.
+    /// A JSON object a line.
     Json,
-    /// With the priorities of [sd-daemon(3)](
+    /// Text with the priorities of [sd-daemon(3)](
     /// https://www.freedesktop.org/software/systemd/man/latest/sd-daemon.html); the journal knows the
     /// time.
     Journal,
 }
 
 impl Format {
-    /// Parses its name; `Err` says what is expected.
+    /// Parses the name of a format; `Err` says what is expected.
     pub fn parse(name: &str) -> Result<Format, &'static str> {
         match name {
             "text" => Ok(Format::Text),
@@ -34,7 +34,7 @@ impl Format {
         }
     }
 
-    /// As it is written in the config.
+    /// The name of the format in the config.
     pub fn name(self) -> &'static str {
         match self {
             Format::Text => "text",
@@ -102,7 +102,7 @@ fn write_journal(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Of syslog.
+/// The priority of syslog that a level has.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,

@@ -24,22 +24,22 @@ use crate::base::printable::{Printable, Shortened};
 /// The variable that goes before the config, and counts before that can be read.
 pub const FORMAT_VARIABLE: &str = "FLUVIO_PG_LOG_FORMAT";
 
-/// Without `RUST_LOG` and without a level in the config.
+/// The level without `RUST_LOG` and without one in the config.
 const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
 
-/// Where what the program says as a whole comes from.
+/// The target of lines that are of the program as a whole.
 const PROGRAM: &str = "postgres_source";
 
-/// A line is cut here. The journal makes two of one that has more than 48 KiB (`LineMax=`), and takes what
-/// the second begins with for its priority.
+/// The length at which a line is cut. The journal makes two of one that has more than 48 KiB
+/// (`LineMax=`), and takes what the second begins with for its priority.
 const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// How lines are written now.
+/// The format of lines, which may change.
 static FORMAT: AtomicU8 = AtomicU8::new(Format::Text as u8);
 
 /// Text is written as the library does it, with its colours on a terminal.
 struct Lines {
-    /// It also knows what is wanted.
+    /// The logger of text, which also knows what is wanted.
     text: Logger,
     other: Logger,
 }
@@ -72,11 +72,11 @@ pub fn begin() {
             panic.payload(),
             &place.map_or("?".to_owned(), ToString::to_string),
         );
-        say_at_any_level(&line, Kind::Bug.exit_code());
+        log_at_any_level(&line, Kind::Bug.exit_code());
     }));
 }
 
-/// What is said of a panic: its words only where they stand in the source, since others may quote a
+/// The line of a panic: its words only where they stand in the source, since others may quote a
 /// value.
 fn bug(payload: &dyn Any, place: &str) -> String {
     match payload.downcast_ref::<&'static str>() {
@@ -108,20 +108,20 @@ pub fn use_format(configured: Option<Format>) {
     FORMAT.store(format as u8, Ordering::Relaxed);
 }
 
-/// The last word of the program, which no level hides.
-pub fn last_word(error: &Error) {
-    say_at_any_level(&error.to_string(), error.kind().exit_code());
+/// Logs the error that ends the program, which no level hides.
+pub fn log_last_error(error: &Error) {
+    log_at_any_level(&error.to_string(), error.kind().exit_code());
 }
 
-fn say_at_any_level(line: &str, exit_code: u8) {
+fn log_at_any_level(line: &str, exit_code: u8) {
     match log::log_enabled!(target: PROGRAM, Level::Error) {
         true => log::error!(target: PROGRAM, exit_code; "{line}"),
-        false => complain(&format!("postgres-source: {line}"), exit_code),
+        false => write_past_log(&format!("postgres-source: {line}"), exit_code),
     }
 }
 
-/// Writes an error past the log, in its form.
-pub fn complain(message: &str, exit_code: u8) {
+/// Writes an error to standard error, past the log and in its form.
+pub fn write_past_log(message: &str, exit_code: u8) {
     let mut line = Vec::new();
     let message = Shortened(message, MAX_LINE_BYTES).to_string();
     let written = match current() {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::Metrics;
 use crate::observe::peer::Side;
 
-/// A reader that has not come round for so long, and waits for nobody, hangs: it does so ten times a
-/// second.
+/// The time after which a reader hangs whose loop has not turned, and that waits for nobody: it turns ten
+/// times a second.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 
-/// A peer that lets us wait for so long keeps us from working.
+/// The time after which a peer that lets us wait keeps us from working.
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 
 impl Metrics {
@@ -21,7 +21,7 @@ impl Metrics {
             return Ok(format!("waiting for {peer} for {seconds} s"));
         }
         let now = self.ms(Instant::now());
-        let idle = Duration::from_millis(now.saturating_sub(self.round_ms.value()));
+        let idle = Duration::from_millis(now.saturating_sub(self.turned_ms.value()));
         match idle < HANGS_AFTER {
             true => Ok("ok".to_owned()),
             false => Err(format!("no progress for {} s", idle.as_secs())),
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(metrics.readiness().unwrap_err(), "no progress for 60 s");
         metrics.session_begins(Lsn(1), Lsn(1));
         assert_eq!(metrics.readiness().unwrap(), "ok");
-        metrics.round_ms.set(20_000);
+        metrics.turned_ms.set(20_000);
         assert_eq!(metrics.health().unwrap_err(), "no progress for 40 s");
         // To wait for somebody is not to hang.
         let since = metrics.began + Duration::from_secs(10);
@@ -79,7 +79,7 @@ mod tests {
             "waiting for postgres for 50 s"
         );
         metrics.waits.answered(Side::Postgres);
-        metrics.come_round(Instant::now());
+        metrics.reader_turns(Instant::now());
         metrics.session_ends();
         assert_eq!(metrics.readiness().unwrap_err(), "not streaming");
     }

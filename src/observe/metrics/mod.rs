@@ -9,9 +9,11 @@ pub(crate) mod text;
 
 pub use number::{BOUNDS_S, Histogram, Number};
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::base::clock::{postgres_now_us, since_unix_epoch};
 use crate::base::lsn::Lsn;
+use crate::change::EventType;
 use crate::observe::peer::{Side, Waits};
 
 /// Why a session is opened anew.
@@ -19,17 +21,17 @@ use crate::observe::peer::{Side, Waits};
 pub enum Cause {
     /// PostgreSQL was not there, or not any more.
     Postgres,
-    /// Fluvio was not.
+    /// Fluvio was not there, or not any more.
     Sink,
     /// Another process has the slot.
     SlotInUse,
 }
 
 impl Cause {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Cause; 3] = [Cause::Postgres, Cause::Sink, Cause::SlotInUse];
 
-    /// As a label has it.
+    /// The name of the cause in a label.
     pub fn name(self) -> &'static str {
         match self {
             Cause::Postgres => Side::Postgres.name(),
@@ -39,36 +41,37 @@ impl Cause {
     }
 }
 
-/// How many events there were of each type. A thread keeps one to itself until a batch is through.
+/// The number of events of each type. A thread keeps one to itself until a batch is through.
 #[derive(Debug, Default)]
-pub struct Tally(pub [u64; EVENT_TYPES.len()]);
+pub struct Tally([u64; EventType::ALL.len()]);
 
-/// The types, in the order of a [`Tally`].
-pub const EVENT_TYPES: [&str; 10] = [
-    "begin", "commit", "origin", "relation", "type", "insert", "update", "delete", "truncate",
-    "message",
-];
+impl Tally {
+    /// Counts one event.
+    pub fn count(&mut self, event_type: EventType) {
+        self.0[event_type as usize] += 1;
+    }
+}
 
 /// What the slot keeps, as the server said last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// How much WAL it keeps.
+    /// The WAL that the slot keeps.
     pub retained_bytes: Option<u64>,
-    /// How much more may be written before it is lost, where there is a limit.
+    /// The WAL that may still be written before the slot is lost, where there is a limit.
     pub safe_bytes: Option<u64>,
-    /// Whether it has lost WAL that it needs.
+    /// Whether the slot has lost WAL that it needs.
     pub is_lost: Option<bool>,
 }
 
-/// All of it.
+/// All numbers that the program counts of itself.
 #[derive(Debug)]
 pub struct Metrics {
     began: Instant,
-    began_at: SystemTime,
-    events: [Number; EVENT_TYPES.len()],
+    began_at: Duration,
+    events: [Number; EventType::ALL.len()],
     /// Transactions that are stored.
     pub transactions: Number,
-    /// What came from PostgreSQL.
+    /// Bytes that came from PostgreSQL.
     pub received_bytes: Number,
     /// Records handed to the sink, in bytes of JSON.
     pub written_bytes: Number,
@@ -77,33 +80,34 @@ pub struct Metrics {
     /// Messages that came again and were in the topic.
     pub skipped: Number,
     retries: [Number; Cause::ALL.len()],
-    /// From the commit to the acknowledgement.
+    /// The time of transactions from the commit to the acknowledgement.
     pub commit_to_topic: Histogram,
     /// Batches that the reader has handed over and the producer has not written.
     pub batches_in_flight: Number,
-    /// What the slot is known to be confirmed at.
+    /// The position that the slot is known to be confirmed at.
     pub confirmed: Number,
-    /// Everything before it was received.
+    /// The position before which everything was received.
     pub received: Number,
-    /// Everything before it is in the topic.
+    /// The position before which everything is in the topic.
     stored: Number,
-    /// How far the server's WAL is known to go.
+    /// The end of the server's WAL, as far as that is known.
     pub wal_end: Number,
-    /// When the last transaction that is stored was committed, in the server's microseconds.
+    /// The time at which the last transaction that is stored was committed, in the server's microseconds.
     stored_commit_us: Number,
-    /// When the first that was read after everything had been stored was, or the end of a session
-    /// that had stored everything; 0 while everything is stored that was read.
+    /// The time at which the first transaction was committed that was read after everything had been
+    /// stored, or the end of a session that had stored everything; 0 while everything is stored that was
+    /// read.
     behind_since_us: Number,
     /// Whom the program waits for.
     pub waits: Waits,
     /// 1 while a session streams.
     streaming: Number,
-    /// When the reader came round last, in ms from the beginning.
-    round_ms: Number,
-    /// One more than the bytes; 0 when they are not known.
+    /// The time of the last turn of the reader's loop, in ms from the beginning.
+    turned_ms: Number,
+    /// The retained bytes and one more; 0 when they are not known.
     retained: Number,
     safe: Number,
-    /// One more than 1 when the slot is lost, or than 0; 0 when that is not known.
+    /// 2 when the slot is lost, 1 when it is not, 0 when that is not known.
     lost: Number,
 }
 
@@ -112,7 +116,7 @@ impl Default for Metrics {
         let began = Instant::now();
         Metrics {
             began,
-            began_at: SystemTime::now(),
+            began_at: since_unix_epoch(),
             events: Default::default(),
             transactions: Number::default(),
             received_bytes: Number::default(),
@@ -130,7 +134,7 @@ impl Default for Metrics {
             behind_since_us: Number::default(),
             waits: Waits::beginning_at(began),
             streaming: Number::default(),
-            round_ms: Number::default(),
+            turned_ms: Number::default(),
             retained: Number::default(),
             safe: Number::default(),
             lost: Number::default(),
@@ -139,21 +143,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A batch is through.
+    /// Counts the events of a batch that is through.
     pub fn count_events(&self, tally: &Tally) {
         for (number, count) in self.events.iter().zip(tally.0) {
             number.add(count);
         }
     }
 
-    /// The events of each type.
-    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        EVENT_TYPES
+    /// How many events there were of each type.
+    pub fn events(&self) -> impl Iterator<Item = (EventType, u64)> {
+        EventType::ALL
             .into_iter()
             .zip(self.events.iter().map(Number::value))
     }
 
-    /// A transaction that was committed at `committed_us` is stored at `now_us`.
+    /// Counts a transaction that was committed at `committed_us` and is stored at `now_us`.
     pub fn transaction_stored(&self, committed_us: i64, now_us: i64) {
         self.transactions.add(1);
         self.stored_commit_us.raise(committed_us.max(0) as u64);
@@ -162,7 +166,7 @@ impl Metrics {
         self.commit_to_topic.observe(Duration::from_micros(took_us));
     }
 
-    /// The reader's position: what it has read, of which the last transaction was committed at
+    /// Takes the reader's position: what it has read, of which the last transaction was committed at
     /// `committed_us`, and what of it is in the topic.
     pub fn at(&self, read: Lsn, stored: Lsn, committed_us: i64) {
         self.received.raise(read.0);
@@ -176,43 +180,43 @@ impl Metrics {
         }
     }
 
-    /// Everything before it is in the topic.
+    /// The position before which everything is in the topic.
     pub fn stored(&self) -> Lsn {
         Lsn(self.stored.value())
     }
 
-    /// How much WAL the server is known to have that is not in the topic, or is not known to be of
+    /// The WAL that the server is known to have and that is not in the topic, or is not known to be of
     /// no concern to it.
     pub fn lag_bytes(&self) -> u64 {
         self.wal_end.value().saturating_sub(self.stored.value())
     }
 
-    /// How long ago the oldest transaction was committed that was read and is not in the topic; and
-    /// when there is none, since when none is read any more.
+    /// The time since the oldest transaction was committed that was read and is not in the topic; when
+    /// there is none, the time since none is read any more.
     pub fn lag(&self) -> Duration {
         let behind_since_us = self.behind_since_us.value();
         if behind_since_us == 0 {
             return Duration::ZERO;
         }
         let since_us = behind_since_us.max(self.stored_commit_us.value());
-        Duration::from_micros(now_us().saturating_sub(since_us as i64).max(0) as u64)
+        Duration::from_micros(postgres_now_us().saturating_sub(since_us as i64).max(0) as u64)
     }
 
-    /// A session begins to stream, on a slot that was confirmed at `confirmed`.
+    /// Takes note that a session begins to stream, on a slot that was confirmed at `confirmed`.
     pub fn session_begins(&self, confirmed: Lsn, stored: Lsn) {
         self.confirmed.set(confirmed.0);
         self.received.set(stored.0);
         self.stored.set(stored.0);
         self.batches_in_flight.set(0);
-        self.come_round(Instant::now());
+        self.reader_turns(Instant::now());
         self.streaming.set(1);
     }
 
-    /// It has ended: whatever is committed from now on is not in the topic.
+    /// Takes note that the session has ended: whatever is committed from now on is not in the topic.
     pub fn session_ends(&self) {
         self.streaming.set(0);
         if self.behind_since_us.value() == 0 {
-            self.behind_since_us.set(now_us().max(0) as u64);
+            self.behind_since_us.set(postgres_now_us().max(0) as u64);
         }
     }
 
@@ -221,12 +225,12 @@ impl Metrics {
         self.received.value() > 0
     }
 
-    /// Whether one streams.
+    /// Whether a session streams.
     pub fn is_streaming(&self) -> bool {
         self.streaming.value() == 1
     }
 
-    /// Why the session that has just failed did.
+    /// The cause of the failure of the last session.
     pub fn cause(&self, slot_in_use: Option<Cause>) -> Cause {
         slot_in_use.unwrap_or(match self.waits.of(Side::Sink) {
             Some(_) => Cause::Sink,
@@ -234,24 +238,24 @@ impl Metrics {
         })
     }
 
-    /// A session is opened anew.
+    /// Counts a session that is opened anew.
     pub fn retry(&self, cause: Cause) {
         self.retries[cause as usize].add(1);
     }
 
-    /// How often, for each cause.
+    /// The number of times that a session was opened anew, for each cause.
     pub fn retries(&self) -> impl Iterator<Item = (Cause, u64)> {
         Cause::ALL
             .into_iter()
             .zip(self.retries.iter().map(Number::value))
     }
 
-    /// The reader looks after everything that is its own.
-    pub fn come_round(&self, now: Instant) {
-        self.round_ms.set(self.ms(now));
+    /// Takes note that the reader's loop turns.
+    pub fn reader_turns(&self, now: Instant) {
+        self.turned_ms.set(self.ms(now));
     }
 
-    /// What the server said of the slot's position, and of the end of its WAL. What is confirmed is
+    /// Takes what the server said of the slot's position, and of the end of its WAL. What is confirmed is
     /// in the topic.
     pub fn slot_is_at(&self, confirmed: Lsn, wal_end: Lsn) {
         self.confirmed.raise(confirmed.0);
@@ -259,7 +263,7 @@ impl Metrics {
         self.wal_end.raise(wal_end.0);
     }
 
-    /// What the server said of what the slot keeps, or that it did not.
+    /// Takes what the server said of what the slot keeps, or that it said nothing.
     pub fn set_kept(&self, kept: Kept) {
         let stored = |value: Option<u64>| value.map_or(0, |value| value.saturating_add(1));
         self.retained.set(stored(kept.retained_bytes));
@@ -267,7 +271,7 @@ impl Metrics {
         self.lost.set(stored(kept.is_lost.map(u64::from)));
     }
 
-    /// What it said last.
+    /// What the slot keeps, as the server said last.
     pub fn kept(&self) -> Kept {
         Kept {
             retained_bytes: self.retained.value().checked_sub(1),
@@ -276,21 +280,14 @@ impl Metrics {
         }
     }
 
-    /// When the process began, since 1970.
+    /// The time at which the process began, since 1970.
     pub fn began(&self) -> Duration {
-        self.began_at.duration_since(UNIX_EPOCH).unwrap_or_default()
+        self.began_at
     }
 
     fn ms(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.began).as_millis() as u64
     }
-}
-
-/// The time as PostgreSQL counts it: microseconds since 2000-01-01 UTC.
-pub fn now_us() -> i64 {
-    const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-    let since_unix = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_unix.map_or(0, |since| since.as_micros() as i64 - POSTGRES_EPOCH_US)
 }
 
 #[cfg(test)]
@@ -300,7 +297,7 @@ mod tests {
     #[test]
     fn lag_begins_with_what_is_read_and_ends_when_it_is_stored() {
         let metrics = Metrics::default();
-        let ago = |seconds: i64| now_us() - seconds * 1_000_000;
+        let ago = |seconds: i64| postgres_now_us() - seconds * 1_000_000;
         metrics.session_begins(Lsn(100), Lsn(100));
         metrics.at(Lsn(100), Lsn(100), ago(1000));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (0, 0));
@@ -308,7 +305,7 @@ mod tests {
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (50, 20));
         metrics.at(Lsn(160), Lsn(100), ago(10));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (60, 20));
-        metrics.transaction_stored(ago(15), now_us());
+        metrics.transaction_stored(ago(15), postgres_now_us());
         assert_eq!(metrics.lag().as_secs(), 15, "the next may be as old");
         metrics.at(Lsn(160), Lsn(160), ago(10));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (0, 0));
@@ -317,14 +314,14 @@ mod tests {
     #[test]
     fn wal_that_is_not_read_is_no_age_and_a_session_that_is_over_is() {
         let metrics = Metrics::default();
-        let ago = |seconds: i64| now_us() - seconds * 1_000_000;
+        let ago = |seconds: i64| postgres_now_us() - seconds * 1_000_000;
         metrics.session_begins(Lsn(100), Lsn(100));
         metrics.slot_is_at(Lsn(90), Lsn(170));
         metrics.at(Lsn(100), Lsn(100), ago(3600));
         assert_eq!((metrics.lag_bytes(), metrics.lag().as_secs()), (70, 0));
         metrics.session_ends();
         let ended = metrics.behind_since_us.value();
-        assert!((ago(60)..=now_us()).contains(&(ended as i64)));
+        assert!((ago(60)..=postgres_now_us()).contains(&(ended as i64)));
         metrics.session_ends();
         assert_eq!(metrics.behind_since_us.value(), ended);
     }

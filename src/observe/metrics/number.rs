@@ -14,44 +14,44 @@ pub const BOUNDS_S: [f64; 14] = [
 pub struct Number(AtomicU64);
 
 impl Number {
-    /// So much more.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         if more > 0 {
             self.0.fetch_add(more, Relaxed);
         }
     }
 
-    /// So much less.
+    /// Subtracts `less`.
     pub fn subtract(&self, less: u64) {
         self.0.fetch_sub(less, Relaxed);
     }
 
-    /// So much now.
+    /// Sets the number to `value`.
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
-    /// So much at the least.
+    /// Sets the number to `value` if it is less.
     pub fn raise(&self, value: u64) {
         self.0.fetch_max(value, Relaxed);
     }
 
-    /// How much.
+    /// The number as it is now.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// How long transactions were on their way.
+/// The times that transactions were on their way.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One for each of [`BOUNDS_S`], and one for what took longer.
+    /// A bucket for each of [`BOUNDS_S`], and one for what took longer.
     buckets: [Number; BOUNDS_S.len() + 1],
     sum_us: Number,
 }
 
 impl Histogram {
-    /// One that took so long.
+    /// Counts a transaction that took this time.
     pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS_S.partition_point(|bound| *bound < seconds);
@@ -59,12 +59,12 @@ impl Histogram {
         self.sum_us.add(took.as_micros() as u64);
     }
 
-    /// How many each bucket has.
+    /// The number of transactions in each bucket.
     pub fn buckets(&self) -> impl Iterator<Item = u64> {
         self.buckets.iter().map(Number::value)
     }
 
-    /// How long all of them took together.
+    /// The time that all transactions took together.
     pub fn sum(&self) -> Duration {
         Duration::from_micros(self.sum_us.value())
     }

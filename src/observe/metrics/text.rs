@@ -4,20 +4,20 @@
 //! directory of text files. No other label takes a value that is not written in this program.
 
 use std::fmt::{Display, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{BOUNDS_S, Metrics};
+use crate::base::clock::since_unix_epoch;
 use crate::observe::peer::Side;
 
-/// What every name begins with.
+/// The beginning of every name.
 const PREFIX: &str = "postgres_source_";
 
 /// The media type of [`render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All of them, of the connector of this name.
+/// Writes all metrics, of the connector of this name.
 pub fn render_metrics(metrics: &Metrics, connector: &str) -> String {
     let mut page = Page {
         out: String::with_capacity(8192),
@@ -40,8 +40,8 @@ struct Page {
 impl Page {
     fn counters(&mut self, metrics: &Metrics) {
         self.head("events_total", "counter", "Events written, by type.");
-        for (kind, count) in metrics.events() {
-            self.sample("events_total", Some(("type", kind)), count);
+        for (event_type, count) in metrics.events() {
+            self.sample("events_total", Some(("type", event_type.as_str())), count);
         }
         for (name, help, number) in [
             (
@@ -102,7 +102,7 @@ impl Page {
         self.sample(&format!("{NAME}_count"), None, count);
     }
 
-    /// No position is 0, so that one is not known.
+    /// Writes the positions that are known; none is 0.
     fn positions(&mut self, metrics: &Metrics) {
         let stored = metrics.stored().0;
         for (name, help, value) in [
@@ -166,7 +166,7 @@ impl Page {
         }
     }
 
-    /// What is not known is left out.
+    /// Writes what the slot keeps; what is not known is left out.
     fn slot(&mut self, metrics: &Metrics) {
         let kept = metrics.kept();
         for (name, help, bytes) in [
@@ -197,11 +197,10 @@ impl Page {
             "When the process began, in seconds since 1970-01-01 UTC.",
             metrics.began().as_secs_f64(),
         );
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.gauge(
             "written_timestamp_seconds",
             "When these numbers were written down, in seconds since 1970-01-01 UTC.",
-            now.unwrap_or_default().as_secs_f64(),
+            since_unix_epoch().as_secs_f64(),
         );
         // Not `process_...`: in a text file that name would be taken by the node exporter itself.
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
@@ -247,7 +246,7 @@ fn escaped(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
-/// What Linux says of it.
+/// The memory of this process, as Linux says it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -13,19 +13,20 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::base::tls::stream::is_timeout;
 use crate::observe::metrics::{Metrics, text};
 
-/// Longer than the request of any scraper, its headers included.
+/// The longest request, longer than any scraper's, its headers included.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
 
-/// How long one connection may last.
+/// The time that one connection may last.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// More connections at once end the oldest: whoever only holds them keeps nobody from being answered.
+/// The most connections at once; more of them end the oldest: whoever only holds them keeps nobody from
+/// being answered.
 const MOST: usize = 16;
 
 /// The pause when no connection can be taken, because there are no file descriptors left for one.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Answers for as long as the process lives.
+/// Answers requests for as long as the process lives.
 pub fn serve(listener: &TcpListener, metrics: &Metrics, connector: &str) {
     let mut visits = Vec::new();
     // Somebody may have given up between being announced and being let in.
@@ -176,7 +177,7 @@ impl Response {
         }
     }
 
-    /// For whoever decides about restarts or traffic.
+    /// The response to whoever decides about restarts or traffic.
     fn judged(judged: Result<String, String>) -> Response {
         match judged {
             Ok(text) => Response::plain("200 OK", &text),

@@ -1,6 +1,6 @@
-//! What goes on beside the sessions: what others see of a running program, its [`crate::observe::metrics`] over
-//! [`http`] and in a text file, and what the server says of the slot; and the end of
-//! [`crate::base::orphans`].
+//! What goes on beside the sessions: what others see of a running program, its
+//! [`crate::observe::metrics`] over [`http`] and in a text file, and what the server says of the slot;
+//! and the end of [`crate::base::orphans`].
 //!
 //! A thread for each, and only when the config asks for them, or the place. They end with the process.
 
@@ -29,31 +29,31 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// it takes a connection of its own.
 const ASK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether something is due.
+/// How often the thread checks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Where metrics are shown, if anywhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Over HTTP.
+    /// The address of the HTTP listener.
     pub listen: Option<SocketAddr>,
-    /// In a file for the node exporter.
+    /// The file for the node exporter.
     pub textfile: Option<PathBuf>,
 }
 
-/// Of which connector metrics are shown.
+/// The connector whose metrics are shown.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct Connector {
     /// The name of the connector.
     pub name: String,
-    /// Its slot.
+    /// The slot of the connector.
     pub slot: String,
 }
 
-/// What a thread does, which can be tried again when there is no thread to be had.
+/// The work of a thread, which can be tried again when there is no thread to be had.
 type Work = Arc<dyn Fn() + Send + Sync>;
 
-/// What shows a running program, and keeps its place clean.
+/// The threads that show a running program and keep its place clean.
 pub struct Monitor {
     params: Arc<Mutex<ConnectParams>>,
     /// The threads that do not run yet, by their names.
@@ -61,7 +61,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// From now on the slot is asked about there.
+    /// Changes where the slot is asked about.
     pub fn use_params(&self, params: &ConnectParams) {
         *lock(&self.params) = params.clone();
     }
@@ -80,10 +80,10 @@ impl Monitor {
     }
 }
 
-/// Prepares to show `metrics` there; whatever cannot work is told at once.
+/// Prepares to show `metrics` in `places`; whatever cannot work is an error at once.
 pub fn prepare(
     places: &Places,
-    shown: Shown,
+    connector: Connector,
     params: &ConnectParams,
     metrics: &Arc<Metrics>,
 ) -> Result<Monitor> {
@@ -104,25 +104,25 @@ pub fn prepare(
             .at(place)?;
         let bound = listener.local_addr().unwrap_or(*address);
         log::info!("metrics are at http://{bound}/metrics");
-        let (name, metrics) = (shown.name.clone(), Arc::clone(metrics));
+        let (name, metrics) = (connector.name.clone(), Arc::clone(metrics));
         let serve = move || http::serve(&listener, &metrics, &name);
         monitor.to_start.push(("http", Arc::new(serve)));
     }
     if let Some(file) = textfile {
-        write(file, metrics, &shown.name)?;
+        write(file, metrics, &connector.name)?;
     }
     if listen.is_none() && textfile.is_none() {
         return Ok(monitor);
     }
-    let watch = Watch {
+    let metrics_thread = MetricsThread {
         metrics: Arc::clone(metrics),
         params,
-        shown,
+        connector,
         textfile: textfile.clone(),
     };
     monitor
         .to_start
-        .push(("metrics", Arc::new(move || watch.run())));
+        .push(("metrics", Arc::new(move || metrics_thread.run())));
     Ok(monitor)
 }
 
@@ -130,15 +130,15 @@ fn lock(params: &Mutex<ConnectParams>) -> MutexGuard<'_, ConnectParams> {
     params.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is done once in a while.
-struct Watch {
+/// The work of the thread that asks about the slot and writes the text file.
+struct MetricsThread {
     metrics: Arc<Metrics>,
     params: Arc<Mutex<ConnectParams>>,
-    shown: Shown,
+    connector: Connector,
     textfile: Option<PathBuf>,
 }
 
-impl Watch {
+impl MetricsThread {
     fn run(&self) {
         let (mut asked, mut written) = (None, Instant::now());
         let mut write_failed = false;
@@ -152,7 +152,7 @@ impl Watch {
             if let Some(file) = &self.textfile
                 && written.elapsed() >= WRITE_INTERVAL
             {
-                let result = write(file, &self.metrics, &self.shown.name);
+                let result = write(file, &self.metrics, &self.connector.name);
                 // One line is enough for a disk that stays full.
                 if let Err(error) = &result
                     && !write_failed
@@ -164,16 +164,17 @@ impl Watch {
         }
     }
 
-    /// While the session waits for PostgreSQL, it may be away or may not let us in: one that asks in
-    /// vain is enough. While it waits for Fluvio, nobody else sees the slot grow.
+    /// Whether the server may be asked. While the session waits for PostgreSQL, that may be away or may
+    /// not let us in: one that asks in vain is enough. While it waits for Fluvio, nobody else sees the
+    /// slot grow.
     fn may_ask(&self) -> bool {
         self.metrics.is_streaming() || self.metrics.waits.of(Side::Sink).is_some()
     }
 
-    /// What is not known any more is not shown any more.
+    /// Asks the server about the slot. What is not known any more is not shown any more.
     fn ask(&self) {
         let params = lock(&self.params).clone();
-        match slot_state(&params, &self.shown.slot) {
+        match slot_state(&params, &self.connector.slot) {
             Ok(Some(state)) => self.show(&state),
             // It may be still to be made.
             Ok(None) => self.metrics.set_kept(Kept {

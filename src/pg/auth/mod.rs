@@ -17,16 +17,16 @@ use crate::base::error::{Error, Kind, Result};
 use crate::pg::params::ssl::{AuthMethod, ChannelBinding, Ssl};
 use crate::pg::wire::cursor::Cursor;
 
-/// What an answer leads to.
+/// The state of the exchange after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// The server's next message is awaited.
     Continue,
-    /// We are in.
+    /// The server has let us in.
     Done,
 }
 
-/// One exchange, from the first request to AuthenticationOk.
+/// The authentication of one connection, from the first request to AuthenticationOk.
 pub struct Exchange<'a> {
     user: &'a str,
     password: Option<&'a [u8]>,
@@ -36,7 +36,7 @@ pub struct Exchange<'a> {
     /// was answered, can only be meant to get more out of us.
     asked: bool,
     scram: Scram,
-    /// The server proves that it is the one at the other end of the TLS connection.
+    /// Whether the server proves that it is the one at the other end of the TLS connection.
     is_bound: bool,
 }
 
@@ -101,8 +101,8 @@ impl<'a> Exchange<'a> {
         Ok(Step::Continue)
     }
 
-    /// Nothing is answered to a method that the URL forbids: the answer would tell something to
-    /// somebody who asks for it in the server's place.
+    /// Refuses a method that the URL forbids before anything is answered: the answer would tell something
+    /// to somebody who asks for it in the server's place.
     fn check_method(&self, code: i32) -> Result<()> {
         if self.asked && matches!(code, 3 | 5 | 10) {
             return Err(Error::undeliverable(
@@ -133,7 +133,7 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// Under SCRAM the server has to prove that it knows the password too.
+    /// Takes AuthenticationOk, if the server has proved under SCRAM that it knows the password too.
     fn ok(&self) -> Result<Step> {
         match self.scram {
             Scram::Running(_) => Err(Error::new(
@@ -198,7 +198,7 @@ fn unasked() -> Error {
     Error::undeliverable("the server continued a SASL exchange that was not begun")
 }
 
-/// The protocol's strings end with a zero byte.
+/// The error of a string that cannot be sent: those of the protocol end with a zero byte.
 fn unwritable(_: std::io::Error) -> Error {
     Error::config("the password contains a zero byte")
 }

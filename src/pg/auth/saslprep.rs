@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 
-/// A key of HMAC-SHA-256 that is shorter than this has zeros behind it.
+/// The length up to which a key of HMAC-SHA-256 has zeros behind it.
 const BLOCK_BYTES: usize = 64;
 
 /// The password in a form that the library, which prepares it too and by the letter of the RFC,
@@ -34,7 +34,7 @@ pub fn prepare(password: &[u8]) -> Vec<u8> {
     key
 }
 
-/// `None` if the password is taken as it is.
+/// The normal form of a password; `None` if it is taken as it is.
 fn normal_form(text: &str) -> Option<String> {
     if text.is_ascii() {
         return None;

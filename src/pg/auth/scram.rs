@@ -1,4 +1,4 @@
-//! What SCRAM is run with: the mechanism, what binds it to the channel, and how much work it may be
+//! The choices of SCRAM: the mechanism, what binds it to the channel, and how much work it may be
 //! ([SASL authentication](https://www.postgresql.org/docs/current/sasl-authentication.html)).
 
 use postgres_protocol::authentication::sasl::{
@@ -14,7 +14,7 @@ use crate::pg::params::ssl::ChannelBinding;
 /// server could keep us computing for a quarter of an hour, deadline or not.
 const MAX_SCRAM_ITERATIONS: u32 = 100_000;
 
-/// What the exchange runs over.
+/// The channel that the exchange runs over.
 #[derive(Debug)]
 pub enum Channel {
     /// No TLS.
@@ -23,11 +23,11 @@ pub enum Channel {
     Tls(Vec<u8>),
 }
 
-/// One of the mechanisms that a server offers.
+/// The mechanism that was chosen of those that a server offers.
 pub struct Chosen {
-    /// Its name.
+    /// The name of the mechanism.
     pub mechanism: &'static str,
-    /// What is said of the channel, under the signature.
+    /// The binding to the channel, which is under the signature.
     pub binding: Binding,
 }
 
@@ -62,8 +62,8 @@ fn may_bind(channel: &Channel, wanted: ChannelBinding) -> Result<bool> {
     }
 }
 
-/// What the server is told instead, under the signature: one that does offer channel binding
-/// then knows that somebody has taken its offer away.
+/// The binding where none is offered, under the signature: a server that does offer it then knows that
+/// somebody has taken its offer away.
 fn no_binding(channel: &Channel, wanted: ChannelBinding) -> Binding {
     match channel {
         Channel::Tls(_) if wanted != ChannelBinding::Disable => Binding::unrequested(),
@@ -97,9 +97,9 @@ pub fn unsupported(method: &str) -> Error {
     .with_hint("allow scram-sha-256 for this user in pg_hba.conf")
 }
 
-/// The server's first message: `r=` nonce, `s=` salt, `i=` number of iterations
-/// ([RFC 5802](https://www.rfc-editor.org/rfc/rfc5802#section-5.1)). What cannot be read is left to
-/// the library.
+/// Refuses more iterations than are computed, in the server's first message: `r=` nonce, `s=` salt, `i=`
+/// number of iterations ([RFC 5802](https://www.rfc-editor.org/rfc/rfc5802#section-5.1)). What cannot be
+/// read is left to the library.
 pub fn check_iterations(message: &[u8]) -> Result<()> {
     let mut attributes = message.split(|byte| *byte == b',');
     let digits = attributes.find_map(|attribute| attribute.strip_prefix(b"i="));

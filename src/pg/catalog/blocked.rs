@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// So many who are waited for are named; the others are counted.
+/// The number of those who are waited for that are named; the others are counted.
 const NAMED: usize = 5;
 
 /// A process of the server with a statement, and whom it waits for.
@@ -14,32 +14,32 @@ const NAMED: usize = 5;
 pub struct Blocked {
     /// The process.
     pub pid: i64,
-    /// How long its statement has been under way.
+    /// The time that the statement of the process has been under way.
     pub since_s: Option<f64>,
-    /// What it waits on, as the server calls it: `Lock`, `IPC: SyncRep`.
+    /// The event that the process waits on, as the server calls it: `Lock`, `IPC: SyncRep`.
     event: Option<String>,
-    /// The lock that it has not got.
+    /// The lock that the process has not got.
     lock: Option<String>,
-    /// Whether that lock is another transaction's end.
+    /// Whether the lock is another transaction's end.
     waits_for_end: bool,
     blockers: Vec<Holder>,
     prepared: Vec<Prepared>,
-    /// How many other transactions have written something and are open.
+    /// The number of other transactions that have written something and are open.
     others: usize,
     makes_slot: bool,
     is_standby: bool,
     /// The standbys that a commit waits for.
     synchronous: Option<String>,
-    /// Those that the stream of a failover slot waits for (17+).
+    /// The standbys that the stream of a failover slot waits for (17+).
     synchronized: Option<String>,
 }
 
-/// A session.
+/// A session that another one waits for.
 #[derive(Debug, Deserialize)]
 pub struct Holder {
-    /// Its process.
+    /// The process of the session.
     pub pid: i64,
-    /// How long its transaction is open; `None` when there is none or the role may not see it.
+    /// The time that the transaction is open; `None` when there is none or the role may not see it.
     pub age_s: Option<f64>,
     user: Option<String>,
     application: Option<String>,
@@ -49,12 +49,12 @@ pub struct Holder {
 /// A transaction that is prepared for a commit in two phases, and has no process.
 #[derive(Debug, Deserialize)]
 pub struct Prepared {
-    /// Its name.
+    /// The name of the transaction.
     pub gid: String,
     owner: String,
-    /// Where it has to be ended.
+    /// The database in which the transaction has to be ended.
     pub database: String,
-    /// How long ago it was prepared.
+    /// The time since the transaction was prepared.
     pub age_s: f64,
 }
 
@@ -137,7 +137,7 @@ impl Blocked {
     }
 }
 
-/// Whom it waits for.
+/// Names the one whom the process waits for.
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holders = self.blockers.iter().map(ToString::to_string);
@@ -177,7 +177,7 @@ impl fmt::Display for Blocked {
     }
 }
 
-/// Some of many, and how many there are besides.
+/// Names some of many, and counts those there are besides.
 pub fn named(all: &[String]) -> String {
     let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>();
     let more = match all.len().saturating_sub(NAMED) {

@@ -8,7 +8,7 @@ use crate::base::lsn::Lsn;
 use crate::pg::connection::{Connection, quote_literal};
 use crate::pg::params::ConnectParams;
 
-/// What the slot keeps, and how far the WAL goes.
+/// The slot with the WAL that it keeps, and the end of the WAL.
 #[derive(Debug, Deserialize)]
 pub struct SlotState {
     /// The slot.
@@ -16,12 +16,12 @@ pub struct SlotState {
     pub slot: Slot,
     wal_end: Option<String>,
     retained: Option<i64>,
-    /// From version 13 on, where there is a limit.
+    /// The WAL that may still be written, from version 13 on, where there is a limit.
     safe_wal_size: Option<i64>,
 }
 
-/// Asks over a connection that ends with the answer; `None` when there is no slot of this name. A standby
-/// without it may not be the server that is meant: then it is not known.
+/// Asks for the slot over a connection that ends with the answer; `None` when there is none of this name.
+/// A standby without it may not be the server that is meant: then that is an error.
 pub fn slot_state(params: &ConnectParams, slot: &str) -> Result<Option<SlotState>> {
     let mut connection = Connection::connect_for_sql(params)?;
     let state = connection.select_first(&format!(
@@ -42,7 +42,7 @@ pub fn slot_state(params: &ConnectParams, slot: &str) -> Result<Option<SlotState
     Ok(state)
 }
 
-/// The identifier of the server's cluster, from whoever may ask for it.
+/// Asks for the identifier of the server's cluster over a connection that ends with the answer.
 pub fn system_identifier(params: &ConnectParams) -> Result<String> {
     let mut connection = Connection::connect_for_sql(params)?;
     let found = connection.value("SELECT system_identifier FROM pg_catalog.pg_control_system()")?;
@@ -51,18 +51,18 @@ pub fn system_identifier(params: &ConnectParams) -> Result<String> {
 }
 
 impl SlotState {
-    /// How far the WAL of the server goes.
+    /// The end of the server's WAL.
     pub fn wal_end(&self) -> Lsn {
         let wal_end = self.wal_end.as_deref();
         wal_end.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
     }
 
-    /// How much WAL the slot keeps; `None` once it has lost it.
+    /// The WAL that the slot keeps; `None` once it has lost it.
     pub fn retained_bytes(&self) -> Option<u64> {
         self.retained.map(|bytes| bytes.max(0).unsigned_abs())
     }
 
-    /// How much more may be written before the slot is lost, where there is a limit.
+    /// The WAL that may still be written before the slot is lost, where there is a limit.
     pub fn safe_bytes(&self) -> Option<u64> {
         self.safe_wal_size.map(|bytes| bytes.max(0).unsigned_abs())
     }

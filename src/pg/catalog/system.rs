@@ -1,4 +1,4 @@
-//! What a server says of itself and of a replication slot.
+//! A server and a replication slot, as the server describes them.
 
 use serde::Deserialize;
 
@@ -11,36 +11,36 @@ use crate::base::lsn::Lsn;
 pub struct Slot {
     /// The output plugin; `None` for a physical slot.
     pub plugin: Option<String>,
-    /// The database it belongs to.
+    /// The database that the slot belongs to.
     pub database: Option<String>,
-    /// Whether it ends with the session that made it.
+    /// Whether the slot ends with the session that made it.
     pub temporary: bool,
-    /// Whether somebody streams from it.
+    /// Whether somebody streams from the slot.
     #[serde(default)]
     pub active: bool,
-    /// The server's process that streams from it.
+    /// The server's process that streams from the slot.
     pub active_pid: Option<i64>,
     /// The position up to which everything was confirmed.
     confirmed_flush_lsn: Option<String>,
-    /// From where on the WAL is kept for it.
+    /// The position from which on the WAL is kept for the slot.
     restart_lsn: Option<String>,
     /// Whether prepared transactions are sent when they are prepared (14+).
     pub two_phase: Option<bool>,
-    /// Where the first of the WAL begins that it needs and the server has not, as far as that was looked for.
+    /// The position of the first WAL that the slot needs and the server has not, as far as that was asked.
     #[serde(skip)]
     pub missing_wal: Option<Lsn>,
-    /// `lost` when WAL that it needs was removed (13+).
+    /// `lost` when WAL that the slot needs was removed (13+).
     pub wal_status: Option<String>,
-    /// Why it cannot be used any more (17+).
+    /// The reason why the slot cannot be used any more (17+).
     pub invalidation_reason: Option<String>,
-    /// Whether it is a standby's, where the question asks for that.
+    /// Whether the server is a standby, where the question asks for that.
     #[serde(default)]
     is_standby: bool,
-    /// Whether standbys keep it too (17+).
+    /// Whether standbys keep the slot too (17+).
     pub failover: Option<bool>,
 }
 
-/// What each reason of an invalidation means.
+/// The meaning of each reason of an invalidation.
 const WAL_REMOVED: &str = "it held back more WAL than max_slot_wal_keep_size allows";
 const ROWS_REMOVED: &str = "the primary removed rows of the catalog that it needs, which \
     hot_standby_feedback = on at this standby, and a physical slot for it, prevent";
@@ -57,17 +57,17 @@ impl Slot {
         lsn.and_then(|lsn| lsn.parse().ok()).unwrap_or_default()
     }
 
-    /// Whether it has been made: until then it may go away again with the session that makes it.
+    /// Whether the slot has been made: until then it may go away again with the session that makes it.
     pub fn is_made(&self) -> bool {
         self.confirmed_flush_lsn.is_some()
     }
 
-    /// From where on the WAL is kept for it, unless it has lost that.
+    /// The position from which on the WAL is kept for the slot, unless it has lost that.
     pub fn restart(&self) -> Option<Lsn> {
         self.restart_lsn.as_deref().and_then(|lsn| lsn.parse().ok())
     }
 
-    /// Why nothing can be streamed from it any more.
+    /// The reason why nothing can be streamed from the slot any more.
     pub fn invalidated(&self) -> Option<&str> {
         let lost = self
             .wal_status
@@ -76,7 +76,7 @@ impl Slot {
         self.invalidation_reason.as_deref().or(lost)
     }
 
-    /// The same, with the setting that is behind it.
+    /// The reason of [`Slot::invalidated`] with the setting that is behind it.
     pub fn invalidation(&self) -> Option<String> {
         let reason = self.invalidated()?;
         let cause = match reason {
@@ -101,14 +101,14 @@ pub const NAME_THE_PRIMARY: &str = "this server is a standby: what is missing he
     yet; if its primary is meant, name that in FLUVIO_PG_DATABASE_URL, or add \
     target_session_attrs=read-write, which finds it among several hosts";
 
-/// What IDENTIFY_SYSTEM says.
+/// The answer to IDENTIFY_SYSTEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct System {
     /// The cluster's identifier.
     pub identifier: String,
-    /// Its timeline.
+    /// The timeline of the cluster.
     pub timeline: u32,
-    /// How far its WAL is written.
+    /// The position up to which the WAL is written.
     pub wal_flush: Lsn,
 }
 

@@ -7,9 +7,9 @@ use crate::base::error::Result;
 use crate::base::lsn::Lsn;
 use crate::pg::connection::Connection;
 
-/// A name is the timeline and the number of the segment, in two parts of 32 bits that do not use all of
-/// theirs: `000000010000000A000000FE`
-/// ([WAL internals](https://www.postgresql.org/docs/current/wal-internals.html)).
+/// The form of a name: the timeline and the number of the segment, in two parts of 32 bits that do not
+/// use all of theirs: `000000010000000A000000FE` ([WAL
+/// internals](https://www.postgresql.org/docs/current/wal-internals.html)).
 const NAME_DIGITS: usize = 24;
 const TIMELINE_DIGITS: usize = 8;
 const PART_DIGITS: usize = 8;
@@ -17,13 +17,13 @@ const PART_DIGITS: usize = 8;
 /// The segments that a server has, whatever their timelines.
 pub struct WalFiles {
     segment_bytes: u64,
-    /// How far the WAL went before they were listed.
+    /// The end of the WAL before the files were listed.
     end: Lsn,
     segments: BTreeSet<u64>,
 }
 
 impl WalFiles {
-    /// Those of the server; `None` if this user may not know.
+    /// Lists the files of the server; `None` if this user may not know.
     pub fn list(connection: &mut Connection) -> Result<Option<WalFiles>> {
         let may = connection.value(
             "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_ls_waldir()', 'EXECUTE')",
@@ -59,7 +59,7 @@ impl WalFiles {
         }
     }
 
-    /// Where the first segment begins that is missing between `from` and the end.
+    /// The position of the first segment that is missing between `from` and the end.
     pub fn first_missing(&self, from: Lsn) -> Option<Lsn> {
         // The byte at the end itself is not written yet.
         let (first, end) = (

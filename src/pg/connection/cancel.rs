@@ -19,7 +19,7 @@ use crate::pg::transport::encryption::{Protection, Way, encrypt};
 use crate::pg::transport::stream::Stream;
 use crate::pg::wire::cursor::Cursor;
 
-/// What ends a session's statement. It has no `Debug`, because of the secret.
+/// The key that ends a session's statement. There is no `Debug`, because of the secret.
 #[derive(Clone)]
 pub struct Canceller {
     endpoint: Endpoint,
@@ -31,7 +31,7 @@ pub struct Canceller {
 }
 
 impl Canceller {
-    /// From the body of BackendKeyData, Int32 process · Int32 secret, of a session with `endpoint` that
+    /// Reads the body of BackendKeyData, Int32 process · Int32 secret, of a session with `endpoint` that
     /// is protected so far. The request goes the same way, for the secret is worth as much.
     pub fn read(
         body: &[u8],
@@ -56,12 +56,12 @@ impl Canceller {
         })
     }
 
-    /// The server's process.
+    /// The id of the server's process.
     pub fn process(&self) -> i32 {
         self.process
     }
 
-    /// CancelRequest: Int32 16 · Int32 80877102 · Int32 process · Int32 secret. The server answers
+    /// Sends a CancelRequest: Int32 16 · Int32 80877102 · Int32 process · Int32 secret. The server answers
     /// nothing; it has sent the signal when it closes the connection.
     pub fn request(&self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;

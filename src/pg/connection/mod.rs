@@ -24,36 +24,38 @@ use crate::pg::wire::cursor::Cursor;
 use crate::pg::wire::frames::{Frame, Frames, MAX_ANSWER_BYTES};
 use crate::pg::wire::server_error::ServerError;
 
-/// How long a server may take to answer a command of ours. They are all look-ups; one that waits
+/// The time that a server may take to answer a command of ours. All commands are look-ups; one that waits
 /// for this long waits for a lock that somebody forgot.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a look may take, and wait for others.
+/// The limits of a read-only query: the time that it may take, and wait for others.
 const PATIENCE: &str = "SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '5s'";
 
-/// How often a wait looks whether it should go on: a stop is noticed as soon.
+/// How often a wait is checked, which decides how soon a stop is noticed.
 const WATCH: Duration = Duration::from_millis(20);
 
-/// How long the server may take to end a statement that it is asked to end. Nobody waits for us longer
-/// than that who wants us to stop.
+/// The time that the server may take to end a statement that it is asked to end. Nobody waits for us
+/// longer than that who wants us to stop.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How soon it is asked again: what arrives before the statement has begun is lost.
+/// The time after which the server is asked again to end a statement: what arrives before the statement
+/// has begun is lost.
 const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
-/// While a statement changes something, the server looks every two seconds whether we are still there
-/// (14+, where its system can), so that not even a process that was killed leaves one that waits.
+/// The SELECT that has the server check every two seconds whether we are still there, while a statement
+/// changes something (14+, where its system can), so that not even a process that was killed leaves one
+/// that waits.
 const OF_A_CHANGE: &str = "SELECT pg_catalog.set_config(name, '2s', true) FROM pg_catalog.pg_settings \
      WHERE name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'";
 
 /// A row of a simple query: text, or None for NULL.
 pub type Row = Vec<Option<String>>;
 
-/// Somebody who looks on while an answer is waited for.
+/// A watch over the waits for answers.
 pub trait Watch {
-    /// Nothing has come for so long since the statement was sent. An error ends the statement, on the
-    /// server too.
-    fn look(&mut self, waited: Duration) -> Result<()>;
+    /// Hears that nothing has come for the time `waited` since the statement was sent. An error ends the
+    /// statement, on the server too.
+    fn on_wait(&mut self, waited: Duration) -> Result<()>;
 }
 
 /// A connection to a server.
@@ -67,18 +69,18 @@ pub struct Connection {
     pub(super) notices: Notices,
     pub(super) purpose: Purpose,
     pub(super) pinned: Pinned,
-    pub(super) only_looks: bool,
-    /// What ends the statement that is under way.
+    pub(super) only_reads: bool,
+    /// The key that ends the statement that is under way.
     pub(super) canceller: Option<Canceller>,
     pub(super) watch: Option<Box<dyn Watch>>,
-    /// Since when the server has had a statement that it has not answered.
+    /// The time at which the server got a statement that it has not answered.
     pub(super) under_way: Option<Instant>,
     /// Whether nobody waits for the answer any more.
     pub(super) is_given_up: bool,
 }
 
 impl Connection {
-    /// How far the connection is protected.
+    /// The protection of the connection.
     pub fn protection(&self) -> Protection {
         self.protection
     }
@@ -92,11 +94,11 @@ impl Connection {
     /// use: it is thrown away with the session.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
         match self.purpose {
-            // Its own commands are none of a transaction.
+            // The commands of replication are none of a transaction.
             Purpose::Replication => self.run(sql),
             Purpose::Sql => {
-                if self.only_looks {
-                    return self.look(sql);
+                if self.only_reads {
+                    return self.query_read_only(sql);
                 }
                 let begin = self.begin(Access::Any);
                 self.run(&format!("{begin}; {sql}; COMMIT"))
@@ -108,26 +110,26 @@ impl Connection {
         self.pinned.begin(access, self.process())
     }
 
-    /// From now on each query is a [look](Connection::look).
-    pub fn only_looks(&mut self) {
-        self.only_looks = true;
+    /// Makes each query [read-only](Connection::query_read_only).
+    pub fn only_read(&mut self) {
+        self.only_reads = true;
     }
 
-    /// The rows of a SELECT that the server lets change nothing, and wait for no longer than that.
-    pub fn look(&mut self, select: &str) -> Result<Vec<Row>> {
+    /// Runs a SELECT that the server lets change nothing, and wait for others no longer than seconds.
+    pub fn query_read_only(&mut self, select: &str) -> Result<Vec<Row>> {
         let begin = self.begin(Access::ReadOnly);
         self.run(&format!("{begin}; {PATIENCE}; {select}; COMMIT"))
     }
 
-    /// The same of a statement that looks for names as the user does, under the `search_path` that
-    /// the role, the database or the URL sets. It must call nothing without a schema: anybody may
+    /// Runs a statement that changes nothing and looks names up as the user does, under the `search_path`
+    /// that the role, the database or the URL sets. It must call nothing without a schema: anybody may
     /// have put something of that name into the user's path.
-    pub(super) fn look_as_user(&mut self, statement: &str) -> Result<Vec<Row>> {
+    pub(super) fn query_as_user(&mut self, statement: &str) -> Result<Vec<Row>> {
         let begin = self.pinned.begin_as_user(Access::ReadOnly);
         self.run(&format!("{begin}; {statement}; COMMIT"))
     }
 
-    /// From now on `watch` looks on whenever an answer is waited for.
+    /// Has `watch` hear of each wait for an answer.
     pub fn watch(&mut self, watch: Box<dyn Watch>) {
         self.watch = Some(watch);
     }
@@ -223,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// The first column of the first row.
+    /// Runs one statement and returns the first column of the first row.
     pub fn value(&mut self, sql: &str) -> Result<Option<String>> {
         let rows = self.query(sql)?;
         Ok(rows
@@ -268,7 +270,7 @@ impl Connection {
         }
     }
 
-    /// The next message that is an answer; whoever watches looks on.
+    /// The next message that is an answer; the watch hears of the wait for it.
     fn receive_watched(&mut self, deadline: Instant) -> Result<Frame> {
         let Some(mut watch) = self.watch.take() else {
             return self.receive_any(deadline);
@@ -278,7 +280,7 @@ impl Connection {
             match self.receive_before(soon) {
                 Ok(None) if soon < deadline => {
                     let waited = self.under_way.map(|since| since.elapsed());
-                    if let Err(error) = watch.look(waited.unwrap_or_default()) {
+                    if let Err(error) = watch.on_wait(waited.unwrap_or_default()) {
                         self.is_given_up = true;
                         break Err(error);
                     }
@@ -301,7 +303,7 @@ impl Connection {
         })
     }
 
-    /// The same, if it comes in time.
+    /// The next message that is an answer, if it comes in time.
     fn receive_before(&mut self, deadline: Instant) -> Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.next_frame()? {
@@ -329,7 +331,7 @@ impl Connection {
                     if notice.publication_is_too_young() {
                         return Err(notice.into_stream_error());
                     }
-                    self.notices.tell(notice);
+                    self.notices.log(notice);
                 }
                 b'S' => {
                     let sql_ascii = b"server_encoding\0SQL_ASCII\0";
@@ -347,7 +349,7 @@ impl Connection {
         self.frames.body(frame)
     }
 
-    /// Gives up the buffer, which ends with that message.
+    /// Gives up the buffer, which ends with the message that was returned last.
     pub(super) fn give_up(&mut self) -> Vec<u8> {
         self.frames.give_up()
     }
@@ -366,12 +368,12 @@ impl Connection {
         }
     }
 
-    /// How long one read may wait.
+    /// Sets the time that one read may wait.
     pub(super) fn set_read_timeout(&mut self, timeout: Duration) -> Result<()> {
         self.stream.set_read_timeout(timeout).map_err(|e| lost(&e))
     }
 
-    /// Where the bytes of the next [`Connection::send`] are written.
+    /// The buffer into which the bytes of the next [`Connection::send`] are written.
     pub(super) fn out(&mut self) -> &mut BytesMut {
         &mut self.out
     }

@@ -1,34 +1,34 @@
-//! What a server says without being asked.
+//! Notices: what a server says without being asked.
 
 use log::Level;
 
 use crate::pg::wire::server_error::ServerError;
 
-/// A session tells no more of them. A server that has not let us in may be anybody's, and one that has may
-/// have a trigger that talks without end: neither may fill a disk.
+/// The most notices that are logged for a session. A server that has not let us in may be anybody's, and
+/// one that has may have a trigger that talks without end: neither may fill a disk.
 const MOST: u32 = 20;
 
 /// The notices of one session.
 #[derive(Debug, Default)]
 pub struct Notices {
     is_let_in: bool,
-    told: u32,
+    logged: u32,
     left_out: u64,
 }
 
 impl Notices {
-    /// The server has let us in: from now on its notices are worth a line.
+    /// Makes notices worth a line of the level info: the server has let us in.
     pub fn let_in(&mut self) {
         self.is_let_in = true;
     }
 
-    /// Tells of one, or counts it.
-    pub fn tell(&mut self, notice: ServerError) {
-        if self.told == MOST {
+    /// Logs a notice, or counts it when there were too many.
+    pub fn log(&mut self, notice: ServerError) {
+        if self.logged == MOST {
             self.left_out += 1;
             return;
         }
-        self.told += 1;
+        self.logged += 1;
         log::log!(self.level(), "PostgreSQL: {}", notice.without_rows());
     }
 

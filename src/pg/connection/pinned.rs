@@ -12,13 +12,13 @@
 
 use crate::pg::params::{ConnectParams, SessionAttrs};
 
-/// Where names without a schema are looked for. Anybody who may create something in a schema of the
+/// The schemas in which names without one are looked up. Anybody who may create something in a schema of the
 /// path can put a better match for an unqualified function or operator there: a call of it runs with
 /// the rights of whoever calls. What a session may have of temporary tables comes last.
 const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 
-/// What the text of values, the meaning of our statements and their waits depend on. `search_path` is
-/// not among them, because the names under `tables` are looked for as the user would.
+/// The settings that the text of values, the meaning of our statements and their waits depend on.
+/// `search_path` is not among them, because the names under `tables` are looked up as for the user.
 const AT_START: [(&str, &str); 15] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -40,12 +40,12 @@ const AT_START: [(&str, &str); 15] = [
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
-/// What is pinned unless the URL says otherwise. A role that the server sets has not the rights of
-/// the user; and our questions need no temporary files, of which there may be a limit.
+/// The settings that are pinned unless the URL says otherwise. A role that the server sets has not the
+/// rights of the user; and our questions need no temporary files, of which there may be a limit.
 const UNLESS_NAMED: [(&str, &str); 2] = [("role", "none"), ("work_mem", "64MB")];
 
-/// What setup commits is there on this server; a standby that is away must not hold it. So it is
-/// unless the URL says otherwise, too.
+/// The setting of connections for SQL, unless the URL says otherwise: what setup commits is there on this
+/// server, and a standby that is away must not hold it.
 const OF_SQL: (&str, &str) = ("synchronous_commit", "local");
 
 /// The limits of time that end a session or a statement, and do not mean us. To the server, decoding
@@ -62,13 +62,14 @@ const LIMITS: [&str; 5] = [
     "transaction_timeout",
 ];
 
-/// To compile a long question about the catalog takes seconds, and to run it milliseconds (11+).
+/// The setting against compiling a long question about the catalog, which takes seconds, and to run it
+/// milliseconds (11+).
 const WITHOUT_COMPILING: (&str, &str) = ("jit", "off");
 
-/// The only one that counts between transactions.
+/// The only limit that counts between transactions.
 const IDLE_SESSION: &str = "idle_session_timeout";
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The commands of the replication protocol, and questions whose answers depend on nothing else.
@@ -77,21 +78,21 @@ pub enum Purpose {
     Sql,
 }
 
-/// What the transactions of a connection may do.
+/// The access that a transaction has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// What the server lets them.
+    /// All that the server lets it do.
     Any,
-    /// Look.
+    /// Reading.
     ReadOnly,
 }
 
-/// How far a session is pinned.
+/// The time at which a session is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pinned {
-    /// From its start on.
+    /// The start of the session.
     AtStart,
-    /// A pooler takes no more than the encoding: each transaction is pinned by itself.
+    /// Each transaction: a pooler takes no more than the encoding at the start.
     InTransactions,
 }
 
@@ -125,7 +126,7 @@ impl Pinned {
         parameters
     }
 
-    /// The begin of a transaction under our own `search_path`, in a session of the server's process
+    /// The SQL that begins a transaction under our own `search_path`, in a session of the server's process
     /// `pid`. It has a result, to be passed over.
     ///
     /// Behind a pooler another client has the session afterwards: what has to outlast the transaction
@@ -146,7 +147,7 @@ impl Pinned {
         format!("{begin}; SET LOCAL search_path = {SEARCH_PATH}; {lift}")
     }
 
-    /// The begin of a transaction under the path of the user: what it says must call nothing
+    /// The SQL that begins a transaction under the path of the user: what it says must call nothing
     /// without a schema, operators included.
     pub fn begin_as_user(self, access: Access) -> &'static str {
         match access {
@@ -173,7 +174,7 @@ fn set<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>, is_local: &str) -
     )
 }
 
-/// Whether the URL's `options` set it: `-c name=value`, `-cname=value` or `--name=value`.
+/// Whether the URL's `options` set `name`: `-c name=value`, `-cname=value` or `--name=value`.
 fn names(params: &ConnectParams, name: &str) -> bool {
     let words = params.options().unwrap_or_default().split_whitespace();
     words.into_iter().any(|word| {

@@ -1,4 +1,4 @@
-//! Which of several servers, and which of their addresses, is taken.
+//! The choice among several servers and their addresses.
 
 use super::Connection;
 use super::pinned::Purpose;
@@ -15,7 +15,8 @@ impl Connection {
         Self::connect_for(Purpose::Replication, params)
     }
 
-    /// The same without replication mode, which asks for no right but that to connect.
+    /// Connects without replication mode, to the first server of `params` that takes us. That asks for no
+    /// right but that to connect.
     pub fn connect_for_sql(params: &ConnectParams) -> Result<Connection> {
         Self::connect_for(Purpose::Sql, params)
     }
@@ -78,8 +79,8 @@ impl Search {
         None
     }
 
-    /// The first failure is reported, but one that may mend itself goes before one that cannot. The
-    /// others are only logged.
+    /// Keeps the failure that is reported: the first, but one that may mend itself goes before one that
+    /// cannot. The others are logged.
     fn failed(&mut self, error: Error) {
         self.is_over = !error.is_transient();
         let Some(first) = self.failure.take() else {

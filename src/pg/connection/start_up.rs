@@ -10,19 +10,19 @@ use super::cancel::Canceller;
 use super::notices::Notices;
 use super::pinned::{Pinned, Purpose};
 use super::{Connection, lost, unexpected};
-use crate::base::error::{Context, Error, Kind, Result};
+use crate::base::error::{Context, Error, Kind, Reason, Result};
 use crate::pg::auth::{Channel, Exchange, Step};
 use crate::pg::params::password::Password;
 use crate::pg::params::{ConnectParams, Endpoint, SessionAttrs};
 use crate::pg::transport::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use crate::pg::transport::stream::Stream;
 use crate::pg::wire::frames::{Frame, Frames};
-use crate::pg::wire::server_error::{ServerError, is_of_a_pooler};
+use crate::pg::wire::server_error::ServerError;
 
-/// How long a write may wait for the server to make room for the few bytes that we send.
+/// The time that a write may wait for the server to make room for the few bytes that we send.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a connection is made with.
+/// All that a connection is made with.
 struct Opening<'a> {
     endpoint: &'a Endpoint,
     purpose: Purpose,
@@ -34,7 +34,7 @@ struct Opening<'a> {
 }
 
 impl Connection {
-    /// A connection without replication mode to a server that has just let another one in.
+    /// Connects without replication mode to a server that has just let another connection in.
     pub fn connect_for_sql_to(endpoint: &Endpoint, params: &ConnectParams) -> Result<Connection> {
         Self::connect_to(endpoint, Purpose::Sql, params, SessionAttrs::Any)
     }
@@ -61,7 +61,7 @@ impl Connection {
         let mut connected = Self::connect_by_any_way(&opening);
         // What it lets change nothing is still asked through it, if only to name it.
         if let (Purpose::Sql, Err(error)) = (purpose, &connected)
-            && is_of_a_pooler(error)
+            && error.reason() == Some(Reason::Pooler)
         {
             opening.pinned = Pinned::InTransactions;
             connected = Self::connect_by_any_way(&opening);
@@ -113,7 +113,7 @@ impl Connection {
             notices: Notices::default(),
             purpose: opening.purpose,
             pinned: opening.pinned,
-            only_looks: false,
+            only_reads: false,
             canceller: None,
             watch: None,
             under_way: None,
@@ -129,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// StartupMessage, authentication, and the parameters up to ReadyForQuery.
+    /// Sends StartupMessage and takes what follows: authentication, and the parameters up to ReadyForQuery.
     fn start_up(&mut self, opening: &Opening<'_>) -> Result<(), Failure> {
         let Opening {
             params, purpose, ..
@@ -188,7 +188,7 @@ impl Connection {
         error.into_login_error().at("start-up")
     }
 
-    /// What a server can prove its identity over.
+    /// The channel over which a server can prove its identity.
     fn channel(&self) -> Channel {
         match &self.stream {
             Stream::Tcp(_) | Stream::Unix(_) => Channel::Plain,
@@ -199,7 +199,8 @@ impl Connection {
         }
     }
 
-    /// A message that cannot be one may be the last word of a server out of processes or memory.
+    /// The error of a start-up without a session: what is no message may be the last word of a server
+    /// out of processes or memory.
     fn without_a_session(&self, error: Error) -> Error {
         match self.frames.unframed_error() {
             Some(text) if error.kind() == Kind::Undeliverable => {
@@ -209,8 +210,8 @@ impl Connection {
         }
     }
 
-    /// A database whose encoding is SQL_ASCII has bytes, which the server cannot convert. Asked for
-    /// UTF-8 it would end the stream at the first that are not.
+    /// Asks for bytes as they are in a database whose encoding is SQL_ASCII: the server cannot convert
+    /// them, and asked for UTF-8 it would end the stream at the first that are not.
     fn take_bytes_as_they_are(&mut self) -> Result<()> {
         if self.has_encoding {
             return Ok(());

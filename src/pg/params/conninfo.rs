@@ -11,7 +11,7 @@ pub type Pair = (String, String);
 const FORM: &str = "the form is postgres://user:password@hostname:port/database_name; \
     percent-encode special characters of the password, @ as %40";
 
-/// The parameters in the order in which they stand there.
+/// Parses a connection string into its parameters, in their order.
 pub fn parse(text: &str) -> Result<Vec<Pair>> {
     match ["postgresql://", "postgres://"]
         .iter()
@@ -26,7 +26,7 @@ fn broken(what: &str) -> Error {
     Error::config(format!("the database URL cannot be read: {what}")).with_hint(FORM)
 }
 
-/// `name = value name = 'quoted value'`, with `\` before a quote or another backslash.
+/// Parses `name = value name = 'quoted value'`, with `\` before a quote or another backslash.
 fn key_value(text: &str) -> Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     let mut rest = text.trim_ascii_start();
@@ -71,7 +71,7 @@ fn quoted(text: &str) -> Result<(String, &str)> {
     Err(broken("a quote is not closed"))
 }
 
-/// `[user[:password]@][host[:port],...][/dbname][?name=value&...]`
+/// Parses `[user[:password]@][host[:port],...][/dbname][?name=value&...]`
 fn uri(rest: &str) -> Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     let mut store = |name: &str, value: &str| -> Result<()> {
@@ -115,7 +115,7 @@ fn uri(rest: &str) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// `host[:port]`, where an IPv6 address stands in brackets.
+/// Parses `host[:port]`, where an IPv6 address stands in brackets.
 fn server(text: &str) -> Result<(&str, &str)> {
     let (host, after) = match text.strip_prefix('[') {
         Some(text) => {
@@ -150,7 +150,7 @@ fn query_parameter(text: &str) -> Result<Pair> {
     }
 }
 
-/// `%XX` is the byte XX; white space has to be written so.
+/// Decodes `%XX` to the byte XX; white space has to be written so.
 fn decode(text: &str) -> Result<String> {
     let text = text.trim_ascii();
     let mut bytes = Vec::with_capacity(text.len());

@@ -22,7 +22,7 @@ struct Account {
 }
 
 impl Environment {
-    /// That of this process.
+    /// The environment of this process.
     pub fn of_process() -> Environment {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -34,7 +34,7 @@ impl Environment {
         }
     }
 
-    /// These variables alone.
+    /// An environment of these variables alone.
     pub fn of(variables: &[(&str, &str)]) -> Environment {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), OsString::from(value));
         Environment {
@@ -43,7 +43,7 @@ impl Environment {
         }
     }
 
-    /// A variable. One that is set and empty counts as not set.
+    /// The value of a variable. One that is set and empty counts as not set.
     pub fn variable(&self, name: &str) -> Result<Option<&str>> {
         match self.variables.get(name).map(|value| value.to_str()) {
             None | Some(Some("")) => Ok(None),
@@ -65,8 +65,8 @@ impl Environment {
     }
 }
 
-/// name:password:uid:gid:comment:home:shell. An account that only a directory service knows is not
-/// found; such a user names itself in the URL.
+/// The account in `/etc/passwd`, name:password:uid:gid:comment:home:shell. An account that only a
+/// directory service knows is not found; such a user names itself in the URL.
 fn account() -> Option<Account> {
     let uid = fs::metadata("/proc/self").ok()?.uid().to_string();
     let accounts = fs::read_to_string("/etc/passwd").ok()?;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::settings::Settings;
 use crate::base::error::{Error, Result};
 
-/// Where a local server's socket is when the URL names no host, as libpq on Debian has it.
+/// The directory of a local server's socket when the URL names no host, as libpq on Debian has it.
 pub const SOCKET_DIRECTORY: &str = "/var/run/postgresql";
 
 /// The port of a server that is named without one.
 const PORT: u16 = 5432;
 
-/// What a server is called.
+/// The name of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// A name or an address.
@@ -27,8 +27,8 @@ pub enum Host {
 pub struct Endpoint {
     /// A name, an address, or the directory of a unix socket.
     pub host: Host,
-    /// The address to connect to, with the port, where it is not looked up. That of a link has a
-    /// scope too: the interface behind which it is.
+    /// The address to connect to, with the port, where it is not looked up. An address of a
+    /// link has a scope too: the interface behind which it is.
     pub address: Option<SocketAddr>,
     /// The port, which is part of a unix socket's name too.
     pub port: u16,
@@ -59,8 +59,8 @@ pub fn socket_path(directory: &Path, port: u16) -> PathBuf {
     directory.join(format!(".s.PGSQL.{port}"))
 }
 
-/// `host`, `hostaddr` and `port` side by side. An address takes the place of looking a name up, one
-/// port serves all hosts, and a server of which nothing is said is the local one.
+/// The servers of `host`, `hostaddr` and `port`, which stand side by side. An address takes the place of
+/// looking a name up, one port serves all hosts, and a server of which nothing is said is the local one.
 pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
     let hosts = settings.list("host");
     let addresses = settings.list("hostaddr");
@@ -123,7 +123,7 @@ pub fn endpoints(settings: &Settings) -> Result<Vec<Endpoint>> {
         .collect()
 }
 
-/// An address as it is written; one of a link may have an interface's name or number after a `%`,
+/// Parses an address; one of a link may have an interface's name or number after a `%`,
 /// which the system knows, and does not ask anybody else for.
 fn address(text: &str, port: u16) -> Option<SocketAddr> {
     if let Ok(address) = text.parse::<IpAddr>() {

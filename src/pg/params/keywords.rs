@@ -2,23 +2,23 @@
 //! ([key words](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)),
 //! and what this program does with each.
 
-/// What is done with a parameter.
+/// The support of this program for a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
-    /// What libpq does.
+    /// The parameter does what it does in libpq.
     Full,
-    /// It is refused, because to ignore it could be unsafe; this is the reason.
+    /// The parameter is refused for this reason, because to ignore it could be unsafe.
     Refused(&'static str),
 }
 
 /// A parameter of a connection string.
 #[derive(Debug)]
 pub struct Keyword {
-    /// Its name.
+    /// The name of the parameter.
     pub name: &'static str,
     /// The variable that holds its default.
     pub variable: Option<&'static str>,
-    /// Whether it is taken.
+    /// The support for the parameter.
     pub support: Support,
 }
 
@@ -55,7 +55,7 @@ const NO_GSSAPI: &str = "GSSAPI is not supported";
 const NO_OAUTH: &str = "OAuth is not supported; password_command can supply a token as a password";
 const OWN: &str = "this program sets it itself";
 
-/// All of them, those of version 18 included.
+/// All parameters, those of version 18 included.
 pub const KEYWORDS: &[Keyword] = &[
     taken("service", "PGSERVICE"),
     taken("servicefile", "PGSERVICEFILE"),

@@ -26,7 +26,7 @@ pub use self::options::{FOR_EVER, Order, SessionAttrs, TcpOptions};
 use self::options::{connect_timeout, order, session_attrs};
 use self::passfile::PasswordFile;
 use self::password::{Password, PasswordCommand};
-use self::settings::{Origin, Settings};
+use self::settings::{Settings, ValueOrigin};
 use self::ssl::Ssl;
 use crate::base::error::{Error, Result};
 
@@ -36,10 +36,10 @@ pub struct ConnectParams {
     endpoints: Vec<Endpoint>,
     user: String,
     database: String,
-    /// From the URL or the service.
+    /// The password of the URL or the service.
     password: Option<Password>,
     password_command: Option<PasswordCommand>,
-    /// From `PGPASSWORD`.
+    /// The password in `PGPASSWORD`.
     default_password: Option<Password>,
     password_file: Option<PasswordFile>,
     application_name: String,
@@ -59,14 +59,14 @@ impl ConnectParams {
         Self::parse_in(url, application_name, &Environment::of_process())
     }
 
-    /// The same, of a string that was found at `source`, which errors about it name.
+    /// Parses a connection string that was found at `source`, which errors about it name.
     pub fn parse_from(url: &str, source: &str, application_name: &str) -> Result<ConnectParams> {
         let environment = Environment::of_process();
         let settings = Settings::resolve_from(url, source, &environment)?;
         Self::of_settings(&settings, application_name, &environment)
     }
 
-    /// The same in an environment of the caller's choice.
+    /// Parses a connection string in an environment of the caller's choice.
     pub fn parse_in(
         url: &str,
         application_name: &str,
@@ -90,7 +90,7 @@ impl ConnectParams {
         let endpoints = endpoints(settings)?;
         let ssl = tls::read(settings, home.as_deref())?;
         let password = text("password").map(Password::new);
-        let is_default = matches!(settings.origin("password"), Some(Origin::Variable(_)));
+        let is_default = matches!(settings.origin("password"), Some(ValueOrigin::Variable(_)));
         let (password, default_password) = match is_default {
             true => (None, password),
             false => (password, None),
@@ -118,14 +118,14 @@ impl ConnectParams {
         })
     }
 
-    /// The same with a command that tells the password, unless the URL does.
+    /// Adds a command that prints the password, for where the URL has none.
     pub fn with_password_command(mut self, command: Option<PasswordCommand>) -> ConnectParams {
         self.password_command = command;
         self
     }
 
     /// The password for this server: that of the URL or of the service, else what
-    /// `password_command` tells, else `PGPASSWORD`, else the password file's. The last two are
+    /// `password_command` prints, else `PGPASSWORD`, else the password file's. The last two are
     /// libpq's order; they may be there for other programs, and the command is there for this one.
     pub fn password(&self, endpoint: &Endpoint) -> Result<Option<Password>> {
         if let Some(password) = &self.password {
@@ -165,7 +165,7 @@ impl ConnectParams {
         &self.database
     }
 
-    /// What the server shows this connection as.
+    /// The name that the server shows this connection by.
     pub fn application_name(&self) -> &str {
         &self.application_name
     }
@@ -175,17 +175,17 @@ impl ConnectParams {
         self.options.as_deref()
     }
 
-    /// What the server needs to be.
+    /// The demands on the server itself.
     pub fn session_attrs(&self) -> SessionAttrs {
         self.session_attrs
     }
 
-    /// In which order servers are tried.
+    /// The order in which servers are tried.
     pub fn order(&self) -> Order {
         self.order
     }
 
-    /// How long one address may take.
+    /// The time that one address may take.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
@@ -195,7 +195,7 @@ impl ConnectParams {
         &self.tcp
     }
 
-    /// What is asked of TLS and of the server's authentication.
+    /// The demands on TLS and on the server's authentication.
     pub fn ssl(&self) -> &Ssl {
         &self.ssl
     }
@@ -206,11 +206,12 @@ impl ConnectParams {
     }
 }
 
-/// More than a server takes at start-up is 10,000 bytes; what we send of our own is less than the rest.
+/// The most bytes of the URL that are sent at start-up. A server takes less than 10,000; what we send of
+/// our own is less than the rest.
 const MOST_OF_A_PACKET: usize = 8_000;
 
-/// What is sent at start-up has to be text that ends nowhere, and not too much of it: a server refuses
-/// the rest without a word, as often as it is tried.
+/// Refuses what a server would refuse at start-up without a word, as often as it is tried: text with a
+/// zero byte in it, and too much of it.
 fn check_packet(settings: &Settings) -> Result<()> {
     let mut bytes = 0;
     for name in ["user", "dbname", "application_name", "options", "password"] {

@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::settings::Settings;
 use crate::base::error::Result;
 
-/// How long one address may take from the first packet to the end of authentication when there is
+/// The time that one address may take from the first packet to the end of authentication when there is
 /// no `connect_timeout`; libpq waits for ever.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For ever, in a form that can be added to a time.
+/// A time without end, in a form that can be added to another.
 pub const FOR_EVER: Duration = Duration::from_secs(i32::MAX as u64);
 
-/// How long what was sent may stay unacknowledged by the other host, which then counts as dead. We
+/// The time that what was sent may stay unacknowledged by the other host, which then counts as dead. We
 /// send often, so this notices a host that vanished; the kernel's own limit is a quarter of an hour.
 pub const DEAD_AFTER: Duration = Duration::from_secs(60);
 
-/// What Linux takes ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)): more than that is
+/// The longest time that Linux takes ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)): more than that is
 /// refused when the socket is made, as often as it is tried.
 const MAX_KEEPALIVE_S: u32 = 32_767;
 const MAX_KEEPALIVES: u32 = 127;
@@ -24,15 +24,15 @@ const MAX_KEEPALIVES: u32 = 127;
 /// `target_session_attrs`: what a server needs to be for this program to stay with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionAttrs {
-    /// Anything.
+    /// Any server.
     Any,
-    /// Its transactions can write.
+    /// A server whose transactions can write.
     ReadWrite,
-    /// They cannot.
+    /// A server whose transactions cannot write.
     ReadOnly,
-    /// It is not in recovery.
+    /// A server that is not in recovery.
     Primary,
-    /// It is.
+    /// A server in recovery.
     Standby,
     /// A standby if there is one, else anything.
     PreferStandby,
@@ -41,9 +41,9 @@ pub enum SessionAttrs {
 /// `load_balance_hosts`: the order in which servers are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// As the URL has them.
+    /// The order of the URL.
     AsListed,
-    /// At random, and the addresses of each name too.
+    /// A random order, of the addresses of each name too.
     Random,
 }
 
@@ -63,7 +63,7 @@ pub struct TcpOptions {
 }
 
 impl TcpOptions {
-    /// Reads them; unix sockets have none.
+    /// Reads the options; unix sockets have none.
     pub fn read(settings: &Settings) -> Result<TcpOptions> {
         let positive = |name: &str, most: u32| -> Result<Option<u32>> {
             let number = settings.number(name)?;

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::base::error::{Error, Result};
 use crate::base::input::{self, Links};
 
-/// Where passwords may be.
+/// The file in which passwords may be.
 #[derive(Debug, Clone)]
 pub enum PasswordFile {
-    /// Of this account, for all of its programs. It may hold nothing for this one, or nothing at all.
+    /// The file of this account, for all of its programs. It may hold nothing for this one, or not exist.
     Own(PathBuf),
-    /// Named for this program, so that one without a line is a mistake.
+    /// A file that is named for this program, so that one without a line is a mistake.
     Named(PathBuf),
 }
 
@@ -67,7 +67,8 @@ pub fn find(file: &PasswordFile, connection: [&str; 4]) -> Result<Option<Vec<u8>
     }
 }
 
-/// `hostname:port:database:username:password`; `*` matches anything, `\` escapes `:` and itself.
+/// The password of a line `hostname:port:database:username:password`; `*` matches anything, `\` escapes
+/// `:` and itself.
 fn password(line: &[u8], connection: [&str; 4]) -> Option<Vec<u8>> {
     let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
     if rest.starts_with(b"#") {
@@ -84,7 +85,7 @@ fn password(line: &[u8], connection: [&str; 4]) -> Option<Vec<u8>> {
     Some(field(rest).0)
 }
 
-/// One field without its escapes, and what follows its colon.
+/// Splits a line into its first field, without its escapes, and what follows the colon.
 fn field(line: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
     let mut value = Vec::new();
     let mut bytes = line.iter().enumerate();

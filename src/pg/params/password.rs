@@ -1,4 +1,4 @@
-//! A password, and a command that tells it.
+//! A password, and a command that prints it.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -13,13 +13,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::orphans::OwnChild;
 
-/// How long the command may take. Those that ask a cloud for a token take seconds.
+/// The time that the command may take. One that asks a cloud for a token takes seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// More than any token has. What a command prints beyond it is not read.
+/// The most bytes of a password, more than any token has. What a command prints beyond it is not read.
 const LONGEST: u64 = 64 * 1024;
 
-/// How often is looked whether the command has ended.
+/// How often is checked whether the command has ended.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Runs the command, `$1`, beside a guard that ends the whole process group when we are gone, however
@@ -35,8 +35,8 @@ code=$?
 [ "$code" -gt 128 ] && kill "-$((code - 128))" "$$" 2>/dev/null
 exit "$code""#;
 
-/// What is ours alone: where the database is, with the password that it may have, the other password,
-/// and the ear of the service manager. A credential is for the command to read too.
+/// The variables that are ours alone: where the database is, with the password that it may have, the
+/// other password, and the ear of the service manager. A credential is for the command to read too.
 const NOT_INHERITED: [&str; 5] = [
     "FLUVIO_PG_DATABASE_URL",
     "PGPASSWORD",
@@ -45,12 +45,12 @@ const NOT_INHERITED: [&str; 5] = [
     "WATCHDOG_USEC",
 ];
 
-/// A password. It is not shown.
+/// A password, which is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Vec<u8>);
 
 impl Password {
-    /// Keeps `password`.
+    /// Keeps `password` from being shown.
     pub fn new(password: impl Into<Vec<u8>>) -> Self {
         Password(password.into())
     }
@@ -67,8 +67,8 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A shell command whose first line of output is the password. It is not shown either: it may hold
-/// what it authenticates itself with.
+/// A shell command whose first line of output is the password. The command is not shown, because it may
+/// hold what it authenticates itself with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordCommand(String);
 
@@ -79,7 +79,7 @@ impl fmt::Debug for PasswordCommand {
 }
 
 impl PasswordCommand {
-    /// Keeps `command`.
+    /// Keeps `command` from being shown.
     pub fn new(command: impl Into<String>) -> Self {
         PasswordCommand(command.into())
     }
@@ -134,7 +134,8 @@ impl PasswordCommand {
     }
 }
 
-/// A system that is out of processes or memory has some again later; a shell that is missing stays away.
+/// The error of a command that cannot be run: a system that is out of processes or memory has some again
+/// later; a shell that is missing stays away.
 fn cannot_run(error: &io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Kind::Config,
@@ -182,7 +183,7 @@ fn failed(what: &str) -> Error {
     Error::unreachable(format!("password_command {what}"))
 }
 
-/// Whatever a command fails of may mend itself, unless there is no such command.
+/// The error of a command that failed: that may mend itself, unless there is no such command.
 fn check(status: ExitStatus) -> Result<()> {
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),

@@ -9,7 +9,7 @@ use super::settings::Settings;
 use crate::base::error::{Context, Error, Result};
 use crate::base::input;
 
-/// Where the system's file is, as libpq on Debian has it.
+/// The directory of the system's file, as libpq on Debian has it.
 const SYSTEM_DIRECTORY: &str = "/etc/postgresql-common";
 
 /// The parameters of the service that is asked for; none when there is no such wish.
@@ -53,7 +53,7 @@ pub fn find(url: &Settings, environment: &Environment) -> Result<Vec<Pair>> {
         .with_hint("it is looked for in the file of PGSERVICEFILE, ~/.pg_service.conf, and pg_service.conf in PGSYSCONFDIR"))
 }
 
-/// `[service]`, then a `name=value` a line. Lines of other services are not looked at.
+/// Reads the section of a service: `[service]`, then a `name=value` a line. Lines of others are not read.
 fn section(text: &str, service: &str) -> Result<Option<Vec<Pair>>> {
     let mut found = None;
     for (number, line) in text.lines().enumerate() {

@@ -9,32 +9,32 @@ use super::keywords::{KEYWORDS, Keyword, Support, keyword};
 use super::service;
 use crate::base::error::{Error, Result};
 
-/// Where a value was found.
+/// The place in which a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// In the connection string.
+pub enum ValueOrigin {
+    /// The connection string.
     Url,
-    /// In a service file.
+    /// A service file.
     Service,
-    /// In this variable.
+    /// A variable of this name.
     Variable(&'static str),
 }
 
-/// The values. Some of them are secret, so there is no `Debug`.
+/// The values of all parameters. Some are secret, so there is no `Debug`.
 #[derive(Default)]
 pub struct Settings {
-    values: BTreeMap<&'static str, (String, Origin)>,
-    /// Where the connection string was found, if that is known.
+    values: BTreeMap<&'static str, (String, ValueOrigin)>,
+    /// The place in which the connection string was found, if that is known.
     source: Option<String>,
 }
 
 impl Settings {
-    /// Collects them all.
+    /// Collects all values.
     pub fn resolve(url: &str, environment: &Environment) -> Result<Settings> {
         Settings::default().with(url, environment)
     }
 
-    /// Collects them all; `source` is where the connection string was found.
+    /// Collects all values; `source` is where the connection string was found.
     pub fn resolve_from(url: &str, source: &str, environment: &Environment) -> Result<Settings> {
         let settings = Settings {
             source: Some(source.to_owned()),
@@ -46,13 +46,13 @@ impl Settings {
     fn with(mut self, url: &str, environment: &Environment) -> Result<Settings> {
         let pairs = conninfo::parse(url).map_err(|error| self.of_url(error))?;
         // A name that comes twice has its last value.
-        self.take(pairs, Origin::Url)
+        self.take(pairs, ValueOrigin::Url)
             .map_err(|error| self.of_url(error))?;
         let mut settings = self;
         let service = service::find(&settings, environment)?;
         let mut of_service = Settings::default();
         // But here its first one, as libpq has it.
-        of_service.take(service.into_iter().rev().collect(), Origin::Service)?;
+        of_service.take(service.into_iter().rev().collect(), ValueOrigin::Service)?;
         for (name, value) in of_service.values {
             settings.values.entry(name).or_insert(value);
         }
@@ -60,7 +60,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn take(&mut self, pairs: Vec<Pair>, origin: Origin) -> Result<()> {
+    fn take(&mut self, pairs: Vec<Pair>, origin: ValueOrigin) -> Result<()> {
         let mut previous = "";
         for (name, value) in &pairs {
             let known = keyword(name).ok_or_else(|| unknown(name, previous, origin))?;
@@ -87,42 +87,42 @@ impl Settings {
             if let Support::Refused(reason) = support {
                 return Err(Error::config(format!("{variable}: {reason}")));
             }
-            let found = (value.to_owned(), Origin::Variable(variable));
+            let found = (value.to_owned(), ValueOrigin::Variable(variable));
             self.values.entry(name).or_insert(found);
         }
         // Its name before there was PGSSLMODE.
         if environment.variable("PGREQUIRESSL")? == Some("1") {
-            let found = ("require".to_owned(), Origin::Variable("PGREQUIRESSL"));
+            let found = ("require".to_owned(), ValueOrigin::Variable("PGREQUIRESSL"));
             self.values.entry("sslmode").or_insert(found);
         }
         Ok(())
     }
 
-    /// A value that is not empty.
+    /// The value as text, unless it is empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         let (value, _) = self.values.get(name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Where the value was found.
-    pub fn origin(&self, name: &str) -> Option<Origin> {
+    /// The place in which the value was found.
+    pub fn origin(&self, name: &str) -> Option<ValueOrigin> {
         self.values.get(name).map(|(_, origin)| *origin)
     }
 
-    /// A list with a comma between its elements, which may be empty.
+    /// The value as a list with a comma between its elements, which may be empty.
     pub fn list(&self, name: &str) -> Vec<&str> {
         self.text(name)
             .map_or(Vec::new(), |list| list.split(',').collect())
     }
 
-    /// A whole number.
+    /// The value as a whole number.
     pub fn number(&self, name: &str) -> Result<Option<i32>> {
         let text = self.text(name).map(str::trim_ascii);
         let number = text.map(|text| text.parse().map_err(|_| self.invalid(name, "a number")));
         number.transpose()
     }
 
-    /// One of a few words.
+    /// The value as one of a few words.
     pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
         let Some((value, _)) = self.values.get(name) else {
             return Ok(None);
@@ -136,7 +136,7 @@ impl Settings {
         }
     }
 
-    /// An error about the connection string, with the place where that was found.
+    /// Adds to an error about the connection string the place where that was found.
     pub fn of_url(&self, error: Error) -> Error {
         match &self.source {
             Some(source) => error.at(source.as_str()),
@@ -144,18 +144,18 @@ impl Settings {
         }
     }
 
-    /// A value that is not what it should be. It is not shown.
+    /// The error of a value that is not what it should be, which is not shown.
     pub fn invalid(&self, name: &str, expected: &str) -> Error {
         match self.origin(name) {
-            Some(Origin::Variable(variable)) => {
+            Some(ValueOrigin::Variable(variable)) => {
                 Error::config(format!("{variable}: expected {expected}"))
             }
-            Some(Origin::Service) => {
-                let place = at(Origin::Service);
+            Some(ValueOrigin::Service) => {
+                let place = at(ValueOrigin::Service);
                 Error::config(format!("{place}: {name}: expected {expected}"))
             }
-            Some(Origin::Url) | None => {
-                let place = at(Origin::Url);
+            Some(ValueOrigin::Url) | None => {
+                let place = at(ValueOrigin::Url);
                 self.of_url(Error::config(format!(
                     "{place}: {name}: expected {expected}"
                 )))
@@ -164,17 +164,17 @@ impl Settings {
     }
 }
 
-fn at(origin: Origin) -> &'static str {
+fn at(origin: ValueOrigin) -> &'static str {
     match origin {
-        Origin::Url => "the database URL",
-        Origin::Service => "the service file",
-        Origin::Variable(variable) => variable,
+        ValueOrigin::Url => "the database URL",
+        ValueOrigin::Service => "the service file",
+        ValueOrigin::Variable(variable) => variable,
     }
 }
 
-/// What is taken for a name may be the rest of a password that was not quoted or encoded; only what
-/// cannot be is shown.
-fn unknown(name: &str, previous: &str, origin: Origin) -> Error {
+/// The error of an unknown name. It may be the rest of a password that was not quoted or encoded; only
+/// what cannot be that is shown.
+fn unknown(name: &str, previous: &str, origin: ValueOrigin) -> Error {
     let place = at(origin);
     // No parameter has digits or capitals, many a password has.
     let is_name = |b: u8| b.is_ascii_lowercase() || b == b'_';

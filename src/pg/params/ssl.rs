@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Everything that a connection needs to know of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ssl {
-    /// `sslmode`. It does not apply to unix sockets.
+    /// `sslmode`, which does not apply to unix sockets.
     pub mode: SslMode,
     /// `sslrootcert`; `~/.postgresql/root.crt` when that exists.
     pub root_cert: Option<RootCert>,
@@ -58,16 +58,16 @@ pub enum SslMode {
     Require,
     /// TLS, and a certificate that leads to a root.
     VerifyCa,
-    /// The same, and it is for this host.
+    /// TLS, and a certificate that leads to a root and is for this host.
     VerifyFull,
 }
 
 /// `sslrootcert`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootCert {
-    /// The certificates of a PEM file. With an explicit path, nobody has looked whether it exists.
+    /// The certificates of a PEM file. With an explicit path, it may not exist.
     File(PathBuf),
-    /// Those that the system trusts. The mode is then [`SslMode::VerifyFull`].
+    /// The certificates that the system trusts. The mode is then [`SslMode::VerifyFull`].
     System,
 }
 
@@ -83,11 +83,11 @@ pub enum Negotiation {
 /// `channel_binding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelBinding {
-    /// Never.
+    /// The authentication is never bound to TLS.
     Disable,
-    /// When the server offers it.
+    /// The authentication is bound to TLS when the server offers it.
     Prefer,
-    /// Nothing else is good enough.
+    /// The authentication must be bound to TLS.
     Require,
 }
 
@@ -105,7 +105,7 @@ pub enum TlsVersion {
 pub enum AuthMethod {
     /// AuthenticationOk without having asked for anything.
     None,
-    /// In clear text.
+    /// A password in clear text.
     Password,
     /// MD5.
     Md5,
@@ -124,7 +124,7 @@ pub enum AuthMethod {
 pub struct RequireAuth(Option<Vec<AuthMethod>>);
 
 impl RequireAuth {
-    /// These methods and no others.
+    /// A rule that allows these methods and no others.
     pub fn only(allowed: Vec<AuthMethod>) -> Self {
         RequireAuth(Some(allowed))
     }

@@ -27,7 +27,7 @@ const METHODS: [(&str, AuthMethod); 7] = [
     ("oauth", AuthMethod::OAuth),
 ];
 
-/// Reads them; `home` is where the files are that have a place of their own.
+/// Reads the parameters; `home` is where the files are that have a place of their own.
 pub fn read(settings: &Settings, home: Option<&Path>) -> Result<Ssl> {
     refuse_what_is_not_there(settings)?;
     let own = |name: &str| home.map(|home| home.join(".postgresql").join(name));
@@ -149,7 +149,7 @@ fn versions(settings: &Settings) -> Result<(TlsVersion, Option<TlsVersion>)> {
     }
 }
 
-/// `a,b`: these methods; `!a,!b`: all but these.
+/// Parses `a,b`, these methods, or `!a,!b`, all but these.
 fn require_auth(settings: &Settings) -> Result<RequireAuth> {
     let listed = settings.list("require_auth");
     if listed.is_empty() {
@@ -179,7 +179,7 @@ fn require_auth(settings: &Settings) -> Result<RequireAuth> {
     Ok(RequireAuth::only(methods))
 }
 
-/// What would change nothing is taken, and what would is refused.
+/// Refuses parameters of what is not there, where they would change something.
 fn refuse_what_is_not_there(settings: &Settings) -> Result<()> {
     settings.choice("gssencmode", &[("disable", ()), ("prefer", ())])?;
     settings.choice("sslcompression", &[("0", ())])?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use postgres_protocol::message::frontend;
 
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::catalog::system::{Slot, System};
@@ -20,20 +21,20 @@ use crate::pg::wire::cursor::Cursor;
 use crate::pg::wire::frames::Frame;
 use crate::pg::wire::server_error::{ServerError, pooler};
 
-/// How long a clean end may take: the server sends what it has in its buffers before it answers.
+/// The time that a clean end may take: the server sends what it has in its buffers before it answers.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long one read waits: how soon a signal, or a sink that ended, is noticed.
+/// The time that one read waits, which decides how soon a signal, or a sink that ended, is noticed.
 pub const POLL: Duration = Duration::from_millis(100);
 
-/// What XLogData says of the message it carries.
+/// The header of XLogData, about the message that it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Envelope {
-    /// Where the message's WAL begins.
+    /// The position at which the message's WAL begins.
     pub wal_start: Lsn,
-    /// 0 for a message that is not the last of its change.
+    /// The position at which it ends; 0 for a message that is not the last of its change.
     pub wal_end: Lsn,
-    /// When the server sent it: microseconds since 2000-01-01 UTC.
+    /// The time at which the server sent it: microseconds since 2000-01-01 UTC.
     pub timestamp: i64,
 }
 
@@ -42,23 +43,23 @@ pub struct Envelope {
 pub enum StreamMessage<'a> {
     /// `w` · Int64 dataStart · Int64 walEnd · Int64 send time · the plugin's message.
     XLogData {
-        /// What comes with it.
+        /// The header of the message.
         envelope: Envelope,
         /// The plugin's message.
         data: &'a [u8],
     },
     /// `k` · Int64 walEnd · Int64 send time · Byte1 reply requested.
     Keepalive {
-        /// Everything before this position has been sent.
+        /// The position before which everything has been sent.
         wal_end: Lsn,
-        /// When the server sent it: microseconds since 2000-01-01 UTC.
+        /// The time at which the server sent it: microseconds since 2000-01-01 UTC.
         timestamp: i64,
         /// Whether the server wants a status at once.
         reply: bool,
     },
 }
 
-/// What a stream is asked for. What a server knows from a later version on is only named when it
+/// The options of a stream. What a server knows from a later version on is only named when it
 /// differs from what every server does.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -66,14 +67,14 @@ pub struct Wanted<'a> {
     pub publication: &'a str,
     /// Whether messages of `pg_logical_emit_message` come too (14+).
     pub messages: bool,
-    /// Which changes come, by where they were made.
+    /// The changes that come, by where they were made.
     pub origins: Origins,
-    /// How long one read waits, at most `POLL`.
+    /// The time that one read waits, at most `POLL`.
     pub poll: Duration,
 }
 
 impl<'a> Wanted<'a> {
-    /// What every server sends.
+    /// The options that every server has.
     pub fn of(publication: &'a str) -> Self {
         Wanted {
             publication,
@@ -84,13 +85,13 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Which changes come, by where they were made.
+/// The changes that come, by where they were made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Origins {
-    /// All.
+    /// All changes.
     #[default]
     Any,
-    /// Only those that were made on this server, and not replicated to it (16+).
+    /// Only changes that were made on this server, and not replicated to it (16+).
     None,
 }
 
@@ -132,7 +133,7 @@ impl ReplicationConnection {
             .at(|| "lifting timeouts".into())
     }
 
-    /// IDENTIFY_SYSTEM.
+    /// Runs IDENTIFY_SYSTEM.
     pub fn identify_system(&mut self) -> Result<System> {
         let rows = self
             .connection
@@ -153,12 +154,12 @@ impl ReplicationConnection {
         system.ok_or_else(|| Error::undeliverable("IDENTIFY_SYSTEM: no system in the answer"))
     }
 
-    /// Whether it follows another server.
+    /// Whether the server follows another one.
     pub fn is_standby(&mut self) -> Result<bool> {
         self.connection.is_standby()
     }
 
-    /// How much of its WAL a standby has replayed.
+    /// The position up to which a standby has replayed the WAL.
     pub fn replayed(&mut self) -> Result<Lsn> {
         let answer = self
             .connection
@@ -166,7 +167,7 @@ impl ReplicationConnection {
         Ok(answer.and_then(|lsn| lsn.parse().ok()).unwrap_or_default())
     }
 
-    /// How long the server waits for a sign of life; `None` when it waits for ever.
+    /// The time that the server waits for a sign of life; `None` when it waits for ever.
     pub fn wal_sender_timeout(&mut self) -> Result<Option<Duration>> {
         let setting =
             "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'";
@@ -192,7 +193,7 @@ impl ReplicationConnection {
         self.connection.slot(name)
     }
 
-    /// The same, with what is missing of its WAL.
+    /// The slot, if there is one of this name, with what is missing of its WAL.
     pub fn slot_with_wal(&mut self, name: &str) -> Result<Option<Slot>> {
         self.connection.slot_with_wal(name)
     }
@@ -202,8 +203,9 @@ impl ReplicationConnection {
         self.connection.publication(name)
     }
 
-    /// Where the cluster left `timeline` on its way to its own, `current`; `None` when it never was
-    /// on it ([TIMELINE_HISTORY](https://www.postgresql.org/docs/current/protocol-replication.html)).
+    /// The position at which the cluster left `timeline` on its way to its own, `current`; `None` when
+    /// it never was on it
+    /// ([TIMELINE_HISTORY](https://www.postgresql.org/docs/current/protocol-replication.html)).
     pub fn left_timeline_at(&mut self, timeline: u32, current: u32) -> Result<Option<Lsn>> {
         let rows = self
             .connection
@@ -267,7 +269,7 @@ impl ReplicationStream {
         Ok(None)
     }
 
-    /// Why the server has ended the stream, if it did; what comes before that is passed over.
+    /// The error by which the server has ended the stream, if it did; what comes before that is passed over.
     pub fn why_it_ended(&mut self) -> Option<Error> {
         loop {
             let went_on = match self.message() {
@@ -283,14 +285,14 @@ impl ReplicationStream {
         }
     }
 
-    /// Gives up the memory that the last message arrived in, and ends with: a large one need not be
+    /// Gives up the memory that ends with the last message: a large one need not be
     /// copied to be kept.
     pub fn give_up(&mut self) -> Vec<u8> {
         self.connection.give_up()
     }
 
-    /// Up to version 13 the server sends XLogData with nothing in it where it should name an origin
-    /// that it does not find, because it was dropped or is as new as the transaction.
+    /// Whether a message has nothing in it. Up to version 13 the server sends such XLogData where it
+    /// should name an origin that it does not find, because it was dropped or is as new as the transaction.
     fn is_void(&self, frame: &Frame) -> bool {
         frame.tag == b'd'
             && matches!(self.connection.body(frame), [b'w', header @ ..] if header.len() == 24)
@@ -327,7 +329,7 @@ impl ReplicationStream {
         self.write_status(confirmed, 0)
     }
 
-    /// The same, and the server answers it with a keepalive.
+    /// Reports that everything before `confirmed` is stored, and asks the server for a keepalive.
     pub fn send_status_and_ask(&mut self, confirmed: Lsn) -> Result<()> {
         self.write_status(confirmed, 1)
     }
@@ -338,7 +340,7 @@ impl ReplicationStream {
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
         status.put_u64(confirmed.0);
-        status.put_i64(now());
+        status.put_i64(postgres_now_us());
         status.put_u8(reply);
         frontend::CopyData::new(&status[..])
             .map_err(|e| Error::new(Kind::Bug, "a status of 34 bytes").with_source(e))?
@@ -346,12 +348,13 @@ impl ReplicationStream {
         self.connection.send()
     }
 
-    /// The socket, to look at from elsewhere.
+    /// The socket, for another thread that watches it.
     pub fn socket(&self) -> Result<OwnedFd> {
         self.connection.stream.duplicate().map_err(|e| lost(&e))
     }
 
-    /// Fails once the server has not taken what was sent for `timeout`, or earlier if that was agreed.
+    /// Makes the stream fail once the server has not taken what was sent for `timeout`, or earlier if that
+    /// was agreed.
     pub fn give_up_after(&self, timeout: Duration) -> Result<()> {
         let given_up = self.connection.stream.give_up_after(timeout);
         given_up.map_err(|e| lost(&e))
@@ -394,7 +397,7 @@ impl ReplicationStream {
     }
 }
 
-/// What an error of authentication lacks has a hint of its own; what is left is a missing right.
+/// Adds the hint of a missing right to the errors of authentication that have none of their own.
 fn with_role_hint(error: Error, params: &ConnectParams) -> Error {
     let is_missing_a_right = error.kind() == Kind::Permission && error.reason().is_none();
     if !is_missing_a_right || error.hint().is_some() {
@@ -444,7 +447,7 @@ impl<'a> StreamMessage<'a> {
     }
 }
 
-/// A bytea in hex form, or one that was sent as it is.
+/// Decodes a bytea in hex form, or takes one that was sent as it is.
 pub(super) fn unescape_bytea(text: &str) -> Vec<u8> {
     let Some(hex) = text.strip_prefix("\\x") else {
         return text.as_bytes().to_vec();
@@ -454,15 +457,6 @@ pub(super) fn unescape_bytea(text: &str) -> Vec<u8> {
     pairs
         .map(|pair| digit(pair[0]) << 4 | pair.get(1).map_or(0, |b| digit(*b)))
         .collect()
-}
-
-/// Microseconds from the Unix epoch to 2000-01-01 UTC, where PostgreSQL's clock begins.
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-
-/// The time, in the protocol's microseconds since 2000-01-01 UTC.
-pub(super) fn now() -> i64 {
-    let since_unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_unix.map_or(0, |d| d.as_micros() as i64 - POSTGRES_EPOCH_US)
 }
 
 #[cfg(test)]

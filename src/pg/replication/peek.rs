@@ -1,6 +1,7 @@
-//! What a slot has, looked at without taking it.
+//! The changes that a slot has, read without taking them.
 
-use super::{Envelope, ReplicationConnection, now, unescape_bytea};
+use super::{Envelope, ReplicationConnection, unescape_bytea};
+use crate::base::clock::postgres_now_us;
 use crate::base::error::{Error, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::connection::{quote_identifier, quote_literal, row, unexpected};
@@ -78,7 +79,7 @@ impl ReplicationConnection {
     }
 }
 
-/// A row of lsn and data.
+/// Decodes a row of lsn and data.
 fn message(body: &[u8]) -> Result<(Envelope, Vec<u8>)> {
     let row = row(body)?;
     let lsn = row.first().and_then(|lsn| lsn.as_ref()?.parse().ok());
@@ -98,7 +99,7 @@ fn message(body: &[u8]) -> Result<(Envelope, Vec<u8>)> {
     let envelope = Envelope {
         wal_start: lsn,
         wal_end: lsn,
-        timestamp: now(),
+        timestamp: postgres_now_us(),
     };
     Ok((envelope, data))
 }

@@ -9,45 +9,45 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 
 use super::stream::{Stream, is_timeout};
-use super::tls::{PROTOCOL, Settings};
+use super::tls::{PROTOCOL, TlsSettings};
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::base::tls::{self, stream::TlsStream};
 use crate::pg::params::ssl::{Negotiation, Ssl, SslMode};
 use crate::pg::params::{Endpoint, Host};
 
-/// How one attempt begins.
+/// The encryption that one attempt tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Without TLS.
+    /// No TLS.
     Plain,
-    /// With TLS if the server has it.
+    /// TLS if the server has it.
     TlsIfOffered,
-    /// With TLS or not at all.
+    /// TLS or no connection.
     Tls,
 }
 
-/// How far a connection is protected.
+/// The protection that a connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protection {
-    /// Whoever is on the way can read and change it.
+    /// None: whoever is on the way can read and change the connection.
     None,
-    /// Only whoever poses as the server can.
+    /// Encryption: only whoever poses as the server can read and change it.
     Encrypted,
-    /// The server's certificate leads to a root that is trusted.
+    /// Encryption, and a certificate of the server that leads to a root that is trusted.
     Verified,
 }
 
 /// An attempt that failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// So it would have been another way, too.
+    /// The error would have come another way, too.
     Final(Error),
     /// The server may take us another way.
     OfThisWay(Error),
 }
 
 impl Way {
-    /// What a mode tries first, and what then. A unix socket needs no TLS and has none.
+    /// The way that a mode tries first, and the one it tries then. A unix socket needs no TLS and has none.
     pub fn of(mode: SslMode, host: &Host) -> (Way, Option<Way>) {
         match (mode, host) {
             (SslMode::Disable, _) | (_, Host::Unix(_)) => (Way::Plain, None),
@@ -135,7 +135,7 @@ fn weakness(protection: Protection) -> Option<&'static str> {
     }
 }
 
-/// SSLRequest: Int32 8 · Int32 80877103. The answer is one byte: S, or N if there is no TLS.
+/// Sends SSLRequest: Int32 8 · Int32 80877103. The answer is one byte: S, or N if there is no TLS.
 fn request(stream: &mut Stream, deadline: Instant) -> Result<bool> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
@@ -183,7 +183,7 @@ fn hand_shake(
     host: &str,
     deadline: Instant,
 ) -> Result<(Stream, Protection)> {
-    let settings = Settings::read(ssl, host)?;
+    let settings = TlsSettings::read(ssl, host)?;
     let Stream::Tcp(socket) = stream else {
         return Err(Error::new(Kind::Bug, "TLS over something else than TCP"));
     };

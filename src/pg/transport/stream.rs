@@ -20,22 +20,22 @@ pub use crate::base::tls::stream::is_timeout;
 /// A connected socket.
 #[derive(Debug)]
 pub enum Stream {
-    /// Over the network.
+    /// A TCP connection.
     Tcp(TcpStream),
-    /// On this machine.
+    /// A unix socket of this machine.
     Unix(UnixStream),
-    /// Over the network, encrypted.
+    /// A TCP connection with TLS.
     Tls(Box<TlsStream>),
 }
 
-/// What ended a wait.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrived {
-    /// A read does not wait now. There may be both.
+    /// Data to read has arrived, and the bell may have rung too.
     Data,
-    /// The bell alone.
+    /// The bell alone has rung.
     Bell,
-    /// The time is over.
+    /// The time is over, and nothing has arrived.
     Nothing,
 }
 
@@ -65,7 +65,7 @@ impl Stream {
         }
     }
 
-    /// How long one read may wait for the first byte. Zero does not mean for ever here.
+    /// Sets the time that one read may wait for the first byte. Zero does not mean for ever here.
     pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
@@ -75,7 +75,7 @@ impl Stream {
         }
     }
 
-    /// How long one write may wait for the peer to make room.
+    /// Sets the time that one write may wait for the peer to make room.
     pub fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Stream::Tcp(tcp) => tcp.set_write_timeout(Some(timeout)),
@@ -84,8 +84,9 @@ impl Stream {
         }
     }
 
-    /// How long the server may not take what was sent before the connection counts as broken, unless
-    /// it counts as that earlier already. A unix socket has no such limit: nothing is ever under way.
+    /// Sets the time for which the server may not take what was sent before the connection counts as
+    /// broken, unless it counts as that earlier already. A unix socket has no such limit: nothing is
+    /// ever under way.
     pub fn give_up_after(&self, timeout: Duration) -> io::Result<()> {
         let Some(tcp) = self.tcp() else {
             return Ok(());
@@ -126,7 +127,7 @@ impl Stream {
         })
     }
 
-    /// The same socket once more, to look at from elsewhere.
+    /// A second handle of the socket, for another thread that watches it.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
         match self {
             Stream::Tcp(tcp) => tcp.try_clone().map(OwnedFd::from),
@@ -191,7 +192,8 @@ impl Write for Stream {
     }
 }
 
-/// The standard library knows no time limit here, and a server that hangs makes us wait.
+/// Connects to a unix socket within a time: the standard library knows no limit here, and a server that
+/// hangs makes us wait.
 fn unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.connect_timeout(&SockAddr::unix(path)?, timeout)?;

@@ -15,30 +15,30 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 use crate::base::error::{Context, Error, Result};
 use crate::base::input::{self, Links};
 use crate::base::tls::verifier::{Demand, Roots};
-use crate::base::tls::{self, Identity};
+use crate::base::tls::{self, ClientIdentity};
 use crate::pg::params::ssl::{RootCert, Ssl, SslMode, TlsVersion};
 
 /// The protocol's name within TLS, by which a server on a shared port knows what is meant.
 pub const PROTOCOL: &[u8] = b"postgresql";
 
-/// What permission bits a private key may not have: of a file of root's, which a group may read, and
+/// The permission bits that a private key may not have: of a file of root's, which a group may read, and
 /// of any other.
 const FORBIDDEN_OF_ROOT: u32 = 0o037;
 const FORBIDDEN: u32 = 0o077;
 
-/// How TLS is spoken with one host.
-pub struct Settings {
-    /// What rustls needs.
+/// The settings of TLS with one host.
+pub struct TlsSettings {
+    /// The configuration of rustls.
     pub config: ClientConfig,
-    /// Whom the server is told that we look for.
+    /// The name that the server is told we connect to.
     pub name: ServerName<'static>,
-    /// Whether its certificate is verified.
+    /// Whether the server's certificate is verified.
     pub is_verified: bool,
 }
 
-impl Settings {
-    /// Reads the files.
-    pub fn read(ssl: &Ssl, host: &str) -> Result<Settings> {
+impl TlsSettings {
+    /// Reads the files that `ssl` names.
+    pub fn read(ssl: &Ssl, host: &str) -> Result<TlsSettings> {
         let roots = roots(ssl)?;
         let is_verified = roots.is_some();
         let demand = match roots {
@@ -56,7 +56,7 @@ impl Settings {
         let mut config = tls::client_config(demand, identity(ssl)?, &versions(ssl))?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         config.enable_sni = ssl.sni;
-        Ok(Settings {
+        Ok(TlsSettings {
             config,
             name: server_name(host),
             is_verified,
@@ -64,8 +64,8 @@ impl Settings {
     }
 }
 
-/// What is trusted. Whoever has a file of roots means it to be used, whatever the mode; who has none
-/// and wants no verification gets none.
+/// The roots that are trusted. Whoever has a file of roots means it to be used, whatever the mode; who
+/// has none and wants no verification gets none.
 fn roots(ssl: &Ssl) -> Result<Option<Roots>> {
     let must_verify = ssl.mode >= SslMode::VerifyCa;
     let path = match &ssl.root_cert {
@@ -90,8 +90,8 @@ fn roots(ssl: &Ssl) -> Result<Option<Roots>> {
     }
 }
 
-/// Who we are, if there is a certificate of ours: one that is not there is not asked for.
-fn identity(ssl: &Ssl) -> Result<Option<Identity>> {
+/// Our certificate and its key, if there is a certificate: one that is not there is not asked for.
+fn identity(ssl: &Ssl) -> Result<Option<ClientIdentity>> {
     let Some(path) = &ssl.cert else {
         return Ok(None);
     };
@@ -109,12 +109,12 @@ fn identity(ssl: &Ssl) -> Result<Option<Identity>> {
     let place = || format!("{}, private key file {}", place(), key.display());
     check_permissions(key).at(place)?;
     let secret = read(key).map_err(|e| Error::config("cannot be read").with_source(e));
-    Identity::from_pem(&chain, &secret.at(place)?)
+    ClientIdentity::from_pem(&chain, &secret.at(place)?)
         .map(Some)
         .at(place)
 }
 
-/// A private key that others can read is none.
+/// Refuses a private key that others can read.
 fn check_permissions(key: &Path) -> Result<()> {
     let found = fs::metadata(key)
         .map_err(|e| Error::config("is not there beside the certificate").with_source(e))?;
@@ -148,7 +148,7 @@ fn versions(ssl: &Ssl) -> Vec<&'static SupportedProtocolVersion> {
     allowed.map(|(_, version)| version).collect()
 }
 
-/// A host that can be no name of a server is not told to it. Our verifier knows whom we look for.
+/// The name for the server. A host that can be no name of one is not sent; our verifier knows the host.
 fn server_name(host: &str) -> ServerName<'static> {
     ServerName::try_from(host.to_owned())
         .unwrap_or_else(|_| IpAddr::V4(Ipv4Addr::UNSPECIFIED).into())

@@ -22,7 +22,7 @@ impl<'a> Cursor<'a> {
         Cursor { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -115,7 +115,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The message must end here.
+    /// Fails unless the message ends here.
     #[inline]
     pub fn end(&self) -> Result<()> {
         match self.rest.len() {

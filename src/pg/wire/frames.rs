@@ -19,22 +19,22 @@ pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// The longest text taken that comes without a frame.
 const MAX_UNFRAMED_BYTES: usize = 4096;
 
-/// A buffer grows by no more than this at a time.
+/// The most that a buffer grows at a time.
 const MOST_GROWTH_BYTES: usize = 8 * 1024 * 1024;
 
-/// A buffer is given back after a message that needed more than this.
+/// The size above which a buffer is given back after the message that needed it.
 const KEEP_BYTES: usize = 4 * READ_BYTES;
 
 /// One message: Byte1 tag · Int32 length (of itself and the body) · body
 /// ([message flow](https://www.postgresql.org/docs/current/protocol-overview.html)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// What kind of message it is.
+    /// The kind of the message.
     pub tag: u8,
     body: Range<usize>,
 }
 
-/// What was read and not yet worked through.
+/// The bytes that were read and not yet worked through.
 pub struct Frames {
     buffer: Vec<u8>,
     start: usize,
@@ -56,7 +56,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// From now on takes messages of this tag of up to `MAX_FRAME_BYTES`: the server sends rows.
+    /// Takes messages of this tag of up to `MAX_FRAME_BYTES` from here on: the server sends rows.
     pub fn take_large(&mut self, tag: u8) {
         self.large = Some(tag);
     }
@@ -110,8 +110,8 @@ impl Frames {
         given
     }
 
-    /// What a postmaster that cannot even start a session sends, because it does not know yet which
-    /// protocol the client speaks: `E`, text, zero byte, without a length.
+    /// The error that a postmaster sends that cannot even start a session, without a frame because it
+    /// does not know yet which protocol the client speaks: `E`, text, zero byte, without a length.
     pub fn unframed_error(&self) -> Option<String> {
         let text = self.buffer[self.start..self.end].strip_prefix(b"E")?;
         let text = text.split(|&byte| byte == 0).next()?;

@@ -10,7 +10,7 @@ use super::cursor::Cursor;
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 
-/// A table has no more columns
+/// The most columns of a table
 /// ([`MaxHeapAttributeNumber`](https://www.postgresql.org/docs/current/limits.html)).
 const MAX_COLUMNS: u16 = 1600;
 
@@ -38,7 +38,7 @@ pub enum Message<'a> {
     Update {
         /// The table, described before.
         rel_id: u32,
-        /// What identified the row before, when the server sent it.
+        /// The values that identified the row before, when the server sent them.
         old: Option<OldTuple<'a>>,
         /// The row as it is now.
         new: Tuple<'a>,
@@ -47,7 +47,7 @@ pub enum Message<'a> {
     Delete {
         /// The table, described before.
         rel_id: u32,
-        /// What identified the row.
+        /// The values that identified the row.
         old: OldTuple<'a>,
     },
     /// `T`: tables were emptied.
@@ -59,9 +59,9 @@ pub enum Message<'a> {
 /// `B` · Int64 final_lsn · Int64 timestamp · Int32 xid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {
-    /// Where the commit record of this transaction is.
+    /// The position of the commit record of this transaction.
     pub final_lsn: Lsn,
-    /// When it was committed: microseconds since 2000-01-01 UTC.
+    /// The time of the commit: microseconds since 2000-01-01 UTC.
     pub timestamp: i64,
     /// The transaction's id.
     pub xid: u32,
@@ -72,11 +72,11 @@ pub struct Begin {
 pub struct Commit {
     /// Unused so far.
     pub flags: i8,
-    /// Where the commit record is; equals the begin's final_lsn.
+    /// The position of the commit record; equals the begin's final_lsn.
     pub commit_lsn: Lsn,
-    /// Where the commit record ends: the position to confirm.
+    /// The end of the commit record: the position to confirm.
     pub end_lsn: Lsn,
-    /// When it was committed: microseconds since 2000-01-01 UTC.
+    /// The time of the commit: microseconds since 2000-01-01 UTC.
     pub timestamp: i64,
 }
 
@@ -94,9 +94,9 @@ pub struct Origin<'a> {
 pub struct Type<'a> {
     /// The type's OID.
     pub id: u32,
-    /// Its schema.
+    /// The schema of the type.
     pub namespace: Cow<'a, str>,
-    /// Its name.
+    /// The name of the type.
     pub name: Cow<'a, str>,
 }
 
@@ -106,18 +106,18 @@ pub struct Type<'a> {
 pub struct Relation<'a> {
     /// The table's OID.
     pub rel_id: u32,
-    /// Its schema.
+    /// The schema of the table.
     pub namespace: Cow<'a, str>,
-    /// Its name.
+    /// The name of the table.
     pub name: Cow<'a, str>,
-    /// What its updates and deletes carry of the old row.
+    /// The part of the old row that updates and deletes carry.
     pub replica_identity: ReplicaIdentity,
-    /// How many columns are described.
+    /// The number of columns that are described.
     pub columns: u16,
     column_bytes: &'a [u8],
 }
 
-/// What an UPDATE or DELETE carries of the old row
+/// The part of the old row that an UPDATE or DELETE carries
 /// ([`pg_class.relreplident`](https://www.postgresql.org/docs/current/catalog-pg-class.html)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReplicaIdentity {
@@ -131,7 +131,7 @@ pub enum ReplicaIdentity {
     Index,
 }
 
-/// Int8 flags (1: part of the key) · String name · Int32 type OID · Int32 type modifier.
+/// A column: Int8 flags (1: part of the key) · String name · Int32 type OID · Int32 type modifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column<'a> {
     /// 1 when the column is part of the replica identity.
@@ -140,18 +140,18 @@ pub struct Column<'a> {
     pub name: Cow<'a, str>,
     /// The OID of its type.
     pub type_id: u32,
-    /// Its type modifier, -1 for none.
+    /// The type modifier, -1 for none.
     pub type_modifier: i32,
 }
 
-/// Int16 number of columns · the values. Checked: walking it cannot fail.
+/// The values of a row: Int16 number of columns · the values. They are checked: walking them cannot fail.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuple<'a> {
     columns: u16,
     bytes: &'a [u8],
 }
 
-/// `n` NULL · `u` unchanged TOAST · `t` Int32 length · bytes.
+/// A value: `n` NULL · `u` unchanged TOAST · `t` Int32 length · bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
     /// NULL; in a key tuple also a column that is not part of the key.
@@ -162,7 +162,7 @@ pub enum Value<'a> {
     Text(&'a [u8]),
 }
 
-/// What identified a row before it was changed.
+/// The values that identified a row before it was changed.
 #[derive(Debug, Clone, Copy)]
 pub enum OldTuple<'a> {
     /// `K`: the columns of the key; the others are NULL.
@@ -181,17 +181,17 @@ pub struct Truncate<'a> {
 
 /// `M` · Int8 flags (1: transactional) · Int64 lsn · String prefix · Int32 length · content.
 ///
-/// A transactional one is part of its transaction. Any other comes between transactions, in its
+/// A transactional message is part of its transaction. Any other comes between transactions, in its
 /// place in the WAL, whatever becomes of the transaction that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logical<'a> {
-    /// 1 when it is transactional.
+    /// 1 when the message is transactional.
     pub flags: i8,
-    /// Where its WAL record ends: no other message, row or commit has this position and kind.
+    /// The end of the message's WAL record: no other message, row or commit has this position and kind.
     pub lsn: Lsn,
-    /// What tells it from those of other programs. UTF-8 unless the database is in SQL_ASCII.
+    /// The prefix, by which programs know their messages. UTF-8 unless the database is in SQL_ASCII.
     pub prefix: &'a [u8],
-    /// Any bytes.
+    /// The content, any bytes.
     pub content: &'a [u8],
 }
 
@@ -259,7 +259,7 @@ impl<'a> Type<'a> {
     }
 }
 
-/// The server writes an empty string for `pg_catalog`.
+/// Reads a schema: the server writes an empty string for `pg_catalog`.
 fn namespace<'a>(c: &mut Cursor<'a>) -> Result<Cow<'a, str>> {
     let name = c.str("namespace")?;
     Ok(if name.is_empty() {
@@ -399,7 +399,7 @@ impl<'a> Tuple<'a> {
         Tuple { columns, bytes }
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub fn columns(&self) -> u16 {
         self.columns
     }
@@ -463,13 +463,13 @@ impl<'a> Logical<'a> {
         })
     }
 
-    /// Whether its prefix is one of these.
+    /// Whether the prefix of the message is one of these.
     pub fn has_prefix_of(&self, prefixes: &[String]) -> bool {
         let mut prefixes = prefixes.iter();
         prefixes.any(|prefix| prefix.as_bytes() == self.prefix)
     }
 
-    /// Whether it is part of a transaction.
+    /// Whether the message is part of a transaction.
     pub fn is_transactional(&self) -> bool {
         self.flags & 1 != 0
     }

@@ -1,4 +1,4 @@
-//! What a server's error means for this program.
+//! A server's errors, and what each means for this program.
 
 use std::fmt::Write as _;
 
@@ -19,14 +19,14 @@ pub struct ServerError {
     pub message: String,
     /// `D`: more, if the server has more to say.
     pub detail: Option<String>,
-    /// `H`: what it advises.
+    /// `H`: the advice of the server.
     pub hint: Option<String>,
-    /// `W`: what it was doing.
+    /// `W`: what the server was doing.
     pub context: Option<String>,
 }
 
 impl ServerError {
-    /// Byte1 field type · String value, repeated, up to a zero byte. What cannot be read is left
+    /// Decodes Byte1 field type · String value, repeated, up to a zero byte. What cannot be read is left
     /// out: an error must be reported, however broken.
     pub fn decode(body: &[u8]) -> ServerError {
         let mut fields = ServerError::default();
@@ -51,14 +51,14 @@ impl ServerError {
         fields
     }
 
-    /// Whether a pooler says so: PgBouncer, in the same words in all of its versions, but with the
-    /// SQLSTATE of much that passes, such as a server that it cannot reach. A server says it in other
-    /// words.
+    /// Whether the error is of a pooler: PgBouncer says it, in the same words in all of its versions,
+    /// but with the SQLSTATE of much that passes, such as a server that it cannot reach. A server says
+    /// it in other words.
     fn is_of_a_pooler(&self) -> bool {
         self.message.starts_with("unsupported startup parameter")
     }
 
-    /// The error of this program that it amounts to.
+    /// The error of this program that the server's error amounts to.
     pub fn into_error(self) -> Error {
         if self.is_of_a_pooler() {
             return pooler(&format!("it says: {self}"));
@@ -79,7 +79,7 @@ impl ServerError {
         }
     }
 
-    /// The error of a statement of ours: it calls nothing that others have made, but a trigger may
+    /// The error of a statement of ours: that calls nothing that others have made, but a trigger may
     /// run at it.
     pub fn into_statement_error(self) -> Error {
         match self.trigger() {
@@ -107,16 +107,17 @@ impl ServerError {
         }
     }
 
-    /// Where code of the database's users raised it: the function that was called first, of which
-    /// the last line tells. What is above may be SQL with the data of somebody. Decoding tells its
-    /// place too, with the name of the plugin, and so may what waits for a lock.
+    /// The place in code of the database's users that raised the error: the function that was called
+    /// first, of which the last line tells. What is above may be SQL with the data of somebody. Decoding
+    /// tells its place too, with the name of the plugin, and so may what waits for a lock.
     fn trigger(&self) -> Option<String> {
         let place = self.context.as_deref()?.lines().last()?;
         let is_ours = place.contains("pgoutput") || kind(&self.code) == Kind::Unreachable;
         (!is_ours).then(|| place.to_owned())
     }
 
-    /// They raise what they like: the code only tells whether a right is missing.
+    /// The error that a trigger raised. It raises what it likes: the code only says whether a right is
+    /// missing.
     fn into_trigger_error(self, place: &str, reason: Reason) -> Error {
         let kind = match (reason, kind(&self.code)) {
             (Reason::LoginRefused, _) | (_, Kind::Permission) => Kind::Permission,
@@ -133,12 +134,12 @@ impl ServerError {
             .with_hint(hint)
     }
 
-    /// Data exceptions and violated constraints: their details quote the data itself.
+    /// Whether the details quote the data itself: those of data exceptions and violated constraints do.
     fn quotes_data(&self) -> bool {
         self.code.starts_with("22") || self.code.starts_with("23")
     }
 
-    /// Without what may quote a row. A row filter can fail on one while the server decodes, and then
+    /// Leaves out what may quote a row. A row filter can fail on one while the server decodes, and then
     /// the message itself quotes it: `date field value out of range: 2020-13-45`.
     pub fn without_rows(self) -> ServerError {
         if !self.quotes_data() {
@@ -200,7 +201,7 @@ impl ServerError {
         )
     }
 
-    /// undefined_file: somebody has removed files of `pg_wal`, or reset the server.
+    /// The meaning of undefined_file: somebody has removed files of `pg_wal`, or reset the server.
     fn wal_is_gone(self) -> (Kind, String, &'static str) {
         let message = format!("the server says: {self}: WAL that the slot needs is gone");
         (
@@ -210,8 +211,8 @@ impl ServerError {
         )
     }
 
-    /// Errors that the change itself brings about, in the server's decoding or in what users have made a
-    /// part of that, such as a row filter; and internal ones.
+    /// Whether the change itself brings the error about, in the server's decoding or in what users have
+    /// made a part of that, such as a row filter. Internal errors count too.
     fn is_of_decoding(&self) -> bool {
         let class = self.code.get(..2).unwrap_or_default();
         let is_of_a_change = ["21", "22", "23", "2F", "38", "39", "42", "P0", "XX"];
@@ -232,7 +233,8 @@ impl ServerError {
         )
     }
 
-    /// Where the server was in its WAL, which its context tells at the end: `..., associated LSN 0/1D4C068`.
+    /// The place of the server in its WAL, which the context names at the end: `..., associated LSN
+    /// 0/1D4C068`.
     fn place(&self) -> String {
         const AT: &str = "associated LSN ";
         let context = self.context.as_deref().unwrap_or_default();
@@ -243,12 +245,12 @@ impl ServerError {
         lsn.map_or("after the last one".to_owned(), |lsn| format!("at {lsn}"))
     }
 
-    /// untranslatable_character; character_not_in_repertoire.
+    /// Whether it is untranslatable_character or character_not_in_repertoire.
     fn is_of_an_encoding(&self) -> bool {
         matches!(self.code.as_str(), "22P05" | "22021")
     }
 
-    /// Its own words quote the value, and do not say where it is.
+    /// The meaning of a value that cannot be converted: the server's words quote it, and not its place.
     fn unconvertible(self) -> (Kind, String, &'static str) {
         let message = format!(
             "the server cannot convert a value, or a name, of the change {} to UTF-8 [SQLSTATE {}]",
@@ -280,23 +282,18 @@ pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source ac
     --reason TEXT\", which makes the slot anew (with --stdout: SELECT pg_drop_replication_slot('NAME')), \
     and copy the tables anew if consumers need what is missing";
 
-/// The words by which [`pooler`]'s errors are known.
-const POOLER: &str = "it is a connection pooler, not PostgreSQL itself";
-
-/// What was connected to is not the server itself.
+/// The error of a connection to what is not the server itself.
 pub fn pooler(why: &str) -> Error {
-    Error::config(format!("{POOLER}: {why}")).with_hint(
-        "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of the \
-         pooler",
-    )
+    let message = format!("it is a connection pooler, not PostgreSQL itself: {why}");
+    Error::config(message)
+        .with_reason(Reason::Pooler)
+        .with_hint(
+            "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of \
+             the pooler",
+        )
 }
 
-/// Whether an error is one of [`pooler`].
-pub fn is_of_a_pooler(error: &Error) -> bool {
-    error.message().contains(POOLER)
-}
-
-/// What a SQLSTATE decides
+/// The kind of error that a SQLSTATE means
 /// ([error codes](https://www.postgresql.org/docs/current/errcodes-appendix.html)).
 fn kind(code: &str) -> Kind {
     match code {
@@ -362,16 +359,18 @@ mod tests {
 
     #[test]
     fn a_pooler_is_known_by_its_words() {
-        let kind_of = |message: &str| {
+        let judged = |message: &str| {
             let body = format!("SFATAL\0C08P01\0M{message}\0\0");
-            ServerError::decode(body.as_bytes()).into_error().kind()
+            let error = ServerError::decode(body.as_bytes()).into_error();
+            (error.kind(), error.reason())
         };
         for parameter in [": replication", ": DateStyle", " in options: x"] {
             let message = format!("unsupported startup parameter{parameter}");
-            assert_eq!(kind_of(&message), Kind::Config, "{message}");
+            let pooler = (Kind::Config, Some(Reason::Pooler));
+            assert_eq!(judged(&message), pooler, "{message}");
         }
         for message in ["pgbouncer cannot connect to server", "server login failed"] {
-            assert_eq!(kind_of(message), Kind::Unreachable, "{message}");
+            assert_eq!(judged(message), (Kind::Unreachable, None), "{message}");
         }
     }
 

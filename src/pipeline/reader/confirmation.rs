@@ -30,8 +30,8 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// What was confirmed before the stream began; each further position goes to a state file first, or
-    /// there is none.
+    /// Begins with what was confirmed before the stream. `is_on_disk`: whether each further position goes to
+    /// a state file first.
     pub fn of(confirmed: Stored, is_on_disk: bool) -> Confirmation {
         Confirmation {
             at: Instant::now(),
@@ -41,7 +41,7 @@ impl Confirmation {
         }
     }
 
-    /// So much was confirmed, which began at `begun`.
+    /// Takes down that `confirmed` was confirmed, which began at `begun`.
     pub fn made(&mut self, confirmed: Stored, begun: Instant) {
         if confirmed.lsn > self.of.lsn {
             let at = Instant::now();
@@ -49,7 +49,7 @@ impl Confirmation {
         }
     }
 
-    /// How soon this position may be confirmed.
+    /// How soon `next` may be confirmed.
     pub fn due_in(&self, next: Stored) -> Duration {
         self.apart(next).saturating_sub(self.at.elapsed())
     }

@@ -8,15 +8,15 @@
 
 use std::time::{Duration, Instant};
 
-/// So many reads in a row that found data waiting mean that it keeps coming. A transaction of a few
-/// rows comes in fewer.
+/// How many reads in a row have to find data waiting before the stream counts as busy. A transaction of
+/// a few rows comes in fewer.
 const BUSY_READS: u32 = 8;
 
 /// A read that waited for less found its data waiting.
 const AT_ONCE: Duration = Duration::from_micros(200);
 
-/// One that waited for as long as this says nothing of the pause before it: a busy server has other
-/// things to do at times.
+/// A read that waited for as long says nothing of the pause before it: a busy server has other things
+/// to do at times.
 const OTHER_THINGS: Duration = Duration::from_millis(2);
 
 /// A read that waited for as long ends what was busy.
@@ -35,26 +35,27 @@ const BUSY_BYTES_PER_US: f64 = 10.0;
 /// A read that brings less has taken all there was.
 const ALL_THERE_WAS: usize = 64 * 1024;
 
-/// So many of the shortest pauses come first: a transaction of a thousand rows is over by then.
+/// How many of the shortest pauses come first: a transaction of a thousand rows is over by then.
 const FIRST_PAUSES: u32 = 16;
 
-/// After so many pauses of one length they are judged. One alone says little: whoever sends may just
+/// How many pauses of one length are judged together. One alone says little: whoever sends may just
 /// have lost its processor.
 const JUDGED_AFTER: u32 = 4;
 
-/// A longer pause may bring so much less than the shortest: then the server did not have to wait.
+/// The share of what the shortest pause brought that a longer one has to bring: then the server did not
+/// have to wait.
 const AS_MUCH: f64 = 0.95;
 
-/// A pause that brings so much less is far too long: it is not tried again.
+/// A pause that brings a smaller share is far too long: it is not tried again.
 const FAR_TOO_LITTLE: f64 = 0.5;
 
-/// A shorter pause that brings so much more is the better one.
+/// A shorter pause that brings as many times as much is the better one.
 const BETTER: f64 = 1.05;
 
-/// When so much less comes, what was found is of no use any more.
+/// A rate that is a smaller share of the one that was found makes that of no use.
 const MUCH_LESS: f64 = 0.6;
 
-/// How long what was found holds. Then other tables may be written.
+/// How long a pause that was found is kept. Other tables may be written then.
 const HOLDS_FOR: Duration = Duration::from_secs(5);
 
 /// Decides on the pause before each read.
@@ -65,11 +66,11 @@ pub struct Pace {
     /// Pauses of this length that are left before they are judged.
     left: u32,
     search: Search,
-    /// When the first pause of this length began.
+    /// The beginning of the first pause of this length.
     since: Option<Instant>,
-    /// What was read since.
+    /// How many bytes were read since.
     taken: usize,
-    /// What the last read brought.
+    /// How many bytes the last read brought.
     last: usize,
 }
 
@@ -80,12 +81,12 @@ pub struct Pace {
 enum Search {
     /// The shortest pause shows what comes.
     NotBegun,
-    /// At least so much has to come, and so much came with the pause before, which was longer.
+    /// A pause is tried: `least` has to come, and `best` came with the longer one before it.
     Trying {
         least: f64,
         longer: Option<(Duration, f64)>,
     },
-    /// So much came.
+    /// The pause is found, and `rate` came with it.
     Over { at: Instant, rate: f64 },
 }
 
@@ -145,7 +146,7 @@ impl Pace {
         self.pause
     }
 
-    /// So much came with this pause.
+    /// Judges the pause, with which `came` bytes a microsecond came.
     fn judge(&mut self, came: f64, now: Instant) {
         let Pace { pause, search, .. } = *self;
         let over = Search::Over {

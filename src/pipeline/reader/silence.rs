@@ -25,7 +25,7 @@ const PROMPT: Duration = Duration::from_secs(1);
 /// A silence that lasts longer than this is worth a line.
 const NOTICEABLE: Duration = Duration::from_secs(5);
 
-/// So many bytes show that something gets on, whatever is in them. Less in the time that is worth a line
+/// How many bytes show that something gets on, whatever is in them. Less in the time that is worth a line
 /// is less than the slowest of links has, 1 kB/s.
 const MOVES_BYTES: usize = 4096;
 
@@ -38,23 +38,23 @@ pub struct Silence {
     lease: Lease,
     /// The server's name.
     server: String,
-    /// When a status was sent whose reply has not come.
+    /// The time of a status whose reply has not come.
     asked: Option<Moment>,
-    /// When the last status was sent that asked for one.
+    /// The time of the last status that asked for a reply.
     asked_last: Option<Moment>,
-    /// Since when nothing has got on.
+    /// The time since which nothing has got on.
     since: Option<Moment>,
-    /// How many bytes have come since then.
+    /// How many bytes have come since nothing got on.
     crept_bytes: usize,
-    /// Those of keepalives that answer nothing.
+    /// How many of them belong to keepalives that answer nothing.
     idle_bytes: usize,
     /// Whether a message has shown that something gets on.
     has_moved: bool,
-    /// When the last read was.
+    /// The time of the last read.
     read: Moment,
-    /// When the last keepalive was sent, by the server's clock.
+    /// The time of the last keepalive, by the server's clock.
     keepalive_us: Option<i64>,
-    is_told: bool,
+    is_logged: bool,
     /// How much our clock is ahead of the server's, and how long the quickest message took: in ms.
     ahead_ms: Option<i64>,
     /// Whether the next message is the first of a read.
@@ -62,7 +62,7 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// The server of this name has just begun to stream.
+    /// Begins with a server of this name that has just begun to stream.
     pub fn of(server: String, lease: Lease) -> Silence {
         Silence {
             lease,
@@ -75,15 +75,15 @@ impl Silence {
             has_moved: false,
             read: Moment::now(),
             keepalive_us: None,
-            is_told: false,
+            is_logged: false,
             ahead_ms: None,
             is_first: false,
         }
     }
 
-    /// A status is sent now: whether it asks for a reply. One is enough at a time; but the reply may have
-    /// been taken for something else, so one that does not come is asked for again.
-    pub fn asks(&mut self) -> bool {
+    /// Decides whether the status that is sent now asks for a reply. One question is enough at a time; but
+    /// the reply may have been taken for something else, so one that does not come is asked for again.
+    pub fn must_ask(&mut self) -> bool {
         let apart = match self.asked {
             None => ASKED_APART,
             Some(_) => PROMPT,
@@ -98,7 +98,7 @@ impl Silence {
         asks
     }
 
-    /// A message came that the server sent at this time by its clock. One of each read is enough.
+    /// Takes down a message that the server sent at this time by its clock. One of each read is enough.
     pub fn message(&mut self, sent_us: i64) {
         if std::mem::take(&mut self.is_first) {
             self.message_at(sent_us / 1000, Moment::now());
@@ -112,12 +112,12 @@ impl Silence {
         self.has_moved |= self.asked.is_none_or(|asked| sent >= asked);
     }
 
-    /// A keepalive came. It may have waited for us for long, while we were stopped or had no room, and
+    /// Takes down a keepalive. It may have waited for us for long, while we were stopped or had no room, and
     /// be none that was asked for: it proves no more than that the server had the slot for us when it
     /// sent that. A clock of the server's that is set back makes it older than it is, which costs a
     /// question.
     ///
-    /// One that wants a reply is none itself: the server has heard nothing of us for a while. Nor is
+    /// A keepalive that wants a reply is no reply: the server has heard nothing of us for a while. Nor is
     /// one that comes a second time.
     pub fn keepalive(&mut self, sent_us: i64, wants_reply: bool) {
         let is_new = self.keepalive_us.replace(sent_us) != Some(sent_us);
@@ -149,14 +149,15 @@ impl Silence {
         least_ms
     }
 
-    /// Nobody was listening until now.
+    /// Begins anew, because nobody was listening until now.
     pub fn pause(&mut self) {
         self.since = None;
         (self.crept_bytes, self.idle_bytes) = (0, 0);
     }
 
-    /// One read brought so many bytes, and the messages of those before have been told. Says whether a
-    /// status is due, because it has been silent for half of the time after which it is an error.
+    /// Takes down how many bytes one read brought, once the messages of the reads before are taken down.
+    /// Returns whether a status is due, because the server has been silent for half of the time after which
+    /// that is an error.
     pub fn follow(&mut self, bytes: usize, metrics: &Metrics) -> Result<bool> {
         self.follow_at(bytes, metrics, Moment::now())
     }
@@ -176,7 +177,7 @@ impl Silence {
         self.crept_bytes += bytes;
         let silent = now.since(*self.since.get_or_insert(now));
         if silent >= patience {
-            return Err(self.mute(silent));
+            return Err(self.went_silent(silent));
         }
         let Some(unanswered) = self.asked.map(|asked| now.since(asked)) else {
             return Ok(silent >= patience / 2);
@@ -188,7 +189,7 @@ impl Silence {
             let since = begun.checked_sub(waited).unwrap_or(begun);
             metrics.waits.begin_at(Side::Postgres, since);
         }
-        if waited >= NOTICEABLE.min(patience / 2) && !std::mem::replace(&mut self.is_told, true) {
+        if waited >= NOTICEABLE.min(patience / 2) && !std::mem::replace(&mut self.is_logged, true) {
             log::warn!(
                 "waiting for {}: it has not answered for {} s; the session ends when it has not for {} s",
                 self.server,
@@ -204,12 +205,12 @@ impl Silence {
         if metrics.waits.of(Side::Postgres).is_some() {
             metrics.waits.answered(Side::Postgres);
         }
-        if std::mem::take(&mut self.is_told) {
+        if std::mem::take(&mut self.is_logged) {
             log::info!("{} answers again", self.server);
         }
     }
 
-    fn mute(&self, silent: Duration) -> Error {
+    fn went_silent(&self, silent: Duration) -> Error {
         let (server, seconds) = (&self.server, silent.as_secs());
         Error::unreachable(match self.crept_bytes {
             0 => format!(
@@ -275,7 +276,7 @@ mod tests {
             for ms in (100..200_000).step_by(100) {
                 let now = self.at(ms);
                 let followed = self.silence.follow_at(bytes, &self.metrics, now);
-                if self.silence.is_told {
+                if self.silence.is_logged {
                     said.get_or_insert(ms);
                     assert!(self.metrics.waits.of(Side::Postgres).is_some());
                 }
@@ -345,7 +346,7 @@ mod tests {
             let now = stage.at(ms);
             let followed = stage.silence.follow_at(0, &stage.metrics, now);
             assert!(!followed.unwrap(), "{ms}");
-            assert!(!stage.silence.is_told, "{ms}");
+            assert!(!stage.silence.is_logged, "{ms}");
         }
     }
 }

@@ -5,10 +5,11 @@
 //! message: what happened, what is at stake, and the ways out.
 
 use super::Tail;
-use super::state::Known;
+use super::source::Source;
+use super::state_file::Known;
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::lsn::Lsn;
-use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot, System};
+use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot};
 use crate::pg::wire::server_error::GIVE_UP;
 use crate::sink::fluvio::reader::Bounds;
 
@@ -46,24 +47,6 @@ pub fn on_standby(message: impl Into<String>, hint: &str) -> Error {
 fn foreign(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message)
         .with_hint("name another slot under \"parameters\", or correct the database URL")
-}
-
-/// What is found on the side of PostgreSQL.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// The cluster.
-    pub system: System,
-    /// Whether it is a standby.
-    pub is_standby: bool,
-    /// The slot.
-    pub slot: Slot,
-    /// The publication's OID.
-    pub publication_oid: u32,
-    /// Where the cluster left the timeline that is known, if it is on a later one; at zero when it
-    /// never was on it.
-    pub left_timeline_at: Option<Lsn>,
-    /// How far it can be decoded now: to the end of the WAL, on a standby to what is replayed of it.
-    pub decodable: Lsn,
 }
 
 /// What is found in the topic.
@@ -310,33 +293,10 @@ fn behind(source: &Source, reach: Lsn) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::progress::Stored;
+    use crate::pg::catalog::system::System;
     use crate::pipeline::resume::Mark;
-    use crate::pipeline::resume::state::{Identity, Memory};
+    use crate::pipeline::resume::state_file::tests::known;
     use crate::record::readback::Unit;
-
-    fn known() -> Known {
-        let identity = Identity {
-            system_identifier: "1".into(),
-            timeline: 2,
-            is_standby: false,
-            publication_oid: 3,
-            slot: "s".into(),
-            topic: "t".into(),
-            partition: 0,
-        };
-        let mut memory = Memory::default();
-        memory
-            .begin(
-                identity,
-                Stored {
-                    lsn: Lsn(100),
-                    offset: 10,
-                },
-            )
-            .unwrap();
-        memory.known().unwrap().clone()
-    }
 
     fn source(confirmed: &str) -> Source {
         let slot = format!(

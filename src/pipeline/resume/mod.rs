@@ -34,7 +34,9 @@
 
 pub(crate) mod continuity;
 pub(crate) mod owner;
+pub(crate) mod source;
 pub(crate) mod state;
+pub(crate) mod state_file;
 mod tail;
 pub(crate) mod topic_end;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::continuity::ACCEPT;
-use super::state::{self, Known};
+use super::state_file::{Known, StateFile};
 use crate::base::error::{Error, Kind, Result};
 use crate::config::Config;
 use crate::pg::catalog::slot_state::system_identifier;
@@ -22,6 +22,19 @@ pub struct Owner<'a> {
     pub partition: u32,
     /// Where that ends, if it is known.
     pub end: Option<i64>,
+}
+
+impl<'a> Owner<'a> {
+    /// The owner that `config` names, in this cluster, with a topic that ends at `end`.
+    pub fn of(config: &'a Config, system_identifier: &'a str, end: Option<i64>) -> Owner<'a> {
+        Owner {
+            system_identifier,
+            slot: &config.slot,
+            topic: &config.fluvio.topic,
+            partition: config.fluvio.partition,
+            end,
+        }
+    }
 }
 
 /// Whether the state file is about these at all, before anything is concluded from what it says. A slot
@@ -75,48 +88,23 @@ pub fn known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
     let Some(directory) = &config.state_dir else {
         return Ok(None);
     };
-    let Some(known) = state::known(directory, &config.slot)? else {
+    let file = StateFile::of(directory, &config.slot);
+    let Some(known) = file.read()? else {
         return Ok(None);
     };
     let found = config
         .params()
         .and_then(|params| system_identifier(&params));
-    let owner = Owner {
-        system_identifier: found.as_deref().unwrap_or(&known.system_identifier),
-        slot: &config.slot,
-        topic: &config.fluvio.topic,
-        partition: config.fluvio.partition,
-        end,
-    };
-    check(&known, &state::file_of(directory, &config.slot), &owner)?;
+    let system_identifier = found.as_deref().unwrap_or(&known.system_identifier);
+    let owner = Owner::of(config, system_identifier, end);
+    check(&known, file.path(), &owner)?;
     Ok(Some(known))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::lsn::Lsn;
-    use crate::pipeline::progress::Stored;
-    use crate::pipeline::resume::state::{Identity, Memory};
-
-    fn known() -> Known {
-        let identity = Identity {
-            system_identifier: "1".into(),
-            timeline: 2,
-            is_standby: false,
-            publication_oid: 3,
-            slot: "s".into(),
-            topic: "t".into(),
-            partition: 0,
-        };
-        let mut memory = Memory::default();
-        let stored = Stored {
-            lsn: Lsn(100),
-            offset: 10,
-        };
-        memory.begin(identity, stored).unwrap();
-        memory.known().unwrap().clone()
-    }
+    use crate::pipeline::resume::state_file::tests::known;
 
     #[test]
     fn a_file_is_told_apart_by_cluster_slot_and_topic() {

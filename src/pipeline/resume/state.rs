@@ -4,112 +4,17 @@
 //! too, so that the next process can tell that something was changed behind its back. It is not
 //! needed to go on, only to notice.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use super::state_file::{Accepted, Known, Sent, StateFile};
 use crate::base::error::{Error, Result};
-use crate::base::input::{self, Links};
-use crate::base::lsn::Lsn;
-use crate::base::replace::{self, Readers};
 use crate::pipeline::progress::Stored;
-
-/// The file's format.
-const VERSION: u32 = 1;
-
-/// What an operator accepted is never removed, and is a few hundred bytes each time.
-const MAX_BYTES: u64 = 16 << 20;
-
-/// What was true when a position was confirmed last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Known {
-    version: u32,
-    /// The cluster, from IDENTIFY_SYSTEM.
-    pub system_identifier: String,
-    /// Its timeline.
-    pub timeline: u32,
-    /// Whether it was a standby when the last session began.
-    #[serde(default)]
-    pub is_standby: bool,
-    /// The publication's OID: one that is made again has another.
-    pub publication_oid: u32,
-    /// The slot.
-    pub slot: String,
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: u32,
-    /// Records before this offset do not matter any more.
-    pub first_offset: i64,
-    /// The highest position that may have been confirmed.
-    #[serde(with = "text")]
-    pub confirmed: Lsn,
-    /// The topic's end when everything up to there was stored.
-    pub offset: i64,
-    /// Records that were sent and not acknowledged when the last session ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_doubt: Option<Sent>,
-    /// A gap that was found while streaming: it stays until it is accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gap: Option<String>,
-    /// What the last session ended with if the slot is of no use any more, or holds what cannot be
-    /// delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stuck: Option<String>,
-    /// Gaps that an operator accepted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accepted: Vec<Accepted>,
-}
-
-/// Records that were sent and may be stored or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sent {
-    /// The offset of the first, if they are stored.
-    pub offset: i64,
-    /// How many there are.
-    pub records: u64,
-}
-
-/// A gap that an operator accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Accepted {
-    /// When.
-    pub at: String,
-    /// Why.
-    pub reason: String,
-    /// What was given up.
-    pub gap: String,
-}
-
-/// The parts of [`Known`] that do not change while a session runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// See [`Known::system_identifier`].
-    pub system_identifier: String,
-    /// See [`Known::timeline`].
-    pub timeline: u32,
-    /// See [`Known::is_standby`].
-    pub is_standby: bool,
-    /// See [`Known::publication_oid`].
-    pub publication_oid: u32,
-    /// See [`Known::slot`].
-    pub slot: String,
-    /// See [`Known::topic`].
-    pub topic: String,
-    /// See [`Known::partition`].
-    pub partition: u32,
-}
 
 /// What is known, in memory and in the file if there is one.
 #[derive(Debug, Default)]
 pub struct Memory {
     known: Option<Known>,
-    file: Option<PathBuf>,
+    file: Option<StateFile>,
     /// What the file said when we read or wrote it last.
     seen: Option<Known>,
 }
@@ -121,11 +26,9 @@ impl Memory {
         let Some(directory) = state_dir else {
             return Ok(Memory::default());
         };
-        let file = file_of(directory, slot);
-        fs::create_dir_all(directory)
-            .map_err(|e| cannot("make the directory of", &file).with_source(e))?;
-        probe(directory, &file)?;
-        let known = read(&file)?;
+        let file = StateFile::of(directory, slot);
+        file.prepare()?;
+        let known = file.read()?;
         Ok(Memory {
             seen: known.clone(),
             known,
@@ -136,7 +39,7 @@ impl Memory {
     /// Reads the file again, if there is one: another process may have had the slot until now.
     pub fn refresh(&mut self) -> Result<()> {
         if let Some(file) = &self.file {
-            self.seen = read(file)?;
+            self.seen = file.read()?;
             self.known = self.seen.clone().or(self.known.take());
         }
         Ok(())
@@ -154,7 +57,7 @@ impl Memory {
 
     /// The file, if there is one.
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.file.as_ref().map(StateFile::path)
     }
 
     /// What is known, if anything.
@@ -167,36 +70,35 @@ impl Memory {
         self.known.as_ref().map_or(0, |known| known.first_offset)
     }
 
-    /// A session begins. What was confirmed before stays so; without any, it begins at `stored`. On
-    /// another timeline a position of the former one may be no position at all, and the slot's holds.
-    pub fn begin(&mut self, identity: Identity, stored: Stored) -> Result<()> {
-        self.known = Some(match self.known.take() {
-            Some(known) => {
-                let lsn = match known.timeline == identity.timeline {
-                    true => known.confirmed,
-                    false => stored.lsn,
-                };
-                let offset = known.offset;
-                let before = Stored { lsn, offset };
-                Known::new(identity, before, known.first_offset, known.accepted)
+    /// A session begins with `first`. What was confirmed before stays so. On another timeline a position
+    /// of the former one may be no position at all, and the slot's holds.
+    pub fn begin(&mut self, mut first: Known) -> Result<()> {
+        if let Some(before) = self.known.take() {
+            if before.timeline == first.timeline {
+                first.confirmed = before.confirmed;
             }
-            None => Known::new(identity, stored, 0, Vec::new()),
-        });
+            first.offset = before.offset;
+            first.first_offset = before.first_offset;
+            first.accepted = before.accepted;
+        }
+        self.known = Some(first);
         self.save()
     }
 
-    /// An operator gives up what was before: slot and topic meet at `stored` from now on, and the
+    /// An operator gives up what was before: slot and topic meet as `first` says from now on, and the
     /// topic's records count from `first_offset` on.
     pub fn accept(
         &mut self,
-        identity: Identity,
-        stored: Stored,
+        mut first: Known,
         first_offset: i64,
         accepted: Accepted,
     ) -> Result<()> {
-        let mut all = self.known.take().map_or(Vec::new(), |known| known.accepted);
-        all.push(accepted);
-        self.known = Some(Known::new(identity, stored, first_offset, all));
+        if let Some(before) = self.known.take() {
+            first.accepted = before.accepted;
+        }
+        first.accepted.push(accepted);
+        first.first_offset = first_offset;
+        self.known = Some(first);
         self.save()
     }
 
@@ -245,11 +147,11 @@ impl Memory {
     /// Whether another process has written the file since. Only one that has the slot does: a process
     /// that was frozen must not put back what was true before.
     fn is_overtaken(&self) -> Result<bool> {
-        let there = self.file.as_deref().map(read).transpose()?.flatten();
+        let there = self.file.as_ref().map(StateFile::read).transpose()?;
+        let there = there.flatten();
         Ok(there.is_some() && there != self.seen)
     }
 
-    /// Writes a new file, then puts it in the place of the old one; both are on disk afterwards.
     fn save(&mut self) -> Result<()> {
         let (Some(known), Some(file)) = (&self.known, &self.file) else {
             return Ok(());
@@ -257,141 +159,27 @@ impl Memory {
         if self.is_overtaken()? {
             return Err(Error::unreachable(format!(
                 "another process has written the state file {}: it has the slot",
-                file.display()
+                file.path().display()
             )));
         }
-        write(known, file).map_err(|e| {
-            Error::unreachable(format!("cannot write the state file {}", file.display()))
-                .with_source(e)
-        })?;
+        file.write(known)?;
         self.seen = self.known.clone();
         Ok(())
     }
 }
 
-impl Known {
-    fn new(identity: Identity, stored: Stored, first_offset: i64, accepted: Vec<Accepted>) -> Self {
-        Known {
-            version: VERSION,
-            system_identifier: identity.system_identifier,
-            timeline: identity.timeline,
-            is_standby: identity.is_standby,
-            publication_oid: identity.publication_oid,
-            slot: identity.slot,
-            topic: identity.topic,
-            partition: identity.partition,
-            first_offset,
-            confirmed: stored.lsn,
-            offset: stored.offset,
-            in_doubt: None,
-            gap: None,
-            stuck: None,
-            accepted,
-        }
-    }
-}
-
-/// What [`Memory::load`] would find, and whether it could write; not even the directory is made.
-pub fn look(state_dir: &Path, slot: &str) -> Result<Option<Known>> {
-    let file = file_of(state_dir, slot);
-    let exists = |directory: &&Path| directory.exists();
-    let existing = state_dir.ancestors().find(exists).unwrap_or(Path::new("."));
-    probe(existing, &file)?;
-    read(&file)
-}
-
-/// What the file says, if there is one; nothing but that is looked at.
-pub fn known(state_dir: &Path, slot: &str) -> Result<Option<Known>> {
-    read(&file_of(state_dir, slot))
-}
-
-/// The file of a slot.
-pub fn file_of(state_dir: &Path, slot: &str) -> PathBuf {
-    state_dir.join(format!("{slot}.json"))
-}
-
-/// Whether a file can be made in `directory`. Not `file` itself: another process may be at it until
-/// we have the slot.
-fn probe(directory: &Path, file: &Path) -> Result<()> {
-    let name = file.with_extension("json.probe");
-    let probe = directory.join(name.file_name().unwrap_or_default());
-    replace::create(&probe, Readers::Owner).map_err(|e| cannot("write", file).with_source(e))?;
-    let _ = fs::remove_file(&probe);
-    Ok(())
-}
-
-/// The file, if there is one.
-fn read(file: &Path) -> Result<Option<Known>> {
-    match input::read(file, MAX_BYTES, Links::Refuse).and_then(input::text) {
-        Ok(json) => parse(&json).map(Some).map_err(|e| {
-            cannot("read", file).with_source(e).with_hint(
-                "it was written by another program or version, or damaged; remove it if nothing of \
-                 what it guards against has happened",
-            )
-        }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(cannot("read", file).with_source(e)),
-    }
-}
-
-fn cannot(what: &str, file: &Path) -> Error {
-    Error::config(format!("cannot {what} the state file {}", file.display()))
-}
-
-fn parse(json: &str) -> Result<Known> {
-    let known: Known =
-        serde_json::from_str(json).map_err(|e| Error::config("not a state file").with_source(e))?;
-    match known.version {
-        VERSION => Ok(known),
-        version => Err(Error::config(format!(
-            "version {version}, this program knows {VERSION}"
-        ))),
-    }
-}
-
-fn write(known: &Known, file: &Path) -> std::io::Result<()> {
-    let new = file.with_extension("json.new");
-    let mut out = replace::create(&new, Readers::Owner)?;
-    serde_json::to_writer_pretty(&mut out, known)?;
-    out.write_all(b"\n")?;
-    out.sync_all()?;
-    fs::rename(&new, file)?;
-    match file.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// LSNs as text.
-mod text {
-    use super::Lsn;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(lsn)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lsn, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    fn identity() -> Identity {
-        Identity {
-            system_identifier: "7".into(),
-            timeline: 1,
-            is_standby: false,
-            publication_oid: 5,
-            slot: "s".into(),
-            topic: "t".into(),
-            partition: 0,
-        }
+    use super::*;
+    use crate::base::lsn::Lsn;
+    use crate::pipeline::resume::state_file::tests::known;
+
+    fn at(stored: Stored) -> Known {
+        let mut known = known();
+        (known.confirmed, known.offset) = (stored.lsn, stored.offset);
+        known
     }
 
     fn stored(lsn: u64, offset: i64) -> Stored {
@@ -407,7 +195,7 @@ mod tests {
         let path = Some(directory.path());
         let mut memory = Memory::load(path, "s").unwrap();
         assert!(memory.known().is_none());
-        memory.begin(identity(), stored(10, 3)).unwrap();
+        memory.begin(at(stored(10, 3))).unwrap();
         memory.confirm(stored(20, 6)).unwrap();
         memory.confirm(stored(15, 5)).unwrap();
         let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
@@ -421,7 +209,7 @@ mod tests {
         let path = Some(directory.path());
         let mut waits = Memory::load(path, "s").unwrap();
         let mut streams = Memory::load(path, "s").unwrap();
-        streams.begin(identity(), stored(10, 3)).unwrap();
+        streams.begin(at(stored(10, 3))).unwrap();
         waits.refresh().unwrap();
         assert_eq!(waits.known(), streams.known());
         // Nothing else is left in the directory.
@@ -433,7 +221,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let load = || Memory::load(Some(directory.path()), "s").unwrap();
         let mut frozen = load();
-        frozen.begin(identity(), stored(10, 3)).unwrap();
+        frozen.begin(at(stored(10, 3))).unwrap();
         let mut streams = load();
         streams.confirm(stored(30, 9)).unwrap();
         assert!(
@@ -456,7 +244,7 @@ mod tests {
         assert_eq!(load().known().unwrap().in_doubt, Some(sent));
         // It is settled by whoever begins next.
         let mut next = load();
-        next.begin(identity(), stored(40, 12)).unwrap();
+        next.begin(at(stored(40, 12))).unwrap();
         assert_eq!(load().known().unwrap().in_doubt, None);
     }
 
@@ -478,9 +266,9 @@ mod tests {
             gap: "g".into(),
         };
         memory
-            .accept(identity(), stored(9, 4), 4, accepted.clone())
+            .accept(at(stored(9, 4)), 4, accepted.clone())
             .unwrap();
-        memory.begin(identity(), stored(10, 8)).unwrap();
+        memory.begin(at(stored(10, 8))).unwrap();
         assert_eq!(memory.first_offset(), 4);
         assert_eq!(memory.known().unwrap().accepted, [accepted]);
     }
@@ -496,7 +284,7 @@ mod tests {
         link("s.json.probe");
         link("s.json.new");
         let mut memory = Memory::load(Some(directory.path()), "s").unwrap();
-        memory.begin(identity(), stored(10, 3)).unwrap();
+        memory.begin(at(stored(10, 3))).unwrap();
         assert!(is_kept());
         let file = fs::symlink_metadata(directory.path().join("s.json")).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::mode(&file.permissions());
@@ -506,40 +294,12 @@ mod tests {
         link("s.json");
         for found in [
             Memory::load(Some(directory.path()), "s").map(drop),
-            look(directory.path(), "s").map(drop),
-            super::known(directory.path(), "s").map(drop),
+            StateFile::of(directory.path(), "s").read().map(drop),
         ] {
             let error = found.unwrap_err().to_string();
             assert!(error.contains("it is a symbolic link"), "{error}");
         }
         assert!(memory.confirm(stored(20, 6)).is_err());
         assert!(is_kept());
-    }
-
-    #[test]
-    fn a_file_as_an_editor_leaves_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut memory = Memory::load(Some(directory.path()), "s").unwrap();
-        memory.begin(identity(), stored(10, 3)).unwrap();
-        let file = directory.path().join("s.json");
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
-        assert_eq!(read(&file).unwrap().as_ref(), memory.known());
-        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-        fs::write(&file, wide).unwrap();
-        let error = read(&file).unwrap_err().to_string();
-        assert!(error.contains("it is UTF-16"), "{error}");
-    }
-
-    #[test]
-    fn a_damaged_file_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        for json in ["", "{}", "{\"version\":2}"] {
-            fs::write(directory.path().join("s.json"), json).unwrap();
-            let error = Memory::load(Some(directory.path()), "s")
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains("s.json"), "{error}");
-        }
     }
 }

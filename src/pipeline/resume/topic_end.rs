@@ -114,7 +114,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
             self.read_part(&mut walk, low, high, |offset| {
                 let (after, before) = (bounds.end - high, low - first);
                 let left = Left::AtMost((high - offset + before).unsigned_abs());
-                work.tell((after + offset - low).unsigned_abs(), &left);
+                work.log_progress((after + offset - low).unsigned_abs(), &left);
             })?;
             let at = |after: u64| high - 1 - after as i64;
             match walk.end_part() {

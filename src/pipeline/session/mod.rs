@@ -26,8 +26,10 @@ use crate::pipeline::producer::Producer;
 use crate::pipeline::progress::{Progress, Stored};
 use crate::pipeline::reader::{Drained, Ending, Parts, Reader};
 use crate::pipeline::resume::Resume;
-use crate::pipeline::resume::continuity::{self, Source};
-use crate::pipeline::resume::state::{Accepted, Identity, Memory, Sent};
+use crate::pipeline::resume::continuity;
+use crate::pipeline::resume::source::Source;
+use crate::pipeline::resume::state::Memory;
+use crate::pipeline::resume::state_file::{Accepted, Known, Sent};
 use crate::pipeline::summary::Summary;
 use crate::sink::lease::Lease;
 use crate::sink::{InDoubt, Sink};
@@ -232,8 +234,8 @@ impl<'a> Program<'a> {
         first_offset: i64,
         accepted: Accepted,
     ) -> Result<()> {
-        let identity = self.identity(source);
-        self.memory.accept(identity, stored, first_offset, accepted)
+        let first = Known::first(self.config, source, stored);
+        self.memory.accept(first, first_offset, accepted)
     }
 
     /// What the last run ended with, if it could not read or deliver what the slot holds.
@@ -244,18 +246,6 @@ impl<'a> Program<'a> {
     /// Records of the topic before this offset do not matter.
     pub fn first_offset(&self) -> i64 {
         self.memory.first_offset()
-    }
-
-    fn identity(&self, source: &Source) -> Identity {
-        Identity {
-            system_identifier: source.system.identifier.clone(),
-            timeline: source.system.timeline,
-            is_standby: source.is_standby,
-            publication_oid: source.publication_oid,
-            slot: self.config.slot.clone(),
-            topic: self.config.fluvio.topic.clone(),
-            partition: self.config.fluvio.partition,
-        }
     }
 
     /// Runs the two threads until one of them ends.
@@ -284,7 +274,6 @@ impl<'a> Program<'a> {
             ),
             stream: opened.stream,
             lease: opened.lease,
-            batches,
             producer: ended,
             progress,
             memory: &mut self.memory,
@@ -299,7 +288,7 @@ impl<'a> Program<'a> {
             confirm_delay: self.config.confirm_delay,
             goal: (goal == Goal::Drained).then_some(opened.goal),
         });
-        let (read, drained) = reader.run(signals);
+        let (read, drained) = reader.run(batches, signals);
         let read = read.map_err(|error| {
             continuity::with_ways_out(error).at(format!("replication slot {}", self.config.slot))
         });

@@ -16,7 +16,9 @@ use crate::observe::peer::{Peer, Side};
 use crate::pg::replication::{ReplicationStream, StreamMessage};
 use crate::pg::wire::pgoutput;
 use crate::pipeline::progress::Stored;
-use crate::pipeline::resume::continuity::{self, Source, Topic};
+use crate::pipeline::resume::continuity::{self, Topic};
+use crate::pipeline::resume::source::Source;
+use crate::pipeline::resume::state_file::Known;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::Partition;
@@ -42,7 +44,7 @@ impl Opened {
         let mut work = LongWork::begin("comparing what comes again with the topic");
         while self.resume.is_resuming() {
             if let Some(left) = self.resume.left() {
-                work.tell(self.resume.dropped().messages, &left);
+                work.log_progress(self.resume.dropped().messages, &left);
             }
             while let Some(message) = self.stream.message()? {
                 match message {
@@ -88,7 +90,8 @@ impl<'a> Program<'a> {
             lsn: confirmed,
             offset: 0,
         };
-        self.memory.begin(self.identity(&source), stored)?;
+        let first = Known::first(self.config, &source, stored);
+        self.memory.begin(first)?;
         Ok(Opened {
             sink,
             stream,
@@ -172,10 +175,8 @@ impl<'a> Program<'a> {
             false => (at(confirmed), Some(stored)),
         };
         self.left_at = end;
-        self.memory.begin(
-            self.identity(source),
-            confirmed_in(confirmed, topic.tail, end),
-        )?;
+        let kept = confirmed_in(confirmed, topic.tail, end);
+        self.memory.begin(Known::first(self.config, source, kept))?;
         Ok(Met {
             writer: partition.writer(end, lease.clone())?,
             resume: Resume::after(topic.tail, confirmed, source.system.wal_flush),

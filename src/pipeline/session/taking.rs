@@ -16,8 +16,9 @@ use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot, System};
 use crate::pg::connection::Connection;
 use crate::pg::params::Endpoint;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream, Wanted};
-use crate::pipeline::resume::continuity::{self, Source, gap, on_standby};
+use crate::pipeline::resume::continuity::{self, gap, on_standby};
 use crate::pipeline::resume::owner::{self, Owner};
+use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state::Memory;
 use crate::pipeline::setup;
 use crate::sink::lease::{self, Ask, Lease};
@@ -76,7 +77,7 @@ impl Program<'_> {
                 false => self.unless_elsewhere(error, is_standby),
             });
         }
-        let source = self.find(&mut connection)?;
+        let source = self.find_source(&mut connection)?;
         self.is_set_up |= source.slot.is_made();
         continuity::check_slot(&source.slot, self.params.database()).at(place)?;
         if source.slot.active {
@@ -95,14 +96,8 @@ impl Program<'_> {
         let (Some(known), Some(file)) = (self.memory.known(), self.memory.file()) else {
             return Ok(());
         };
-        let wanted = Owner {
-            system_identifier: &system.identifier,
-            slot: &self.config.slot,
-            topic: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
-            end: self.topic_end,
-        };
-        owner::check(known, file, &wanted)
+        let owner = Owner::of(self.config, &system.identifier, self.topic_end);
+        owner::check(known, file, &owner)
     }
 
     /// What a standby cannot do, the primary may, which comes back or is found among the other hosts.
@@ -134,43 +129,32 @@ impl Program<'_> {
         setup::ensure(&self.params, endpoint, self.config, &self.onlookers)
     }
 
-    /// What there is on the side of PostgreSQL.
-    pub fn find(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
+    /// The slot, the publication and the cluster as they are now; what is known of them is read again.
+    pub fn find_source(&mut self, connection: &mut ReplicationConnection) -> Result<Source> {
         let Config {
             publication, slot, ..
         } = self.config;
         let found = connection.slot(slot)?;
         // A process that had the slot until now has written down what it confirmed.
         self.memory.refresh()?;
-        let system = connection.identify_system()?;
-        let is_standby = connection.is_standby()?;
-        let decodable = match is_standby {
-            true => connection.replayed()?,
-            false => system.wal_flush,
+        let Some(found) = found else {
+            return Err(self.is_gone(&self.slot_place(), connection.is_standby()?));
         };
-        let publication_oid = connection.publication(publication)?;
-        let left_timeline_at = match self.memory.known() {
-            Some(known) if known.timeline < system.timeline => {
-                let left = connection.left_timeline_at(known.timeline, system.timeline)?;
-                Some(left.unwrap_or_default())
-            }
-            _ => None,
+        let Some(publication_oid) = connection.publication(publication)? else {
+            let what = format!("publication {publication}");
+            return Err(self.is_gone(&what, connection.is_standby()?));
         };
-        let missing = |what: String| match (self.is_set_up, is_standby) {
+        Source::ask(connection, found, publication_oid, self.memory.known())
+    }
+
+    /// What setup found, or made, is not there.
+    fn is_gone(&self, what: &str, is_standby: bool) -> Error {
+        match (self.is_set_up, is_standby) {
             (true, true) => on_standby(format!("{what} does not exist"), NAME_THE_PRIMARY),
             (true, false) => Error::config(format!("{what} does not exist")),
             // A moment ago it did: whoever was making it has given up.
             (false, _) => Error::unreachable(format!("{what} has gone again")),
-        };
-        Ok(Source {
-            slot: found.ok_or_else(|| missing(format!("replication slot {slot}")))?,
-            publication_oid: publication_oid
-                .ok_or_else(|| missing(format!("publication {publication}")))?,
-            system,
-            is_standby,
-            left_timeline_at,
-            decodable,
-        })
+        }
     }
 
     /// The server's own words for a slot that somebody else has. What that one confirms meanwhile

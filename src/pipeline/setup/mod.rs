@@ -18,32 +18,16 @@ pub use publication::{
 };
 pub use slot::{alter_command as alter_slot_command, create_statement as create_slot_statement};
 
-use serde::Deserialize;
-
 use crate::base::error::{Context, Error, Reason, Result};
 use crate::config::{Config, GeneratedColumns};
 use crate::observe::waiting::Onlookers;
+use crate::pg::catalog::server_facts::ServerFacts;
 use crate::pg::connection::Connection;
 use crate::pg::params::{ConnectParams, Endpoint};
 use crate::pg::replication::Origins;
 
-/// The oldest major that has publications.
-const OLDEST: u32 = 10;
-
-/// The first major whose standbys decode.
-const STANDBY_DECODES: u32 = 16;
-
 /// How many things are made: the publication and the slot.
 const OBJECTS: usize = 2;
-
-/// What a server is.
-#[derive(Deserialize)]
-struct Server {
-    major: u32,
-    version: String,
-    wal_level: String,
-    is_standby: bool,
-}
 
 /// Makes what is missing on the server at `endpoint`, which has just let a replication connection
 /// in, or says how to.
@@ -75,8 +59,7 @@ fn ensure_once(
     let place = || format!("PostgreSQL at {endpoint}");
     let mut connection = Connection::connect_for_sql_to(endpoint, params).at(place)?;
     let _deferred = onlookers.look_on(&mut connection, params);
-    let server = Server::ask(&mut connection).at(place)?;
-    server.check(config).at(place)?;
+    let server = fit_server(&mut connection, config).at(place)?;
     let look = Look {
         params,
         endpoint,
@@ -104,7 +87,7 @@ impl Look<'_> {
         let looked = Connection::connect_for_sql_to(self.endpoint, self.params).and_then(
             |mut connection| {
                 self.onlookers.watch(&mut connection, self.params);
-                connection.only_looks();
+                connection.only_read();
                 ask(&mut connection)?;
                 connection.terminate();
                 Ok(())
@@ -126,55 +109,44 @@ pub struct Missing {
 
 /// Looks for what [`ensure`] would make.
 pub fn missing_statements(connection: &mut Connection, config: &Config) -> Result<Missing> {
-    Server::ask(connection)?.check(config)?;
+    fit_server(connection, config)?;
     Ok(Missing {
         publication: publication::missing_statement(connection, config)?,
         slot: slot::missing_statement(connection, config)?,
     })
 }
 
-impl Server {
-    fn ask(connection: &mut Connection) -> Result<Server> {
-        let server = connection.select_first(
-            "SELECT current_setting('server_version_num')::int4 / 10000 AS major, \
-             current_setting('server_version') AS version, \
-             current_setting('wal_level') AS wal_level, \
-             pg_catalog.pg_is_in_recovery() AS is_standby",
-        )?;
-        server.ok_or_else(no_answer)
+/// The server, if it can do what the config asks for.
+fn fit_server(connection: &mut Connection, config: &Config) -> Result<ServerFacts> {
+    let server = ServerFacts::ask(connection)?;
+    let version = &server.version;
+    if !server.has_publications() {
+        return Err(
+            Error::config(format!("PostgreSQL {version} has no logical replication"))
+                .with_hint("version 10 is the oldest that has it"),
+        );
     }
-
-    /// Whether it can do what the config asks for.
-    fn check(&self, config: &Config) -> Result<()> {
-        let version = &self.version;
-        if self.major < OLDEST {
-            return Err(
-                Error::config(format!("PostgreSQL {version} has no logical replication"))
-                    .with_hint("version 10 is the oldest that has it"),
-            );
-        }
-        if self.is_standby && self.major < STANDBY_DECODES {
-            return Err(Error::config(format!(
-                "it is a standby, and PostgreSQL {version} decodes on a primary only"
-            ))
-            .with_hint(
-                "name the primary in FLUVIO_PG_DATABASE_URL; among several hosts, \
-                 target_session_attrs=read-write finds it; a standby can be read from version 16 on",
-            ));
-        }
-        if let Some((key, since)) = unsupported(config, self.major) {
-            return Err(Error::config(format!(
-                "\"{key}\" needs PostgreSQL {since}, the server has version {version}"
-            ))
-            .with_hint(format!("take \"{key}\" out of the config")));
-        }
-        match &*self.wal_level {
-            "logical" => Ok(()),
-            level => Err(Error::config(format!(
-                "the server has wal_level={level}, logical is needed"
-            ))
-            .with_hint("run \"ALTER SYSTEM SET wal_level = logical\" and restart the server")),
-        }
+    if !server.decodes() {
+        return Err(Error::config(format!(
+            "it is a standby, and PostgreSQL {version} decodes on a primary only"
+        ))
+        .with_hint(
+            "name the primary in FLUVIO_PG_DATABASE_URL; among several hosts, \
+             target_session_attrs=read-write finds it; a standby can be read from version 16 on",
+        ));
+    }
+    if let Some((key, since)) = unsupported(config, server.major) {
+        return Err(Error::config(format!(
+            "\"{key}\" needs PostgreSQL {since}, the server has version {version}"
+        ))
+        .with_hint(format!("take \"{key}\" out of the config")));
+    }
+    match server.setting("wal_level").unwrap_or_default() {
+        "logical" => Ok(server),
+        level => Err(Error::config(format!(
+            "the server has wal_level={level}, logical is needed"
+        ))
+        .with_hint("run \"ALTER SYSTEM SET wal_level = logical\" and restart the server")),
     }
 }
 
@@ -228,8 +200,4 @@ fn features(config: &Config) -> [Feature; 6] {
 /// What does not exist, and is not made here.
 fn missing(why: &str, statement: &str) -> Error {
     Error::config(format!("does not exist, and {why}")).with_hint(format!("run: {statement};"))
-}
-
-fn no_answer() -> Error {
-    Error::undeliverable("the server's answer has no row")
 }

@@ -91,5 +91,5 @@ fn look<T: serde::de::DeserializeOwned>(
     connection: &mut Connection,
     select: &str,
 ) -> Result<Vec<T>> {
-    decode(connection.look(&as_json(select))?)
+    decode(connection.query_read_only(&as_json(select))?)
 }

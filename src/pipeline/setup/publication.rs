@@ -5,9 +5,10 @@ use serde::Deserialize;
 use super::identity::{Refused, operations, refused};
 use super::names::{ASKED_TABLES, Table, resolve};
 use super::rights::with_rights_hint;
-use super::{Look, Server, missing};
+use super::{Look, missing};
 use crate::base::error::Result;
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
+use crate::pg::catalog::server_facts::ServerFacts;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 
 /// So many tables are named in a warning; the others are counted.
@@ -38,7 +39,7 @@ pub struct Shape {
 
 pub(super) fn ensure(
     connection: &mut Connection,
-    server: &Server,
+    server: &ServerFacts,
     look: &Look<'_>,
     config: &Config,
 ) -> Result<()> {

@@ -1,13 +1,18 @@
 //! The replication slot.
 
-use super::{Server, missing};
+use super::missing;
 use crate::base::error::Result;
 use crate::base::shell;
 use crate::config::{Config, Setup};
+use crate::pg::catalog::server_facts::ServerFacts;
 use crate::pg::catalog::system::Slot;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 
-pub(super) fn ensure(connection: &mut Connection, server: &Server, config: &Config) -> Result<()> {
+pub(super) fn ensure(
+    connection: &mut Connection,
+    server: &ServerFacts,
+    config: &Config,
+) -> Result<()> {
     let name = &config.slot;
     if let Some(found) = connection.slot(name)? {
         warn_of_difference(&found, config);

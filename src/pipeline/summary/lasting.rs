@@ -6,16 +6,16 @@ use bytesize::ByteSize;
 use humantime::format_duration;
 
 use super::{Count, View};
+use crate::base::clock::postgres_now_us;
 use crate::base::lsn::Lsn;
 use crate::observe::long_work::{INTERVAL, time_left};
-use crate::observe::metrics::now_us;
 use crate::pipeline::position::Position;
 
 /// A topic that is so far behind has more to do than what is under way between its two ends: the
 /// batches that wait hold less.
 const BACKLOG_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Since when each of them has been so.
+/// What lasts, and since when.
 #[derive(Debug, Default)]
 pub struct Lasting {
     /// Something comes again that the topic has.
@@ -28,7 +28,7 @@ pub struct Lasting {
 
 /// What has changed since the last line.
 pub struct Change {
-    /// How long ago that was.
+    /// How long ago the last line was.
     pub elapsed: Duration,
     /// Messages that came.
     pub events: u64,
@@ -85,7 +85,9 @@ fn is_long(since: Option<Instant>, now: Instant) -> bool {
 fn transaction(xid: u32, so_far: Count, position: &Position) -> String {
     let (events, bytes) = (so_far.events, ByteSize(so_far.bytes));
     // Clocks differ.
-    let age_us = now_us().saturating_sub(position.committed_us()).max(0);
+    let age_us = postgres_now_us()
+        .saturating_sub(position.committed_us())
+        .max(0);
     let age = format_duration(Duration::from_secs(age_us.unsigned_abs() / 1_000_000));
     format!("; inside transaction {xid}: {events} events, {bytes} so far, committed {age} ago")
 }

@@ -32,21 +32,21 @@ pub struct Summary {
     sink: Peer,
     /// The name of the server of the slot.
     server: String,
-    /// Who is waited for, as the status says.
+    /// The side that is waited for, as the status says.
     waiting: Option<Side>,
     /// What the status says of work that takes long.
     long: String,
     total: Count,
     /// The total at the last commit.
     committed: Count,
-    /// When the last line was due, the total then, and what was in the topic.
+    /// The time of the last line, the total then, and what was in the topic.
     since: Instant,
     before: Count,
     stored: Lsn,
     lasting: Lasting,
 }
 
-/// How much of it.
+/// How much went through.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count {
     events: u64,
@@ -64,7 +64,7 @@ impl Count {
     }
 }
 
-/// What it tells of.
+/// What a line is made of.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// Where the reader is.
@@ -76,7 +76,7 @@ pub struct View<'a> {
 }
 
 impl Summary {
-    /// Nothing went through from `server` to `sink` yet.
+    /// Begins where nothing has gone from `server` to `sink` yet.
     pub fn new(notify: Notify, sink: Peer, server: String) -> Self {
         Summary {
             notify,
@@ -98,7 +98,7 @@ impl Summary {
         &self.server
     }
 
-    /// One message of so many bytes.
+    /// Counts a message, and whether it was a commit.
     pub fn count(&mut self, bytes: usize, committed: bool) {
         self.total.events += 1;
         self.total.bytes += bytes as u64;
@@ -108,9 +108,9 @@ impl Summary {
         }
     }
 
-    /// Gives a sign of life, unless the sink has been waited for for longer than it may take; and
+    /// Gives the service manager a sign of life, unless the sink has been waited for for longer than it may take; and
     /// says how far we are when it is time, or when a wait begins or ends.
-    pub fn tell(&mut self, view: View<'_>) {
+    pub fn log_progress(&mut self, view: View<'_>) {
         let waits = view.metrics.waits.of(Side::Sink);
         if waits.is_none_or(|waits| waits < self.sink.patience) {
             self.notify.alive();
@@ -206,9 +206,9 @@ enum Due {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::postgres_now_us;
     use crate::change::Envelope;
     use crate::change::relation::Catalog;
-    use crate::observe::metrics::now_us;
     use crate::observe::peer::Waits;
     use crate::pg::wire::pgoutput::{Begin, Commit, Message};
     use crate::pipeline::resume::{Mark, Tail};
@@ -281,7 +281,7 @@ mod tests {
     fn begin(final_lsn: u64) -> Message<'static> {
         Message::Begin(Begin {
             final_lsn: Lsn(final_lsn),
-            timestamp: now_us() - 60_000_000,
+            timestamp: postgres_now_us() - 60_000_000,
             xid: final_lsn as u32,
         })
     }
@@ -298,7 +298,7 @@ mod tests {
             if let Some((side, since)) = waits {
                 told.metrics.waits.begin_at(side, since);
             }
-            told.summary.tell(View {
+            told.summary.log_progress(View {
                 position: &told.position,
                 resume: &told.resume,
                 metrics: &told.metrics,

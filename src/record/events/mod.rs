@@ -3,12 +3,10 @@
 //! A value whose text is not in the form of its type, which no known server sends, is written as
 //! `RawText`: nothing is lost, nothing is guessed, and no value can stop the stream.
 
-mod large;
 mod raw;
+pub(super) mod readback;
 mod text;
 mod value;
-
-pub use large::LargeRecord;
 
 use std::io::Write;
 
@@ -33,12 +31,12 @@ pub enum RawText {
 }
 
 /// Appends the record of `event` to `out`.
-pub fn render(event: &Event<'_>, raw_text: RawText, out: &mut Vec<u8>) {
+pub fn render(event: &Event<'_>, raw_text: RawText, out: &mut impl Write) {
     Writer { out, raw_text }.event(event);
 }
 
-/// Writes into what does not fail: a `Vec`, or the pieces of a large record, which keep what went
-/// wrong to themselves.
+/// Writes into what does not fail: a `Vec`, or pieces of a record, which keep what went wrong to
+/// themselves.
 struct Writer<'o, W: Write> {
     out: &'o mut W,
     raw_text: RawText,
@@ -52,15 +50,17 @@ impl<W: Write> Writer<'_, W> {
         self.integer(event.envelope.wal_end.0);
         self.raw(b",\"timestamp\":");
         self.integer(event.envelope.timestamp);
-        self.raw(b",\"message\":{\"type\":");
+        self.raw(b",\"message\":{\"type\":\"");
+        self.raw(event.change.event_type().as_str().as_bytes());
         self.change(&event.change);
         self.raw(b"}}");
     }
 
+    /// What stands behind the name of its type.
     fn change(&mut self, change: &Change<'_>) {
         match change {
             Change::Begin(begin) => {
-                self.raw(b"\"begin\",\"final_lsn\":");
+                self.raw(b"\",\"final_lsn\":");
                 self.integer(begin.final_lsn.0);
                 self.raw(b",\"timestamp\":");
                 self.integer(begin.timestamp);
@@ -68,7 +68,7 @@ impl<W: Write> Writer<'_, W> {
                 self.integer(begin.xid);
             }
             Change::Commit(commit) => {
-                self.raw(b"\"commit\",\"flags\":");
+                self.raw(b"\",\"flags\":");
                 self.integer(commit.flags);
                 self.raw(b",\"commit_lsn\":");
                 self.integer(commit.commit_lsn.0);
@@ -78,14 +78,14 @@ impl<W: Write> Writer<'_, W> {
                 self.integer(commit.timestamp);
             }
             Change::Origin(origin) => {
-                self.raw(b"\"origin\",\"commit_lsn\":");
+                self.raw(b"\",\"commit_lsn\":");
                 self.integer(origin.commit_lsn.0);
                 self.raw(b",\"name\":");
                 self.string(&origin.name);
             }
             Change::Relation(relation) => self.relation(relation),
             Change::Type(described) => {
-                self.raw(b"\"type\",\"id\":");
+                self.raw(b"\",\"id\":");
                 self.integer(described.id);
                 self.raw(b",\"namespace\":");
                 self.string(&described.namespace);
@@ -93,28 +93,28 @@ impl<W: Write> Writer<'_, W> {
                 self.string(&described.name);
             }
             Change::Insert { relation, new } => {
-                self.row(b"\"insert\"", relation);
+                self.rel_id(relation);
                 self.raw(b",\"tuple\":");
                 self.tuple(relation, new);
             }
             Change::Update { relation, old, new } => {
-                self.row(b"\"update\"", relation);
+                self.rel_id(relation);
                 self.old(relation, old.as_ref());
                 self.raw(b",\"new_tuple\":");
                 self.tuple(relation, new);
             }
             Change::Delete { relation, old } => {
-                self.row(b"\"delete\"", relation);
+                self.rel_id(relation);
                 self.old(relation, Some(old));
             }
             Change::Truncate { options, rel_ids } => {
-                self.raw(b"\"truncate\",\"options\":");
+                self.raw(b"\",\"options\":");
                 self.integer(*options);
                 self.raw(b",\"rel_ids\":");
                 self.array(rel_ids.iter(), |w, rel_id| w.integer(rel_id));
             }
             Change::Logical(logical) => {
-                self.raw(b"\"message\",\"flags\":");
+                self.raw(b"\",\"flags\":");
                 self.integer(logical.flags);
                 self.raw(b",\"lsn\":");
                 self.integer(logical.lsn.0);
@@ -128,7 +128,7 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn relation(&mut self, relation: &Relation<'_>) {
-        self.row(b"\"relation\"", relation);
+        self.rel_id(relation);
         self.raw(b",\"namespace\":");
         self.string(&relation.namespace);
         self.raw(b",\"name\":");
@@ -155,9 +155,8 @@ impl<W: Write> Writer<'_, W> {
         });
     }
 
-    fn row(&mut self, tag: &[u8], relation: &Relation<'_>) {
-        self.raw(tag);
-        self.raw(b",\"rel_id\":");
+    fn rel_id(&mut self, relation: &Relation<'_>) {
+        self.raw(b"\",\"rel_id\":");
         self.integer(relation.rel_id);
     }
 

@@ -12,13 +12,13 @@
 //! four times on the way.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes};
 use fluvio::Compression;
 use fluvio_protocol::record::{BATCH_FILE_HEADER_SIZE, BATCH_PREAMBLE_SIZE, BatchHeader};
 use fluvio_protocol::{Decoder, Encoder, Version};
 
+use crate::base::clock::since_unix_epoch;
 use crate::base::error::{Error, Kind, Result};
 
 /// The largest batch that a server takes.
@@ -201,9 +201,7 @@ pub struct BatchHead(Vec<u8>);
 
 impl BatchHead {
     fn of(records: &[u8], count: i32, compression: Compression) -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as i64);
+        let now = since_unix_epoch().as_millis() as i64;
         let mut header = BatchHeader::default();
         header.set_compression(compression);
         let mut checked = Vec::with_capacity(BATCH_FILE_HEADER_SIZE);

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use crate::base::error::{Context, Error, Result};
 use crate::base::input;
 use crate::base::tls::verifier::Demand;
-use crate::base::tls::{self, Identity};
+use crate::base::tls::{self, ClientIdentity};
 
 /// Where a server is, and who it must prove to be.
 #[derive(Debug, Clone)]
@@ -72,14 +72,14 @@ impl Server {
         Ok(Some((Arc::new(config), name)))
     }
 
-    fn verified(&self, config: &TlsConfig, name: &str) -> Result<(Demand, Identity)> {
+    fn verified(&self, config: &TlsConfig, name: &str) -> Result<(Demand, ClientIdentity)> {
         let certs = match config {
             TlsConfig::Inline(certs) => certs.clone(),
             TlsConfig::Files(paths) => read(paths)?,
         };
         let place = |what: &'static str| move || format!("{what} of the Fluvio profile");
         let roots = tls::roots(certs.ca_cert.as_bytes()).at(place("ca_cert"))?;
-        let identity = Identity::from_pem(certs.cert.as_bytes(), certs.key.as_bytes())
+        let identity = ClientIdentity::from_pem(certs.cert.as_bytes(), certs.key.as_bytes())
             .at(place("cert and key"))?;
         Ok((Demand::RootAndHost(roots, name.to_owned()), identity))
     }

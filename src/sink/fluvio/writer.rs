@@ -19,9 +19,9 @@ use super::reader::ask_offsets;
 use super::rpc::{Begun, Payload, Pending, Rpc};
 use super::{Options, refused};
 use crate::base::error::{Context, Error, Kind, Result};
-use crate::record::events::LargeRecord;
+use crate::record::ProducerRecord;
 use crate::sink::lease::Lease;
-use crate::sink::{InDoubt, Sink};
+use crate::sink::{InDoubt, KEEP_BYTES, Sink};
 
 /// While a batch is under way its acknowledgement is looked for after so many bytes.
 const LOOK_BYTES: usize = 64 * 1024;
@@ -38,6 +38,8 @@ pub struct PartitionWriter {
     options: Options,
     compression: Compression,
     batch: BatchBuilder,
+    /// Memory for the next record: empty in between.
+    value: Vec<u8>,
     /// The batch that was sent and is not acknowledged.
     sent: Option<SentRecords>,
     pending: Option<Pending<ProduceRequest<BatchHead>>>,
@@ -67,6 +69,7 @@ impl PartitionWriter {
             options,
             compression,
             batch: BatchBuilder::default(),
+            value: Vec::new(),
             sent: None,
             pending: None,
             begun: None,
@@ -89,6 +92,7 @@ impl PartitionWriter {
         let spare = self.spare.pop().unwrap_or_default();
         let batch = self.batch.finish(self.compression, spare)?;
         self.look_at = LOOK_BYTES;
+        self.value.shrink_to(KEEP_BYTES);
         let request = self.produce_request(batch.head);
         let payload = Payload {
             bytes: &batch.records,
@@ -136,6 +140,43 @@ impl PartitionWriter {
             true => self.send_batch(),
             false => Ok(()),
         }
+    }
+
+    /// Renders a record beside the batch, since its length stands before it there.
+    fn write_small(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+        record.render(&mut self.value);
+        let len = self.value.len();
+        self.make_room(len)?;
+        if self.compression == Compression::None {
+            // Before it is copied.
+            check_len(len)?;
+        }
+        self.batch.push(&self.value);
+        self.value.clear();
+        match self.batch.len() {
+            len if len >= self.options.batch_bytes => self.send_batch()?,
+            len if len >= self.look_at => self.look()?,
+            _ => {}
+        }
+        Ok(len)
+    }
+
+    /// Whether it fits is known before it is rendered, unless it is compressed; and it is rendered
+    /// where it is sent from. It is sent with the next record or flush, when what it was made of is
+    /// given back.
+    fn write_large(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+        let len = record.measure();
+        self.make_room(len)?;
+        let is_plain = self.compression == Compression::None;
+        if is_plain {
+            check_len(len)?;
+        }
+        self.batch.push_large(len, |out| record.render(out));
+        match is_plain {
+            true => check_len(self.batch.len())?,
+            false => self.send_batch()?,
+        }
+        Ok(len)
     }
 
     fn produce_request(&self, records: BatchHead) -> ProduceRequest<BatchHead> {
@@ -206,36 +247,11 @@ fn another_writer(stored_at: i64, expected: i64) -> Error {
 }
 
 impl Sink for PartitionWriter {
-    fn write(&mut self, record: &[u8]) -> Result<()> {
-        self.make_room(record.len())?;
-        if self.compression == Compression::None {
-            // Before it is copied.
-            check_len(record.len())?;
+    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+        match record.is_large() {
+            true => self.write_large(record),
+            false => self.write_small(record),
         }
-        self.batch.push(record);
-        match self.batch.len() {
-            len if len >= self.options.batch_bytes => self.send_batch(),
-            len if len >= self.look_at => self.look(),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether it fits is known before it is rendered, unless it is compressed; and it is rendered
-    /// where it is sent from. It is sent with the next record or flush, when what it was made of is
-    /// given back.
-    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
-        let len = record.measure();
-        self.make_room(len)?;
-        let is_plain = self.compression == Compression::None;
-        if is_plain {
-            check_len(len)?;
-        }
-        self.batch.push_large(len, |out| record.render(out));
-        match is_plain {
-            true => check_len(self.batch.len())?,
-            false => self.send_batch()?,
-        }
-        Ok(len)
     }
 
     fn pause(&mut self) -> Result<()> {

@@ -269,7 +269,7 @@ fn the_other_verbs_wait_in_the_same_way() {
 struct Impatient;
 
 impl Watch for Impatient {
-    fn look(&mut self, waited: Duration) -> Result<(), Error> {
+    fn on_wait(&mut self, waited: Duration) -> Result<(), Error> {
         match waited > Duration::from_millis(200) {
             true => Err(Error::unreachable("it takes too long")),
             false => Ok(()),

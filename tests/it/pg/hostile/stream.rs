@@ -17,7 +17,7 @@ use postgres_source::pipeline::Resume;
 use postgres_source::pipeline::Summary;
 use postgres_source::pipeline::{Parts, Reader};
 use postgres_source::pipeline::{Progress, Stored};
-use postgres_source::record::{LargeRecord, RawText};
+use postgres_source::record::{ProducerRecord, RawText};
 use postgres_source::sink::Lease;
 use postgres_source::sink::Sink;
 
@@ -64,17 +64,14 @@ struct Kept {
 }
 
 impl Sink for Kept {
-    fn write(&mut self, record: &[u8]) -> Result<()> {
-        let record = String::from_utf8(record.to_vec()).expect("a record is UTF-8");
-        self.records.lock().expect("nobody panics").push(record);
-        self.count += 1;
-        Ok(())
-    }
-
-    fn write_large(&mut self, record: &LargeRecord<'_>) -> Result<usize> {
+    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
         let mut whole = Vec::new();
         record.render(&mut whole);
-        self.write(&whole).map(|()| whole.len())
+        let record = String::from_utf8(whole).expect("a record is UTF-8");
+        let len = record.len();
+        self.records.lock().expect("nobody panics").push(record);
+        self.count += 1;
+        Ok(len)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -130,7 +127,6 @@ pub fn stream_within(
         let reader = Reader::new(Parts {
             stream,
             lease,
-            batches,
             producer: ended,
             progress: &progress,
             memory: &mut memory,
@@ -144,7 +140,10 @@ pub fn stream_within(
             summary: Summary::new(Notify::default(), nobody, String::new()),
         });
         reader
-            .run(&Signals::listen().expect("signals can be listened to"))
+            .run(
+                batches,
+                &Signals::listen().expect("signals can be listened to"),
+            )
             .0
     });
     let records = records.lock().expect("nobody panics").clone();

@@ -13,8 +13,12 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Commits that are made one after the other, each when the last one is confirmed.
 const COMMITS: i64 = 50;
 
-/// Half of them are confirmed in less.
+/// Half of them are confirmed in less, on a machine that has nothing else to do.
 const MEDIAN: Duration = Duration::from_millis(100);
+
+/// A busy machine gives a confirmation as many turns: each of the two threads, the walsender and the
+/// server of the topic have several.
+const TURNS: u32 = 20;
 
 fn config(pipeline: &Pipeline) -> ConfigFile {
     pipeline.config().set("status_interval", "30s")
@@ -26,19 +30,27 @@ fn assert_prompt(pipeline: &Pipeline, config: &ConfigFile, url: &str) {
     let connector = Connector::spawn_config(config, url, &[]);
     connector.wait_log("streaming from", DEADLINE);
     pipeline.wait_caught_up();
-    let mut took: Vec<Duration> = (0..COMMITS)
-        .map(|id| {
-            let begun = Instant::now();
-            let insert = format!("INSERT INTO t VALUES ({id})");
-            pipeline.database.execute(&insert);
-            pipeline.wait_caught_up();
-            begun.elapsed()
-        })
-        .collect();
-    took.sort();
-    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
-    assert!(median < MEDIAN, "{took:?}");
+    let (mut took, mut turns) = (Vec::new(), Vec::new());
+    for id in 0..COMMITS {
+        let begun = Instant::now();
+        pipeline.database.execute("SELECT 1");
+        turns.push(begun.elapsed());
+        let begun = Instant::now();
+        let insert = format!("INSERT INTO t VALUES ({id})");
+        pipeline.database.execute(&insert);
+        pipeline.wait_caught_up();
+        took.push(begun.elapsed());
+    }
+    let (median, longest) = (median(&mut took), took[took.len() - 1]);
+    let turn = self::median(&mut turns);
+    assert!(median < MEDIAN.max(TURNS * turn), "{turn:?}: {took:?}");
     assert!(longest < INTERVAL / 3, "{took:?}");
+}
+
+/// Sorts, and returns what is in the middle.
+fn median(took: &mut [Duration]) -> Duration {
+    took.sort();
+    took[took.len() / 2]
 }
 
 #[test]

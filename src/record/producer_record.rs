@@ -1,29 +1,36 @@
-//! A record that is too large to be held whole beside the event that it is made of.
+//! A record as a sink takes it: measured, rendered whole, or in pieces.
 
 use std::io::{self, Write};
 
-use super::{RawText, Writer};
+use super::events::{self, RawText};
 use crate::base::error::Result;
 use crate::change::Event;
 
 /// The size of the pieces: large enough that handing one over costs nothing next to filling it.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The record of an event, rendered as often as somebody asks for it. Bytes of a `bytea` are two
-/// digits each in the stream and three characters a digit in the record, and a control character of
-/// a text is six: the record of a large value may be more than the memory there is.
-pub struct LargeRecord<'e> {
+/// The record of an event on its way to a sink, rendered as often as somebody asks for it.
+///
+/// The record of a large event may be more than the memory there is: bytes of a `bytea` are two digits
+/// each in the stream and three characters a digit in the record, and a control character of a text is
+/// six.
+pub struct ProducerRecord<'e> {
     event: &'e Event<'e>,
     raw_text: RawText,
 }
 
-impl<'e> LargeRecord<'e> {
+impl<'e> ProducerRecord<'e> {
     /// The record of `event`.
-    pub fn of(event: &'e Event<'e>, raw_text: RawText) -> Self {
-        LargeRecord { event, raw_text }
+    pub fn new(event: &'e Event<'e>, raw_text: RawText) -> Self {
+        ProducerRecord { event, raw_text }
     }
 
-    /// How long it is.
+    /// Whether the record is not to be held whole without need.
+    pub fn is_large(&self) -> bool {
+        self.event.is_large()
+    }
+
+    /// The length of the record, which takes as long as rendering it.
     pub fn measure(&self) -> usize {
         let mut len = 0;
         let counted = self.pieces(&mut |piece| {
@@ -34,24 +41,19 @@ impl<'e> LargeRecord<'e> {
         len
     }
 
-    /// Appends it to `out`.
+    /// Appends the record to `out`.
     pub fn render(&self, out: &mut Vec<u8>) {
-        super::render(self.event, self.raw_text, out);
+        events::render(self.event, self.raw_text, out);
     }
 
-    /// Gives it to `each` piece by piece. After an error nothing more is given.
+    /// Gives the record to `each` piece by piece. After an error nothing more is given.
     pub fn pieces(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut out = Pieces {
             buffer: Vec::with_capacity(PIECE_BYTES),
             each,
             given: Ok(()),
         };
-        let raw_text = self.raw_text;
-        Writer {
-            out: &mut out,
-            raw_text,
-        }
-        .event(self.event);
+        events::render(self.event, self.raw_text, &mut out);
         out.give();
         out.given
     }
@@ -103,24 +105,6 @@ impl Write for Pieces<'_> {
 mod tests {
     use super::*;
     use crate::base::error::Error;
-    use crate::base::lsn::Lsn;
-    use crate::change::{Change, Envelope};
-    use crate::pg::wire::pgoutput::Logical;
-
-    fn event(content: &[u8]) -> Event<'_> {
-        let envelope = Envelope {
-            wal_start: Lsn(1),
-            wal_end: Lsn(2),
-            timestamp: 3,
-        };
-        let change = Change::Logical(Logical {
-            flags: 0,
-            lsn: Lsn(4),
-            prefix: b"p",
-            content,
-        });
-        Event { envelope, change }
-    }
 
     #[test]
     fn the_pieces_are_the_record() {
@@ -136,10 +120,10 @@ mod tests {
             b"",
         ] {
             for raw_text in [RawText::Bytes, RawText::String] {
-                let event = event(content);
-                let record = LargeRecord::of(&event, raw_text);
+                let event = Event::message(content);
+                let record = ProducerRecord::new(&event, raw_text);
                 let (mut whole, mut pieces) = (Vec::new(), Vec::new());
-                super::super::render(&event, raw_text, &mut whole);
+                events::render(&event, raw_text, &mut whole);
                 record
                     .pieces(&mut |piece| {
                         pieces.extend_from_slice(piece);
@@ -155,9 +139,9 @@ mod tests {
     #[test]
     fn an_error_ends_them() {
         let content = vec![0; 1_000_000];
-        let event = event(&content);
+        let event = Event::message(&content);
         let mut given = 0;
-        let result = LargeRecord::of(&event, RawText::Bytes).pieces(&mut |piece| {
+        let result = ProducerRecord::new(&event, RawText::Bytes).pieces(&mut |piece| {
             assert!(piece.len() <= PIECE_BYTES);
             given += 1;
             match given {

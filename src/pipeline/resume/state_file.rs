@@ -1,0 +1,304 @@
+//! The state file: what is in it, and how it is read and written.
+//!
+//! To change what is in it, raise [`VERSION`] and let [`parse`] fill in what files of the versions before
+//! do not say. A program reads no file of a later version: it would not know what that guards against.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::source::Source;
+use crate::base::error::{Context, Error, Result};
+use crate::base::input::{self, Links};
+use crate::base::lsn::Lsn;
+use crate::base::replace::{self, Readers};
+use crate::config::Config;
+use crate::pipeline::progress::Stored;
+
+/// The version of the format that is written.
+const VERSION: u32 = 1;
+
+/// What an operator accepted is never removed, and is a few hundred bytes each time.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What was true when a position was confirmed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    version: u32,
+    /// The cluster, from IDENTIFY_SYSTEM.
+    pub system_identifier: String,
+    /// The cluster's timeline.
+    pub timeline: u32,
+    /// Whether the server was a standby when the last session began.
+    #[serde(default)]
+    pub is_standby: bool,
+    /// The publication's OID: one that is made again has another.
+    pub publication_oid: u32,
+    /// The slot.
+    pub slot: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Records before this offset do not matter any more.
+    pub first_offset: i64,
+    /// The highest position that may have been confirmed.
+    #[serde(with = "text")]
+    pub confirmed: Lsn,
+    /// The topic's end when everything up to there was stored.
+    pub offset: i64,
+    /// Records that were sent and not acknowledged when the last session ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<Sent>,
+    /// A gap that was found while streaming: it stays until it is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// What the last session ended with if the slot is of no use any more, or holds what cannot be
+    /// delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
+    /// Gaps that an operator accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+}
+
+/// Records that were sent and may be stored or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// The offset of the first, if they are stored.
+    pub offset: i64,
+    /// How many there are.
+    pub records: u64,
+}
+
+/// A gap that an operator accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// The time of the acceptance.
+    pub at: String,
+    /// The operator's reason.
+    pub reason: String,
+    /// What was given up.
+    pub gap: String,
+}
+
+impl Known {
+    /// What is known when slot and topic of the config meet at `stored`, and nothing from before.
+    pub fn first(config: &Config, source: &Source, stored: Stored) -> Known {
+        Known {
+            version: VERSION,
+            system_identifier: source.system.identifier.clone(),
+            timeline: source.system.timeline,
+            is_standby: source.is_standby,
+            publication_oid: source.publication_oid,
+            slot: config.slot.clone(),
+            topic: config.fluvio.topic.clone(),
+            partition: config.fluvio.partition,
+            first_offset: 0,
+            confirmed: stored.lsn,
+            offset: stored.offset,
+            in_doubt: None,
+            gap: None,
+            stuck: None,
+            accepted: Vec::new(),
+        }
+    }
+}
+
+/// The state file of a slot, which need not exist.
+#[derive(Debug)]
+pub struct StateFile(PathBuf);
+
+impl StateFile {
+    /// The file of `slot` in `state_dir`.
+    pub fn of(state_dir: &Path, slot: &str) -> StateFile {
+        StateFile(state_dir.join(format!("{slot}.json")))
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the directory, and sure that a file can be written there.
+    pub fn prepare(&self) -> Result<()> {
+        let directory = self.directory();
+        fs::create_dir_all(directory)
+            .map_err(|e| Error::config(self.cannot("make the directory of")).with_source(e))?;
+        self.try_in(directory)
+    }
+
+    /// Whether a file could be written there; not even the directory is made.
+    pub fn check_writable(&self) -> Result<()> {
+        let mut existing = self.directory().ancestors();
+        let existing = existing.find(|directory| directory.exists());
+        self.try_in(existing.unwrap_or(Path::new(".")))
+    }
+
+    /// Makes a file in `directory` and removes it. Not the state file itself: another process may be at
+    /// it until we have the slot.
+    fn try_in(&self, directory: &Path) -> Result<()> {
+        let name = self.0.with_extension("json.probe");
+        let probe = directory.join(name.file_name().unwrap_or_default());
+        replace::create(&probe, Readers::Owner)
+            .map_err(|e| Error::config(self.cannot("write")).with_source(e))?;
+        let _ = fs::remove_file(&probe);
+        Ok(())
+    }
+
+    /// Reads the file; nothing if there is none.
+    pub fn read(&self) -> Result<Option<Known>> {
+        match input::read(&self.0, MAX_BYTES, Links::Refuse).and_then(input::text) {
+            Ok(json) => parse(&json).map(Some).at(|| self.cannot("read")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::config(self.cannot("read")).with_source(e)),
+        }
+    }
+
+    /// Writes a new file, then puts it in the place of the old one; both are on disk afterwards.
+    pub fn write(&self, known: &Known) -> Result<()> {
+        self.replace(known)
+            .map_err(|e| Error::unreachable(self.cannot("write")).with_source(e))
+    }
+
+    fn replace(&self, known: &Known) -> io::Result<()> {
+        let new = self.0.with_extension("json.new");
+        let mut out = replace::create(&new, Readers::Owner)?;
+        serde_json::to_writer_pretty(&mut out, known)?;
+        out.write_all(b"\n")?;
+        out.sync_all()?;
+        fs::rename(&new, &self.0)?;
+        File::open(self.directory())?.sync_all()
+    }
+
+    fn directory(&self) -> &Path {
+        self.0.parent().unwrap_or(Path::new("."))
+    }
+
+    fn cannot(&self, what: &str) -> String {
+        format!("cannot {what} the state file {}", self.0.display())
+    }
+}
+
+/// The hint for a file that this program has not written so.
+const UNREADABLE: &str = "it was written by another program or version, or damaged; remove it if nothing \
+    of what it guards against has happened";
+
+/// The hint for a file of a later version.
+const LATER: &str = "a later version of this program wrote it: go on with that one, or remove it if \
+    nothing of what it guards against has happened";
+
+fn parse(json: &str) -> Result<Known> {
+    /// What all versions have in common.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let unreadable = |e| {
+        let error = Error::config("not a state file").with_source(e);
+        error.with_hint(UNREADABLE)
+    };
+    // First, because a later version has fields that this one does not know.
+    let Versioned { version } = serde_json::from_str(json).map_err(unreadable)?;
+    if version == VERSION {
+        return serde_json::from_str(json).map_err(unreadable);
+    }
+    let hint = if version > VERSION { LATER } else { UNREADABLE };
+    let what = format!("version {version}, this program knows {VERSION}");
+    Err(Error::config(what).with_hint(hint))
+}
+
+/// LSNs as text.
+mod text {
+    use super::Lsn;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(lsn)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lsn, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The bytes of the first version.
+    const FIRST: &str = r#"{
+  "version": 1,
+  "system_identifier": "1",
+  "timeline": 2,
+  "is_standby": false,
+  "publication_oid": 3,
+  "slot": "s",
+  "topic": "t",
+  "partition": 0,
+  "first_offset": 0,
+  "confirmed": "0/64",
+  "offset": 10
+}
+"#;
+
+    /// A cluster on timeline 2 whose slot was confirmed at 100, with 10 records in the topic.
+    pub fn known() -> Known {
+        parse(FIRST).unwrap()
+    }
+
+    fn file_with(text: impl AsRef<[u8]>) -> (tempfile::TempDir, StateFile) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = StateFile::of(directory.path(), "s");
+        fs::write(file.path(), text).unwrap();
+        (directory, file)
+    }
+
+    #[test]
+    fn a_file_of_each_version_is_read_and_the_last_is_written() {
+        let (_directory, file) = file_with(FIRST);
+        let known = file.read().unwrap().unwrap();
+        assert_eq!((known.confirmed, known.offset), (Lsn(100), 10));
+        file.write(&known).unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), FIRST);
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_says_so() {
+        let later = FIRST.replace("\"version\": 1,", "\"version\": 2, \"lanes\": [],");
+        let (_directory, file) = file_with(later);
+        let error = file.read().unwrap_err();
+        assert_eq!(error.kind(), crate::base::error::Kind::Config);
+        let what = format!("cannot read the state file {}: ", file.path().display());
+        assert_eq!(error.message(), what + "version 2, this program knows 1");
+        assert_eq!(error.hint(), Some(LATER));
+    }
+
+    #[test]
+    fn a_file_as_an_editor_leaves_it() {
+        let edited = format!("\u{feff}{}", FIRST.replace('\n', "\r\n"));
+        let (_directory, file) = file_with(edited);
+        assert_eq!(file.read().unwrap(), Some(known()));
+        let wide: Vec<u8> = FIRST.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        fs::write(file.path(), wide).unwrap();
+        let error = file.read().unwrap_err().to_string();
+        assert!(error.contains("it is UTF-16"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        for json in ["", "{}", "{\"version\":0}", "{\"version\":1}"] {
+            let (_directory, file) = file_with(json);
+            let error = file.read().unwrap_err();
+            assert!(error.message().contains("s.json"), "{error}");
+            assert_eq!(error.hint(), Some(UNREADABLE), "{json}");
+        }
+    }
+}
