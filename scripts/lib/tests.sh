@@ -32,6 +32,7 @@ SLOW=(
     pipeline::memory:: pipeline::torture:: pipeline::delivery::faults_in_any_order
     pipeline::reader::silence::
     pipeline::resume::continuity_cluster:: pipeline::resume::history::
+    pipeline::resume::e2e::a_huge_open_transaction pipeline::resume::e2e::large_records
     pipeline::session::frozen:: pipeline::session::network:: pipeline::session::promotion::
     commands::check::publication::it_has_thousands_of_tables
     project::dashboard:: project::fuzz:: project::readme::commands:: project::troubleshooting::

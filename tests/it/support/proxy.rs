@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How often a thread that waits on a socket looks at the proxy's modes.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const FAULT_DEADLINE: Duration = Duration::from_secs(10);
+const FAULT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// One of the two ways through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SESSION_OPTIONS: &str = "-c statement_timeout=60s";
 const CLEAN_UP_OPTIONS: &str = "-c statement_timeout=5s";
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(10);
-const SLOT_DEADLINE: Duration = Duration::from_secs(30);
+const SLOT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A database with a unique name. On drop its slots and then itself are dropped, unless somebody else
 /// has made it.
