@@ -48,27 +48,6 @@ impl Event<'_> {
     }
 }
 
-#[cfg(test)]
-impl<'a> Event<'a> {
-    /// A message with this content.
-    pub fn message(content: &'a [u8]) -> Event<'a> {
-        use crate::base::lsn::Lsn;
-        Event {
-            envelope: Envelope {
-                wal_start: Lsn(1),
-                wal_end: Lsn(2),
-                timestamp: 3,
-            },
-            change: Change::Logical(Logical {
-                flags: 0,
-                lsn: Lsn(4),
-                prefix: b"p",
-                content,
-            }),
-        }
-    }
-}
-
 /// What happened, rows with the table they belong to.
 #[derive(Debug)]
 #[allow(missing_docs)] // the fields are those of the messages in `pg::pgoutput`
@@ -128,5 +107,34 @@ impl RelIds<'_> {
             .0
             .iter()
             .map(|id| u32::from_ne_bytes(*id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::lsn::Lsn;
+
+    /// Events for the tests of other rooms.
+    impl<'a> Event<'a> {
+        /// An event somewhere in the WAL.
+        pub fn of(change: Change<'a>) -> Event<'a> {
+            let envelope = Envelope {
+                wal_start: Lsn(1),
+                wal_end: Lsn(2),
+                timestamp: 3,
+            };
+            Event { envelope, change }
+        }
+
+        /// A message with this content.
+        pub fn message(content: &'a [u8]) -> Event<'a> {
+            Event::of(Change::Logical(Logical {
+                flags: 0,
+                lsn: Lsn(4),
+                prefix: b"p",
+                content,
+            }))
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::pipeline::resume::continuity;
 use crate::pipeline::setup::missing_statements;
 use crate::record::ProducerRecord;
 use crate::sink::Sink;
-use crate::sink::stdout::Lines;
+use crate::sink::stdout::RecordLines;
 
 /// The first major that copies slots.
 const COPIES: u32 = 12;
@@ -170,7 +170,7 @@ impl<'a> Shown<'a> {
             count: 0,
             catalog: Catalog::default(),
             batch: Batch::default(),
-            lines: Box::new(Lines::on_stdout()?),
+            lines: Box::new(RecordLines::on_stdout()?),
             reached: Lsn(0),
             is_inside: false,
         })

@@ -211,7 +211,6 @@ fn describe(event: &Event<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Envelope;
     use crate::pg::wire::pgoutput::{Begin, Commit};
     use crate::sink::Sink;
     use std::sync::Arc;
@@ -253,17 +252,8 @@ mod tests {
         }
     }
 
-    fn event(change: Change<'_>) -> Event<'_> {
-        let envelope = Envelope {
-            wal_start: Lsn(1),
-            wal_end: Lsn(1),
-            timestamp: 0,
-        };
-        Event { envelope, change }
-    }
-
     fn begin() -> Event<'static> {
-        event(Change::Begin(Begin {
+        Event::of(Change::Begin(Begin {
             final_lsn: Lsn(1),
             timestamp: 0,
             xid: 1,
@@ -271,7 +261,7 @@ mod tests {
     }
 
     fn commit(end_lsn: u64) -> Event<'static> {
-        event(Change::Commit(Commit {
+        Event::of(Change::Commit(Commit {
             flags: 0,
             commit_lsn: Lsn(1),
             end_lsn: Lsn(end_lsn),

@@ -37,7 +37,7 @@ pub struct Lane {
     stored: u64,
     /// Since when there are others, or there were when the last of those were stored.
     unstored_since: Option<Instant>,
-    pending: VecDeque<Pending>,
+    unconfirmed: VecDeque<Unconfirmed>,
     /// The end of the last unit that was written.
     written: Lsn,
     /// The offset behind the last unit that is stored.
@@ -45,7 +45,7 @@ pub struct Lane {
 }
 
 /// A record that confirms something once it is stored.
-struct Pending {
+struct Unconfirmed {
     /// The record's number.
     record: u64,
     /// The end of the unit before it, in whatever lane that is.
@@ -62,7 +62,7 @@ impl Lane {
             records: 0,
             stored: 0,
             unstored_since: None,
-            pending: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
             written: stored.lsn,
             confirmed_offset: stored.offset,
         }
@@ -80,7 +80,7 @@ impl Lane {
     /// `before`.
     pub fn end_unit(&mut self, before: Lsn, end: UnitEnd) {
         self.written = before.max(end.lsn);
-        self.pending.push_back(Pending {
+        self.unconfirmed.push_back(Unconfirmed {
             record: self.records,
             before,
             end,
@@ -100,12 +100,12 @@ impl Lane {
 
     /// Takes the next unit whose records are all stored.
     pub fn take_stored(&mut self) -> Option<UnitEnd> {
-        let next = self.pending.front()?;
+        let next = self.unconfirmed.front()?;
         if next.record > self.stored {
             return None;
         }
         self.confirmed_offset = self.base + next.record as i64;
-        self.pending.pop_front().map(|next| next.end)
+        self.unconfirmed.pop_front().map(|next| next.end)
     }
 
     /// The end of the last unit that was written.
@@ -116,7 +116,7 @@ impl Lane {
     /// Up to where the lane has everything that belongs to it, when `written` is where the last unit
     /// ends that was written to any lane. A lane that has stored all of its records holds nothing back.
     pub fn confirmed(&self, written: Lsn) -> Stored {
-        let first = self.pending.front();
+        let first = self.unconfirmed.front();
         Stored {
             lsn: first.map_or(written, |first| first.before),
             offset: self.confirmed_offset,

@@ -23,7 +23,7 @@ use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::Partition;
 use crate::sink::lane::Lane;
-use crate::sink::stdout::Lines;
+use crate::sink::stdout::RecordLines;
 
 /// How long a topic must be still, at the least, before its end counts: a former process may have
 /// sent something that its server has not taken yet.
@@ -75,7 +75,7 @@ impl<'a> Program<'a> {
     }
 
     fn open_stdout(&mut self) -> Result<Opened> {
-        let lines = Lines::on_stdout()?;
+        let lines = RecordLines::on_stdout()?;
         self.metrics.waits.answered(Side::Sink);
         let Taken {
             stream,
