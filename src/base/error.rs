@@ -95,6 +95,8 @@ pub enum Reason {
     Trigger,
     /// Such code, or what the server does not explain, refuses the login, and may let us in another time.
     LoginRefused,
+    /// A connection pooler answers, and not the server itself.
+    Pooler,
 }
 
 /// An error with the path that led to it.

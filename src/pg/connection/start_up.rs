@@ -10,14 +10,14 @@ use super::cancel::Canceller;
 use super::notices::Notices;
 use super::pinned::{Pinned, Purpose};
 use super::{Connection, lost, unexpected};
-use crate::base::error::{Context, Error, Kind, Result};
+use crate::base::error::{Context, Error, Kind, Reason, Result};
 use crate::pg::auth::{Channel, Exchange, Step};
 use crate::pg::params::password::Password;
 use crate::pg::params::{ConnectParams, Endpoint, SessionAttrs};
 use crate::pg::transport::encryption::{Failure, Protection, Way, encrypt, warn_if_unverified};
 use crate::pg::transport::stream::Stream;
 use crate::pg::wire::frames::{Frame, Frames};
-use crate::pg::wire::server_error::{ServerError, is_of_a_pooler};
+use crate::pg::wire::server_error::ServerError;
 
 /// How long a write may wait for the server to make room for the few bytes that we send.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ impl Connection {
         let mut connected = Self::connect_by_any_way(&opening);
         // What it lets change nothing is still asked through it, if only to name it.
         if let (Purpose::Sql, Err(error)) = (purpose, &connected)
-            && is_of_a_pooler(error)
+            && error.reason() == Some(Reason::Pooler)
         {
             opening.pinned = Pinned::InTransactions;
             connected = Self::connect_by_any_way(&opening);

@@ -280,20 +280,24 @@ pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source ac
     --reason TEXT\", which makes the slot anew (with --stdout: SELECT pg_drop_replication_slot('NAME')), \
     and copy the tables anew if consumers need what is missing";
 
-/// The words by which [`pooler`]'s errors are known.
-const POOLER: &str = "it is a connection pooler, not PostgreSQL itself";
-
 /// What was connected to is not the server itself.
 pub fn pooler(why: &str) -> Error {
-    Error::config(format!("{POOLER}: {why}")).with_hint(
+    Error::config(format!(
+        "it is a connection pooler, not PostgreSQL itself: {why}"
+    ))
+    .with_hint(
         "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of the \
          pooler",
     )
+    .with_reason(Reason::Pooler)
 }
 
-/// Whether an error is one of [`pooler`].
-pub fn is_of_a_pooler(error: &Error) -> bool {
-    error.message().contains(POOLER)
+/// The address that a server sees us at, if no line of its pg_hba.conf lets that in. The SQLSTATE is
+/// that of every login that is refused, and only the words have the address: a server that speaks
+/// another language has the hint of its SQLSTATE.
+pub fn refused_address(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("no pg_hba.conf entry for host \"")?;
+    rest.split('"').next()
 }
 
 /// What a SQLSTATE decides
@@ -362,16 +366,18 @@ mod tests {
 
     #[test]
     fn a_pooler_is_known_by_its_words() {
-        let kind_of = |message: &str| {
+        let error_of = |message: &str| {
             let body = format!("SFATAL\0C08P01\0M{message}\0\0");
-            ServerError::decode(body.as_bytes()).into_error().kind()
+            let error = ServerError::decode(body.as_bytes()).into_error();
+            (error.kind(), error.reason())
         };
         for parameter in [": replication", ": DateStyle", " in options: x"] {
             let message = format!("unsupported startup parameter{parameter}");
-            assert_eq!(kind_of(&message), Kind::Config, "{message}");
+            let expected = (Kind::Config, Some(Reason::Pooler));
+            assert_eq!(error_of(&message), expected, "{message}");
         }
         for message in ["pgbouncer cannot connect to server", "server login failed"] {
-            assert_eq!(kind_of(message), Kind::Unreachable, "{message}");
+            assert_eq!(error_of(message), (Kind::Unreachable, None), "{message}");
         }
     }
 
