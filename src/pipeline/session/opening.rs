@@ -152,8 +152,8 @@ impl<'a> Program<'a> {
         self.metrics.waits.answered(Side::Sink);
         let end = topic.bounds.end;
         self.follow_others(source, end)?;
-        topic.tail =
-            continuity::tail(self.memory.known(), &topic).at(|| format!("topic {}", topic.name))?;
+        topic.tail = continuity::tail_to_resume(self.memory.known(), &topic)
+            .at(|| format!("topic {}", topic.name))?;
         let is_headless = matches!(topic.tail, Tail::Headless { .. });
         if is_headless || topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
