@@ -315,21 +315,7 @@ parameters: { publication: p, slot: s }
     }
 
     /// Values of each kind that a key may have.
-    const VALUES: [&str; 13] = [
-        "true",
-        "false",
-        "7",
-        "3s",
-        "[insert]",
-        "none",
-        "string",
-        "warn",
-        "json",
-        "h:1",
-        "127.0.0.1:1",
-        "/x",
-        "x",
-    ];
+    const VALUES: &str = "true false 7 3s [insert] none string warn json h:1 127.0.0.1:1 /x x";
 
     /// The keys of a file, each with a config in which it has another value than by [`MINIMAL`], if there
     /// may be one.
@@ -350,7 +336,7 @@ parameters: { publication: p, slot: s }
     }
 
     fn changed(minimal: &Effective, set: impl Fn(&mut Mapping, Value)) -> Option<Config> {
-        VALUES.into_iter().find_map(|value| {
+        VALUES.split(' ').find_map(|value| {
             let mut keys = minimal.clone();
             set(&mut keys.0, yaml_serde::from_str(value).unwrap());
             let config = resolve(&yaml_serde::to_string(&keys.without_nulls()).unwrap()).ok()?;
@@ -383,14 +369,8 @@ parameters: { publication: p, slot: s }
                 false => named.extend(names),
             }
         }
-        for name in [
-            "slot",
-            "publish",
-            "fluvio.endpoint",
-            "producer.batch-size",
-            "retry",
-            "metrics",
-        ] {
+        let special = "slot publish fluvio.endpoint producer.batch-size retry metrics";
+        for name in special.split(' ') {
             assert!(named.contains(&name.to_owned()), "{name}: {named:?}");
         }
         assert_eq!(named.iter().filter(|name| *name == "publish").count(), 3);
