@@ -41,7 +41,7 @@ pub fn teardown(arguments: &Teardown) -> Result<()> {
 
 /// Runs the statements, each of which may wait for what others hold.
 fn carry_out(mut plan: Plan) -> Result<()> {
-    let _deferred = onlookers()?.look_on(&mut plan.connection, &plan.params);
+    let _deferred = onlookers()?.watch_deferring_signals(&mut plan.connection, &plan.params);
     for Step { sql, .. } in &plan.steps {
         plan.connection.wait_for(sql).at(|| sql.clone())?;
         log::info!("done: {sql}");

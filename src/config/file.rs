@@ -213,7 +213,7 @@ impl File {
         })
     }
 
-    /// The format of the log, also of a file that is wrong elsewhere: that is told in this format.
+    /// The format of the log, also of a file that is wrong elsewhere, which is reported in it.
     pub fn log_format(text: &str) -> Option<Format> {
         #[derive(Deserialize)]
         struct Glance {

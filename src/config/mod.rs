@@ -314,85 +314,66 @@ parameters: { publication: p, slot: s }
         }
     }
 
-    /// [`MINIMAL`] with every key that has another value there.
-    const OTHER: &str = "
-version: 0.1.0
-name: m
-type: postgres-source
-topic: u
-create-topic: false
-partition: 1
-parameters: { publication: q, slot: t, skip_setup: true, tables: [a], publish: [insert],
-  publish_via_partition_root: true, generated_columns: none, failover: true, messages: [a],
-  origin: none }
-secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u@i/db' }
-password_command: cat password
-fluvio: { endpoint: 'h:1', timeout: 1s }
-producer: { linger: 1s, batch-size: 1KB, compression: none }
-raw_text: string
-status_interval: 2s
-retry: { min: 1s, max: 2s }
-state_dir: /d
-confirm_delay: 1s
-max_lag: 1KB
-metrics: { listen: '127.0.0.1:1', textfile: /t }
-log: warn
-log_format: json
-";
+    /// Values of each kind that a key may have.
+    const VALUES: &str = "true false 7 3s [insert] none string warn json h:1 127.0.0.1:1 /x x";
 
-    #[test]
-    fn every_key_counts_at_a_start_only_unless_a_reload_takes_it() {
-        let (config, other) = (resolve(MINIMAL).unwrap(), resolve(OTHER).unwrap());
-        assert!(other.only_at_a_start(&other).is_empty());
-        let expected = "topic create-topic partition publication slot skip_setup tables publish \
-            failover messages origin fluvio.endpoint fluvio.timeout producer.linger \
-            producer.batch-size producer.compression raw_text status_interval retry state_dir \
-            confirm_delay metrics";
-        for (one, another) in [(&config, &other), (&other, &config)] {
-            assert_eq!(one.only_at_a_start(another).join(" "), expected);
+    /// The keys of a file, each with a config in which it has another value than by [`MINIMAL`], if there
+    /// may be one.
+    fn changes() -> Vec<(String, Option<Config>)> {
+        let minimal = resolve(MINIMAL).unwrap().effective;
+        let mut changes = Vec::new();
+        for (key, value) in &minimal.0 {
+            let name = key.as_str().unwrap().to_owned();
+            match value {
+                Value::Mapping(section) => changes.extend(section.keys().map(|below| {
+                    let changed = changed(&minimal, |keys, value| keys[key][below] = value);
+                    (format!("{name}.{}", below.as_str().unwrap()), changed)
+                })),
+                _ => changes.push((name, changed(&minimal, |keys, value| keys[key] = value))),
+            }
         }
-        for part in [
-            "publish_via_partition_root: true,",
-            "generated_columns: none,",
-        ] {
-            let without = resolve(&OTHER.replace(part, "")).unwrap();
-            assert_eq!(other.only_at_a_start(&without), ["publish"], "{part}");
-        }
+        changes
     }
 
-    #[test]
-    fn the_keys_that_a_reload_takes_are_keys() {
-        for key in effective::NO_RESTART {
-            assert!(OTHER.contains(&format!("\n{key}:")), "{key}");
-        }
+    fn changed(minimal: &Effective, set: impl Fn(&mut Mapping, Value)) -> Option<Config> {
+        VALUES.split(' ').find_map(|value| {
+            let mut keys = minimal.clone();
+            set(&mut keys.0, yaml_serde::from_str(value).unwrap());
+            let config = resolve(&yaml_serde::to_string(&keys.without_nulls()).unwrap()).ok()?;
+            (config.effective.0 != minimal.0).then_some(config)
+        })
     }
 
     #[test]
     fn every_key_is_taken_into_the_config() {
-        let taken =
-            |keys: Mapping| format!("{:?}", resolve(&yaml_serde::to_string(&keys).unwrap()));
-        let minimal = resolve(MINIMAL).unwrap().effective.without_nulls();
-        for (key, value) in resolve(OTHER).unwrap().effective.0 {
-            let changes = match (value, minimal.get(&key)) {
-                (Value::Mapping(section), Some(Value::Mapping(before))) => {
-                    let with = |(below, value): (Value, Value)| {
-                        assert!(!value.is_null(), "{key:?}: {below:?} has no value in OTHER");
-                        let mut section = before.clone();
-                        section.insert(below, value);
-                        Value::Mapping(section)
-                    };
-                    section.into_iter().map(with).collect()
-                }
-                (value, _) => vec![value],
-            };
-            for change in changes {
-                assert!(!change.is_null(), "{key:?} has no value in OTHER");
-                let mut changed = minimal.clone();
-                changed.insert(key.clone(), change.clone());
-                let is_taken = taken(changed) != taken(minimal.clone());
-                let of_no_use = ["version", "type", "secrets"].contains(&key.as_str().unwrap());
-                assert_ne!(is_taken, of_no_use, "{key:?}: {change:?}");
+        let minimal = format!("{:?}", resolve(MINIMAL).unwrap());
+        let is_taken = |config: Config| format!("{config:?}") != minimal;
+        let of_no_use = changes()
+            .into_iter()
+            .filter(|(_, changed)| !changed.clone().is_some_and(is_taken));
+        let of_no_use: Vec<String> = of_no_use.map(|(key, _)| key).collect();
+        assert_eq!(
+            of_no_use,
+            ["version", "type", "secrets.FLUVIO_PG_DATABASE_URL"]
+        );
+    }
+
+    #[test]
+    fn every_key_counts_at_a_start_only_unless_a_reload_takes_it() {
+        let minimal = resolve(MINIMAL).unwrap();
+        let (mut named, mut silent) = (Vec::new(), Vec::new());
+        for (key, changed) in changes() {
+            let names = changed.map_or(Vec::new(), |changed| minimal.only_at_a_start(&changed));
+            match names.is_empty() {
+                true => silent.push(key.split('.').next().unwrap().to_owned()),
+                false => named.extend(names),
             }
         }
+        let special = "slot publish fluvio.endpoint producer.batch-size retry metrics";
+        for name in special.split(' ') {
+            assert!(named.contains(&name.to_owned()), "{name}: {named:?}");
+        }
+        assert_eq!(named.iter().filter(|name| *name == "publish").count(), 3);
+        assert_eq!(silent, effective::NO_RESTART);
     }
 }

@@ -67,7 +67,7 @@ pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<DatabaseUrl> {
         let url = url
             .into_string()
             .map_err(|_| Error::config(format!("{NAME} is not UTF-8")))?;
-        return found(&url, NAME.to_owned());
+        return database_url(&url, NAME.to_owned());
     }
     if let Some(path) = variable(&format!("{NAME}_FILE")) {
         return read(Path::new(&path));
@@ -75,7 +75,7 @@ pub fn find(in_config: Option<&Secret>, config: &Path) -> Result<DatabaseUrl> {
     match in_config {
         Some(url) => {
             warn_if_readable(config);
-            found(
+            database_url(
                 url.expose(),
                 format!("{}: secrets.{NAME}", config.display()),
             )
@@ -107,13 +107,13 @@ fn read(path: &Path) -> Result<DatabaseUrl> {
         ))
         .with_source(e)
     })?;
-    found(
+    database_url(
         text.trim_end_matches(['\n', '\r']),
         path.display().to_string(),
     )
 }
 
-fn found(url: &str, source: String) -> Result<DatabaseUrl> {
+fn database_url(url: &str, source: String) -> Result<DatabaseUrl> {
     // A text that was marked as UTF-8 before it became a variable.
     let url = url.strip_prefix('\u{feff}').unwrap_or(url).trim_start();
     if url.is_empty() {

@@ -32,7 +32,11 @@ pub struct Onlookers {
 impl Onlookers {
     /// Watches what `connection` waits for, and defers signals: one ends the statement and not the
     /// process, as long as what is returned lives.
-    pub fn look_on(&self, connection: &mut Connection, params: &ConnectParams) -> Deferred {
+    pub fn watch_deferring_signals(
+        &self,
+        connection: &mut Connection,
+        params: &ConnectParams,
+    ) -> Deferred {
         let deferred = self.signals.deferred();
         self.watch(connection, params);
         deferred

@@ -30,7 +30,7 @@ pub fn decode<T: DeserializeOwned>(rows: Vec<Row>) -> Result<Vec<T>> {
 /// The OID of the table that `name`, a literal, means to the user; NULL if there is none. The server looks
 /// up no name in a schema that is closed to the user; the catalog tells of it all the same, and what is
 /// published of it does not need that right. It calls nothing without a schema.
-fn found_oid(name: &str) -> String {
+fn oid_of_table(name: &str) -> String {
     let equal = "OPERATOR(pg_catalog.=)";
     let closed = "NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')";
     let schema = "pg_catalog.btrim(s.path, ' \"')";
@@ -72,7 +72,7 @@ impl Connection {
     /// The OIDs of these tables, for those that there are. What a name without a schema means is
     /// decided by the user's own `search_path`; nothing else is asked under it.
     pub fn table_oids(&mut self, tables: &[String]) -> Result<Vec<Option<u32>>> {
-        let oid = |table: &String| format!("({})", found_oid(&quote_literal(table)));
+        let oid = |table: &String| format!("({})", oid_of_table(&quote_literal(table)));
         let oids: Vec<String> = tables.iter().map(oid).collect();
         let rows = self.query_as_user(&format!("VALUES {}", oids.join(", ")))?;
         let oids = rows.into_iter().map(|row| row.into_iter().next().flatten());

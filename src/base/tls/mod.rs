@@ -121,13 +121,13 @@ pub fn client_config(
 /// Adds which keys are taken: the cryptography only says that it takes no such one.
 fn unusable_identity(error: TlsError) -> Error {
     let is_of_the_key = matches!(error, TlsError::General(_));
-    let told = Error::config("our own certificate or its key cannot be used").with_source(error);
+    let error = Error::config("our own certificate or its key cannot be used").with_source(error);
     match is_of_the_key {
-        true => told.with_hint(
+        true => error.with_hint(
             "the key must be RSA of 2048 bits or more, ECDSA on P-256 or P-384 (not P-521), or Ed25519; \
              one without its public part is made whole: openssl ec -in FILE -out NEW",
         ),
-        false => told,
+        false => error,
     }
 }
 

@@ -93,7 +93,7 @@ pub fn use_level(configured: Option<LevelFilter>) {
 }
 
 /// Takes the format of the config, unless the environment has the say. One that is not understood
-/// there is an error of the config, which is told in the form that it would have without.
+/// there is an error of the config, which is reported in the form that it would have without.
 pub fn use_format(configured: Option<Format>) {
     let in_environment = std::env::var(FORMAT_VARIABLE);
     let in_environment = in_environment

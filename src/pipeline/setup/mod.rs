@@ -58,7 +58,7 @@ fn ensure_once(
 ) -> Result<()> {
     let place = || format!("PostgreSQL at {endpoint}");
     let mut connection = Connection::connect_for_sql_to(endpoint, params).at(place)?;
-    let _deferred = onlookers.look_on(&mut connection, params);
+    let _deferred = onlookers.watch_deferring_signals(&mut connection, params);
     let server = fit_server(&mut connection, config).at(place)?;
     let aside = SideQuestions {
         params,
