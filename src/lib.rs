@@ -58,7 +58,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | an event type | its message in `pg/wire/pgoutput.rs`; its name in `change/event_type.rs`; its `Change` in `change/mod.rs` and `change/batch.rs`; its record, read-back and schema in `record/events/` |
+//! | an event type | its message in `pg/wire/pgoutput/`; its name in `change/event_type.rs`; its `Change` in `change/mod.rs` and `change/batch.rs`; its record, read-back and schema in `record/events/` |
 //! | a config key | its definition in `config/file.rs`; its field and the line of `resolve` in `config/mod.rs`; `config/schema.json`; `config-example.yaml` |
 //! | a record format | its writer, read-back and schema in a folder of `record/`; `record/mod.rs` and `record/producer_record.rs`, which choose between them; the config key that names it |
 //! | a verb | its arguments in `commands/cli/mod.rs`, from which help, manual and completions are made; its file in `commands/` and its line in `commands/mod.rs`; README |

@@ -4,11 +4,17 @@
 //! [logical replication message formats](https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html).
 //! A message is checked whole when it is decoded: every length, every tag, and that nothing follows.
 
+mod relation;
+mod tuple;
+
+pub use self::relation::{Column, Relation, ReplicaIdentity};
+pub use self::tuple::{OldTuple, Tuple, Value};
+
 use std::borrow::Cow;
 
-use super::cursor::Cursor;
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
+use crate::pg::wire::cursor::Cursor;
 
 /// The most columns of a table
 /// ([`MaxHeapAttributeNumber`](https://www.postgresql.org/docs/current/limits.html)).
@@ -98,77 +104,6 @@ pub struct Type<'a> {
     pub namespace: Cow<'a, str>,
     /// The name of the type.
     pub name: Cow<'a, str>,
-}
-
-/// `R` · Int32 rel_id · String namespace (empty for `pg_catalog`) · String name · Int8 replica
-/// identity · Int16 number of columns · the columns.
-#[derive(Debug, Clone)]
-pub struct Relation<'a> {
-    /// The table's OID.
-    pub rel_id: u32,
-    /// The schema of the table.
-    pub namespace: Cow<'a, str>,
-    /// The name of the table.
-    pub name: Cow<'a, str>,
-    /// The part of the old row that updates and deletes carry.
-    pub replica_identity: ReplicaIdentity,
-    /// The number of columns that are described.
-    pub columns: u16,
-    column_bytes: &'a [u8],
-}
-
-/// The part of the old row that an UPDATE or DELETE carries
-/// ([`pg_class.relreplident`](https://www.postgresql.org/docs/current/catalog-pg-class.html)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReplicaIdentity {
-    /// `d`: the primary key.
-    Default,
-    /// `n`: nothing.
-    Nothing,
-    /// `f`: all columns.
-    Full,
-    /// `i`: the columns of one index.
-    Index,
-}
-
-/// A column: Int8 flags (1: part of the key) · String name · Int32 type OID · Int32 type modifier.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column<'a> {
-    /// 1 when the column is part of the replica identity.
-    pub flags: i8,
-    /// The column's name.
-    pub name: Cow<'a, str>,
-    /// The OID of its type.
-    pub type_id: u32,
-    /// The type modifier, -1 for none.
-    pub type_modifier: i32,
-}
-
-/// The values of a row: Int16 number of columns · the values. They are checked: walking them cannot fail.
-#[derive(Debug, Clone, Copy)]
-pub struct Tuple<'a> {
-    columns: u16,
-    bytes: &'a [u8],
-}
-
-/// A value: `n` NULL · `u` unchanged TOAST · `t` Int32 length · bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
-    /// NULL; in a key tuple also a column that is not part of the key.
-    Null,
-    /// A large value that did not change and was not sent.
-    UnchangedToast,
-    /// The value's text.
-    Text(&'a [u8]),
-}
-
-/// The values that identified a row before it was changed.
-#[derive(Debug, Clone, Copy)]
-pub enum OldTuple<'a> {
-    /// `K`: the columns of the key; the others are NULL.
-    Key(Tuple<'a>),
-    /// `O`: the whole row, under REPLICA IDENTITY FULL.
-    Full(Tuple<'a>),
 }
 
 /// `T` · Int32 number of relations · Int8 options · Int32 rel_id each.
@@ -269,63 +204,6 @@ fn namespace<'a>(c: &mut Cursor<'a>) -> Result<Cow<'a, str>> {
     })
 }
 
-impl<'a> Relation<'a> {
-    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
-        let rel_id = c.u32("rel_id")?;
-        let namespace = namespace(c)?;
-        let name = c.str("name")?;
-        let replica_identity = ReplicaIdentity::decode(c)?;
-        let columns = c.u16("number of columns")?;
-        if columns > MAX_COLUMNS {
-            return Err(Error::undeliverable(format!(
-                "{columns} columns, a table has at most {MAX_COLUMNS}"
-            )));
-        }
-        let column_bytes = c.rest();
-        for i in 0..columns {
-            Column::decode(c).at(|| format!("column {}", i + 1))?;
-        }
-        let column_bytes = &column_bytes[..column_bytes.len() - c.rest().len()];
-        Ok(Relation {
-            rel_id,
-            namespace,
-            name,
-            replica_identity,
-            columns,
-            column_bytes,
-        })
-    }
-
-    /// The columns, in the order in which tuples have them.
-    pub fn columns(&self) -> impl Iterator<Item = Column<'a>> + use<'a> {
-        let mut c = Cursor::new(self.column_bytes);
-        (0..self.columns).map_while(move |_| Column::decode(&mut c).ok())
-    }
-}
-
-impl ReplicaIdentity {
-    fn decode(c: &mut Cursor<'_>) -> Result<Self> {
-        match c.u8("replica identity")? {
-            b'd' => Ok(ReplicaIdentity::Default),
-            b'n' => Ok(ReplicaIdentity::Nothing),
-            b'f' => Ok(ReplicaIdentity::Full),
-            b'i' => Ok(ReplicaIdentity::Index),
-            other => Err(unknown_tag("replica identity", other)),
-        }
-    }
-}
-
-impl<'a> Column<'a> {
-    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
-        Ok(Column {
-            flags: c.i8("flags")?,
-            name: c.str("name")?,
-            type_id: c.u32("type id")?,
-            type_modifier: c.i32("type modifier")?,
-        })
-    }
-}
-
 fn insert<'a>(c: &mut Cursor<'a>) -> Result<Message<'a>> {
     let rel_id = c.u32("rel_id")?;
     match c.u8("tuple kind")? {
@@ -362,73 +240,6 @@ fn delete<'a>(c: &mut Cursor<'a>) -> Result<Message<'a>> {
         rel_id,
         old: OldTuple::decode(kind, c)?,
     })
-}
-
-impl<'a> OldTuple<'a> {
-    fn decode(kind: u8, c: &mut Cursor<'a>) -> Result<Self> {
-        match kind {
-            b'K' => Ok(OldTuple::Key(Tuple::decode(c).at(|| "key tuple".into())?)),
-            b'O' => Ok(OldTuple::Full(Tuple::decode(c).at(|| "old tuple".into())?)),
-            other => Err(unknown_tag("tuple kind", other)),
-        }
-    }
-
-    /// The values, whichever kind it is.
-    pub fn tuple(&self) -> Tuple<'a> {
-        match self {
-            OldTuple::Key(tuple) | OldTuple::Full(tuple) => *tuple,
-        }
-    }
-}
-
-impl<'a> Tuple<'a> {
-    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
-        let columns = c.u16("number of columns")?;
-        let bytes = c.rest();
-        for i in 0..columns {
-            Value::decode(c).map_err(|e| e.at(format!("column {}", i + 1)))?;
-        }
-        Ok(Tuple {
-            columns,
-            bytes: &bytes[..bytes.len() - c.rest().len()],
-        })
-    }
-
-    /// A tuple from the parts of one that was decoded before.
-    pub fn from_parts(columns: u16, bytes: &'a [u8]) -> Self {
-        Tuple { columns, bytes }
-    }
-
-    /// The number of values.
-    pub fn columns(&self) -> u16 {
-        self.columns
-    }
-
-    /// The values as they were sent.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// The values in the order of the relation's columns.
-    pub fn values(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
-        let mut c = Cursor::new(self.bytes);
-        (0..self.columns).map_while(move |_| Value::decode(&mut c).ok())
-    }
-}
-
-impl<'a> Value<'a> {
-    #[inline]
-    fn decode(c: &mut Cursor<'a>) -> Result<Self> {
-        match c.u8("value kind")? {
-            b'n' => Ok(Value::Null),
-            b'u' => Ok(Value::UnchangedToast),
-            b't' => {
-                let len = c.u32("value length")? as usize;
-                Ok(Value::Text(c.bytes(len, "value")?))
-            }
-            other => Err(unknown_tag("value kind", other)),
-        }
-    }
 }
 
 impl<'a> Truncate<'a> {
