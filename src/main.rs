@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use postgres_source::base::{Error, Kind};
 use postgres_source::commands::{Arguments, Instead, execute, print};
 use postgres_source::observe::logging;
-use postgres_source::sink::look_before_main;
+use postgres_source::sink::note_closed_stdout;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// That of musl has one lock for all threads.
@@ -66,5 +66,5 @@ fn arguments() -> std::result::Result<Arguments, ExitCode> {
 
 #[ctor::ctor]
 fn before_main() {
-    look_before_main();
+    note_closed_stdout();
 }

@@ -24,7 +24,7 @@ pub struct Span {
 }
 
 impl Arena {
-    /// An empty one with room for so many bytes.
+    /// An empty arena with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Self {
         Arena {
             bytes: Vec::with_capacity(bytes),
@@ -32,12 +32,12 @@ impl Arena {
         }
     }
 
-    /// How many bytes were copied into it.
+    /// How many bytes were copied into the arena.
     pub fn copied(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it has a large message.
+    /// Whether the arena has a large message.
     pub fn has_large(&self) -> bool {
         !self.large.is_empty()
     }
@@ -49,7 +49,7 @@ impl Arena {
         }
     }
 
-    /// Takes a copy, except of what is shared.
+    /// Keeps a copy of `bytes`, unless they are a part of the large message.
     pub fn keep(&mut self, bytes: &[u8]) -> Span {
         if bytes.len() >= LARGE_BYTES
             && let Some(span) = self.shared(bytes)
@@ -61,14 +61,14 @@ impl Arena {
         self.span_from(start)
     }
 
-    /// Takes what comes.
+    /// Keeps what an iterator gives.
     pub fn collect(&mut self, bytes: impl Iterator<Item = u8>) -> Span {
         let start = self.bytes.len();
         self.bytes.extend(bytes);
         self.span_from(start)
     }
 
-    /// What was kept.
+    /// The bytes of a span.
     pub fn slice(&self, span: Span) -> &[u8] {
         if span.start >= LARGE_START {
             return &self.large[(span.start - LARGE_START) as usize..][..span.len as usize];
@@ -88,7 +88,7 @@ impl Arena {
         })
     }
 
-    /// What was kept from a `str` is one: the decoder checked it.
+    /// The text of a span that was kept from a `str`: the decoder checked it.
     pub fn str(&self, span: Span) -> &str {
         std::str::from_utf8(self.slice(span)).unwrap_or_default()
     }

@@ -97,7 +97,7 @@ impl Batch {
         Ok(())
     }
 
-    /// The next message is in `message`, which is large: its rows stay there. The batch is full then.
+    /// Shares `message`, which is large and is pushed next: its rows stay there, and the batch is full.
     pub fn share(&mut self, message: &Bytes) {
         self.contents.arena.share(message);
     }
@@ -120,7 +120,7 @@ impl Batch {
         self.heads.push(Head { envelope, body });
     }
 
-    /// Takes what is in it, and makes room for as much: while a stream is busy, the next batch is as
+    /// Takes the events out, and makes room for as many: while a stream is busy, the next batch is as
     /// large.
     pub fn take(&mut self) -> Batch {
         let Contents {
@@ -139,19 +139,19 @@ impl Batch {
         std::mem::replace(self, room)
     }
 
-    /// Whether it should be handed over before anything is added.
+    /// Whether the batch should be handed over before anything is added.
     pub fn is_full(&self) -> bool {
         self.contents.arena.copied() >= BATCH_BYTES
             || self.contents.arena.has_large()
             || self.heads.len() >= BATCH_EVENTS
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the batch has no events.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
     }
 
-    /// The events in order.
+    /// The events, in order.
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
         self.heads.iter().map(|head| Event {
             envelope: head.envelope,

@@ -25,14 +25,14 @@ pub const LARGE_BYTES: usize = 1024 * 1024;
 /// One event of a batch, borrowed from it.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// What came with it.
+    /// Where the event is in the WAL, and when it was sent.
     pub envelope: Envelope,
     /// What happened.
     pub change: Change<'a>,
 }
 
 impl Event<'_> {
-    /// Whether it has at least [`LARGE_BYTES`].
+    /// Whether the event has at least [`LARGE_BYTES`].
     pub fn is_large(&self) -> bool {
         let bytes = match &self.change {
             Change::Insert { new, .. } => new.bytes().len(),
@@ -45,27 +45,6 @@ impl Event<'_> {
             _ => 0,
         };
         bytes >= LARGE_BYTES
-    }
-}
-
-#[cfg(test)]
-impl<'a> Event<'a> {
-    /// A message with this content.
-    pub fn message(content: &'a [u8]) -> Event<'a> {
-        use crate::base::lsn::Lsn;
-        Event {
-            envelope: Envelope {
-                wal_start: Lsn(1),
-                wal_end: Lsn(2),
-                timestamp: 3,
-            },
-            change: Change::Logical(Logical {
-                flags: 0,
-                lsn: Lsn(4),
-                prefix: b"p",
-                content,
-            }),
-        }
     }
 }
 
@@ -121,12 +100,41 @@ impl Change<'_> {
 pub struct RelIds<'a>(&'a [u8]);
 
 impl RelIds<'_> {
-    /// The OIDs.
+    /// The OIDs of the tables.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.0
             .as_chunks::<4>()
             .0
             .iter()
             .map(|id| u32::from_ne_bytes(*id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::lsn::Lsn;
+
+    /// Events for the tests of other rooms.
+    impl<'a> Event<'a> {
+        /// An event somewhere in the WAL.
+        pub fn of(change: Change<'a>) -> Event<'a> {
+            let envelope = Envelope {
+                wal_start: Lsn(1),
+                wal_end: Lsn(2),
+                timestamp: 3,
+            };
+            Event { envelope, change }
+        }
+
+        /// A message with this content.
+        pub fn message(content: &'a [u8]) -> Event<'a> {
+            Event::of(Change::Logical(Logical {
+                flags: 0,
+                lsn: Lsn(4),
+                prefix: b"p",
+                content,
+            }))
+        }
     }
 }

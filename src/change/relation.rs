@@ -12,7 +12,7 @@ use crate::pg::wire::pgoutput::{self, ReplicaIdentity};
 pub struct Relation<'a> {
     /// The table's OID.
     pub rel_id: u32,
-    /// What it shares with the tables that look alike.
+    /// What the table shares with those that look alike.
     pub shape: &'a Arc<Shape>,
     name: Name,
     names: &'a Names,
@@ -37,7 +37,7 @@ impl Shape {
 }
 
 impl<'a> Relation<'a> {
-    /// A table whose name is among these.
+    /// A table whose name is among `names`.
     pub fn new(rel_id: u32, shape: &'a Arc<Shape>, name: Name, names: &'a Names) -> Relation<'a> {
         Relation {
             rel_id,
@@ -47,7 +47,7 @@ impl<'a> Relation<'a> {
         }
     }
 
-    /// Its name.
+    /// The table's name.
     pub fn name(&self) -> &'a str {
         self.names.at(self.name)
     }
@@ -78,12 +78,12 @@ pub struct Names(String);
 pub struct Name(u32);
 
 impl Names {
-    /// None, with room for so many bytes.
+    /// No names, with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Names {
         Names(String::with_capacity(bytes))
     }
 
-    /// How many bytes all take.
+    /// How many bytes the names take.
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
@@ -105,15 +105,15 @@ impl Names {
 /// A column of a [`Relation`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Column {
-    /// 1 when it is part of the replica identity.
+    /// 1 when the column is part of the replica identity.
     pub flags: i8,
-    /// Its name.
+    /// The column's name.
     pub name: Box<str>,
-    /// The OID of its type.
+    /// The OID of the column's type.
     pub type_id: u32,
-    /// Its type modifier, -1 for none.
+    /// The modifier of the column's type, -1 for none.
     pub type_modifier: i32,
-    /// How its values are written.
+    /// How the column's values are written.
     pub class: Class,
 }
 
@@ -179,7 +179,7 @@ pub struct Catalog {
     shape_bytes: usize,
 }
 
-/// A session keeps every table that it was told of, also those that are dropped since, up to here: some
+/// A session keeps every table that was described, also those that are dropped since, up to here: some
 /// hundred thousand of tables that all differ.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
@@ -196,8 +196,8 @@ struct Table {
 /// The position of a table that no batch has as it is now.
 const NOWHERE: u32 = u32::MAX;
 
-/// Room for so many tables, which is address space alone until they come. What grows from little leaves
-/// holes in the heap.
+/// The tables that there is room for from the beginning, which is address space alone until they come.
+/// What grows from little leaves holes in the heap.
 const ROOM: usize = 14_000;
 
 impl Default for Catalog {
@@ -224,7 +224,7 @@ impl Catalog {
         }
     }
 
-    /// What it takes, roughly.
+    /// Roughly what the catalog takes.
     fn bytes(&self) -> usize {
         (self.tables.len() + self.citext_ids.len()) * TABLE_BYTES
             + self.names.bytes()
@@ -286,7 +286,7 @@ impl Catalog {
         (self.names, self.given_up) = (names, 0);
     }
 
-    /// The one that is equal, or this one from now on, which one table more has.
+    /// The shape that is equal, or this one from now on, which one table more has.
     fn kept(&mut self, shape: Shape) -> Arc<Shape> {
         let bytes = shape.bytes();
         let entry = self.shapes.entry(Arc::new(shape));
@@ -299,7 +299,7 @@ impl Catalog {
         kept
     }
 
-    /// One table less has it.
+    /// Gives up a shape that one table less has.
     fn give_up(&mut self, shape: &Arc<Shape>) {
         if let Some(tables) = self.shapes.get_mut(shape) {
             *tables -= 1;
@@ -329,14 +329,14 @@ impl Catalog {
         self.placed(rel_id).map(|(relation, _)| relation)
     }
 
-    /// The same, and where it was [placed](Catalog::place) last.
+    /// The table that a row names, and where it was [placed](Catalog::place) last.
     pub fn placed(&self, rel_id: u32) -> Result<(Relation<'_>, u32)> {
         let table = &self.tables[self.index(rel_id)?];
         Ok((self.view(rel_id, table), table.position))
     }
 
-    /// The same, from now on at this place in the batch that is being filled: to look for it there
-    /// would need a map for each batch.
+    /// Places a table at `position` in the batch that is being filled: to search for it there would
+    /// need a map for each batch.
     pub fn place(&mut self, rel_id: u32, position: u32) -> Result<Relation<'_>> {
         let index = self.index(rel_id)?;
         self.tables[index].position = position;

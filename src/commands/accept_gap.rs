@@ -35,17 +35,17 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
     }
     let mut program = Program::new(config, Output::Topic, onlookers)?;
     let stuck = program.stuck();
-    let found = match stuck {
-        Some(why) => Some(Found {
+    let loss = match stuck {
+        Some(why) => Some(Loss {
             gap: why,
             slot_is_useless: true,
         }),
-        None => find_gap(&mut program)?,
+        None => prove_continuity(&mut program)?,
     };
-    let Some(Found {
+    let Some(Loss {
         gap,
         slot_is_useless,
-    }) = found
+    }) = loss
     else {
         log::info!("slot and topic meet: there is no gap to accept");
         return Ok(());
@@ -65,9 +65,9 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
     };
     let before = program.first_offset();
     program.accept(&source, stored, before, accepted.clone())?;
-    let mut left = find_gap(&mut program)?;
+    let mut left = prove_continuity(&mut program)?;
     // That nobody can read the slot shows when nothing else is in the way.
-    if let Some(Found {
+    if let Some(Loss {
         gap,
         slot_is_useless: true,
     }) = &left
@@ -76,10 +76,10 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
         let source = take_slot(&mut program, config, true)?;
         stored.lsn = source.slot.confirmed();
         program.accept(&source, stored, before, accepted.clone())?;
-        left = find_gap(&mut program)?;
+        left = prove_continuity(&mut program)?;
     }
     // What the topic ends with may be of use still: then what it has does not come twice.
-    if let Some(Found { gap, .. }) = left {
+    if let Some(Loss { gap, .. }) = left {
         log::warn!(
             "what the topic has is not looked at any more, so what it has of the changes to come comes \
              twice: {gap}"
@@ -94,7 +94,7 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
     Ok(())
 }
 
-/// What there is to go on with; a slot that is useless is made anew.
+/// The slot to go on with; one that is useless is made anew.
 fn take_slot(program: &mut Program<'_>, config: &Config, slot_is_useless: bool) -> Result<Source> {
     let mut connection = program.connect_anew()?;
     if slot_is_useless {
@@ -110,8 +110,8 @@ fn take_slot(program: &mut Program<'_>, config: &Config, slot_is_useless: bool) 
     Ok(source)
 }
 
-/// Opens both sides as a session does, and gives the slot back.
-fn find_gap(program: &mut Program<'_>) -> Result<Option<Found>> {
+/// Opens both sides as a session does, and gives the slot back; what keeps them from meeting is the loss.
+fn prove_continuity(program: &mut Program<'_>) -> Result<Option<Loss>> {
     let Err(error) = program.open().and_then(Opened::prove) else {
         return Ok(None);
     };
@@ -119,7 +119,7 @@ fn find_gap(program: &mut Program<'_>) -> Result<Option<Found>> {
     // What a standby lacks may pass; whoever accepts it says that it does not.
     let is_gap = error.kind() == Kind::Gap || error.reason() == Some(Reason::Standby);
     match is_gap || slot_is_useless {
-        true => Ok(Some(Found {
+        true => Ok(Some(Loss {
             gap: error.message(),
             slot_is_useless,
         })),
@@ -127,14 +127,14 @@ fn find_gap(program: &mut Program<'_>) -> Result<Option<Found>> {
     }
 }
 
-/// What is given up.
-struct Found {
+/// What is given up to go on.
+struct Loss {
     gap: String,
-    /// Whether it is all that the slot holds.
+    /// Whether all that the slot holds is given up.
     slot_is_useless: bool,
 }
 
-/// A slot that nobody can read holds nothing but its name.
+/// Drops the slot, which nobody can read: it holds nothing but its name.
 fn remove_slot(
     connection: &mut ReplicationConnection,
     config: &Config,

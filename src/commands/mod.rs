@@ -75,7 +75,7 @@ fn load(path: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// Those of a command: a signal ends what it waits for.
+/// The onlookers of a command: a signal ends what it waits for.
 fn onlookers() -> Result<Onlookers> {
     Ok(Onlookers {
         signals: Signals::listen_for_a_command()?,

@@ -25,7 +25,7 @@ use crate::pipeline::resume::continuity;
 use crate::pipeline::setup::missing_statements;
 use crate::record::ProducerRecord;
 use crate::sink::Sink;
-use crate::sink::stdout::Lines;
+use crate::sink::stdout::RecordLines;
 
 /// The first major that copies slots.
 const COPIES: u32 = 12;
@@ -36,12 +36,12 @@ const RECORDS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// How often the copy is confirmed: well before any server gives a silent reader up.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is looked at.
+/// What of a slot is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// What is pending at the start.
+    /// Only what is pending at the start.
     Pending,
-    /// That, and what is committed later, until a signal.
+    /// What is pending, and what is committed later, until a signal.
     Following,
 }
 
@@ -62,19 +62,19 @@ fn show(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<()> {
     let place = || format!("replication slot {}", config.slot);
     let mut connection = ReplicationConnection::connect(&params)?;
     connection.lift_timeouts()?;
-    let is_active = find(&mut connection, &params, config)?;
+    let is_active = find_slot(&mut connection, &params, config)?;
     let shown = match scope {
         Scope::Pending => Shown::new(config, Some(most.unwrap_or(RECORDS)))?,
         Scope::Following => Shown::new(config, most)?,
     };
     let major = connection.major()?;
     if major >= COPIES {
-        return look_at_copy(connection, config, scope, shown).at(place);
+        return peek_at_copy(connection, config, scope, shown).at(place);
     }
     let cannot = match (is_active, scope) {
         (true, _) => "a connector streams from it, and it could only be looked at in a copy",
         (_, Scope::Following) => "it could only be followed in a copy",
-        (false, Scope::Pending) => return look(connection, config, shown).at(place),
+        (false, Scope::Pending) => return peek_at_slot(connection, config, shown).at(place),
     };
     let kind = if is_active {
         Kind::SlotInUse
@@ -88,7 +88,7 @@ fn show(config: &Config, scope: Scope, most: Option<NonZeroU32>) -> Result<()> {
 }
 
 /// Finds publication and slot, and whether somebody streams from it.
-fn find(
+fn find_slot(
     connection: &mut ReplicationConnection,
     params: &ConnectParams,
     config: &Config,
@@ -112,19 +112,23 @@ fn find(
     Ok(found.active)
 }
 
-/// Asks for what the slot has.
-fn look(connection: ReplicationConnection, config: &Config, mut shown: Shown<'_>) -> Result<()> {
+/// Asks the server what the slot has, and shows it.
+fn peek_at_slot(
+    connection: ReplicationConnection,
+    config: &Config,
+    mut shown: Shown<'_>,
+) -> Result<()> {
     let most = shown.left.unwrap_or(u32::MAX);
     connection.peek(&config.slot, &config.publication, most, |envelope, data| {
         shown.take(envelope, data)
     })?;
     shown.write_out()?;
-    shown.tell();
+    shown.log_count();
     Ok(())
 }
 
-/// Streams from a copy of the slot.
-fn look_at_copy(
+/// Streams from a copy of the slot, and shows what comes.
+fn peek_at_copy(
     mut connection: ReplicationConnection,
     config: &Config,
     scope: Scope,
@@ -144,7 +148,7 @@ fn look_at_copy(
     let mut stream = connection.start(&copy, wanted)?;
     shown.read(&mut stream, end)?;
     stream.leave();
-    shown.tell();
+    shown.log_count();
     Ok(())
 }
 
@@ -157,7 +161,7 @@ struct Shown<'a> {
     catalog: Catalog,
     batch: Batch,
     lines: Box<dyn Sink>,
-    /// Everything before it has been sent to us.
+    /// The position before which everything has been sent to us.
     reached: Lsn,
     is_inside: bool,
 }
@@ -170,13 +174,13 @@ impl<'a> Shown<'a> {
             count: 0,
             catalog: Catalog::default(),
             batch: Batch::default(),
-            lines: Box::new(Lines::on_stdout()?),
+            lines: Box::new(RecordLines::on_stdout()?),
             reached: Lsn(0),
             is_inside: false,
         })
     }
 
-    /// Reads until so many are shown as are wanted, or everything before `end`.
+    /// Reads until as many are shown as are wanted, or everything before `end`.
     fn read(&mut self, stream: &mut ReplicationStream, end: Lsn) -> Result<()> {
         let mut confirmed_at = Instant::now();
         loop {
@@ -247,8 +251,8 @@ impl<'a> Shown<'a> {
         self.lines.flush()
     }
 
-    /// Whether that was all.
-    fn tell(&self) {
+    /// Logs how many records were shown, and whether that was all.
+    fn log_count(&self) {
         let count = self.count;
         match self.is_done() {
             true => log::info!("{count} records; there may be more"),

@@ -16,7 +16,7 @@ pub struct Plan {
 
 pub struct Step {
     pub sql: String,
-    /// What is given up by it.
+    /// What is given up by the statement.
     pub gives_up: String,
 }
 

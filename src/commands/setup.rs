@@ -31,7 +31,7 @@ fn carry_out(mut plan: Plan, config: &Config) -> Result<()> {
     pipeline::setup::ensure(&plan.params, endpoint, &config, &onlookers()?)
 }
 
-/// What `setup` makes: what is missing, if that is no gap. A slot of no use is no slot that is there.
+/// The plan of what is missing, if that is no gap. A slot of no use is no slot that is there.
 fn plan(config: &Config) -> Result<Plan> {
     let (params, mut connection) = connect(config)?;
     let found = connection.slot_with_wal(&config.slot)?;
@@ -61,7 +61,7 @@ fn plan(config: &Config) -> Result<Plan> {
 /// A slot that is made where one was lost begins later than the topic ends, and nobody would notice.
 fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
     let end = topic_end(&config.fluvio);
-    let known = owner::known(config, end.as_ref().ok().copied())?;
+    let known = owner::read_known(config, end.as_ref().ok().copied())?;
     if known.is_none() && end? <= 0 {
         return Ok(());
     }
@@ -71,7 +71,7 @@ fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
     Err(gap.at(format!("replication slot {}", config.slot)))
 }
 
-/// Where a topic ends that need not exist.
+/// The end of the topic, which need not exist.
 fn topic_end(options: &Options) -> Result<i64> {
     let cluster = cluster::endpoint(options)?;
     if cluster::topic(&cluster, options)?.is_none() {

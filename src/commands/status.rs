@@ -15,14 +15,14 @@ use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
 use crate::config::Config;
 use crate::pg::catalog::blocked::{Blocked, blocked};
-use crate::pg::catalog::slot_state::{SlotState, slot_state};
+use crate::pg::catalog::slot_state::SlotState;
 use crate::pg::connection::Connection;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::owner;
 use crate::record::readback::{Placed, Record};
 use crate::sink::fluvio::{Options, Partition};
 
-/// How it is, in one word.
+/// How a connector is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
@@ -35,28 +35,28 @@ pub enum Health {
 }
 
 impl Health {
-    /// The process's exit code.
+    /// The exit code of the process.
     pub fn exit_code(self) -> u8 {
         self as u8
     }
 }
 
-/// What was found.
+/// What was found of a connector.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// In one word.
+    /// The state in one word.
     pub status: Health,
-    /// What is wrong.
+    /// What is wrong, one sentence each.
     pub problems: Vec<String>,
     /// The slot's name.
     pub slot: String,
-    /// Whether somebody streams from it.
+    /// Whether somebody streams from the slot.
     pub streaming: Option<bool>,
     /// The server's word for whether it has the WAL that the slot needs (13+).
     pub wal_status: Option<String>,
     /// How much WAL the slot keeps.
     pub retained_bytes: Option<u64>,
-    /// How much more may be written before it is lost, where there is a limit.
+    /// How much more WAL may be written before the slot is lost, where there is a limit.
     pub safe_bytes: Option<u64>,
     /// What the slot is confirmed at.
     pub confirmed_lsn: Option<String>,
@@ -64,9 +64,9 @@ pub struct Status {
     pub topic: String,
     /// The partition.
     pub partition: u32,
-    /// The offset of its next record.
+    /// The offset of the topic's next record.
     pub end_offset: Option<i64>,
-    /// What its last record is.
+    /// What the topic's last record is.
     pub tail: Option<String>,
     /// WAL that the server has and is neither confirmed nor in the topic.
     pub lag_bytes: Option<u64>,
@@ -84,26 +84,26 @@ struct End {
     last: Option<Last>,
 }
 
-/// Its last record.
+/// The last record of the topic.
 struct Last(Placed);
 
 /// Prints how the connector is, which is the exit code too.
 pub fn status(arguments: &cli::Status) -> Result<ExitCode> {
     let config = load(&arguments.config)?;
-    let status = ask(&config);
+    let status = examine(&config);
     print_as(&status, arguments.json)?;
     Ok(ExitCode::from(status.status.exit_code()))
 }
 
 /// Looks at the slot, the end of the topic and the state file.
-fn ask(config: &Config) -> Status {
+fn examine(config: &Config) -> Status {
     let mut problems = Vec::new();
     let mut or_problem = |error: Error| problems.push(error.to_string());
     let slot = find_slot(config).map_err(&mut or_problem).ok();
     let waiting = waiting(config).unwrap_or_default();
     let end = end(&config.fluvio).map_err(&mut or_problem).ok();
     let end_offset = end.as_ref().map(|end| end.offset);
-    let last_error = owner::known(config, end_offset);
+    let last_error = owner::read_known(config, end_offset);
     let last_error = last_error.map_err(&mut or_problem).ok().flatten();
     let last_error = last_error.and_then(|known| {
         let gap = known.gap.map(|why| ("ended at a gap", why));
@@ -122,20 +122,20 @@ fn ask(config: &Config) -> Status {
 fn find_slot(config: &Config) -> Result<SlotState> {
     let place = || format!("replication slot {}", config.slot);
     let params = config.params()?;
-    let found = slot_state(&params, &config.slot)?;
+    let mut connection = Connection::connect_for_sql(&params)?;
+    let found = SlotState::ask(&mut connection, &config.slot)?;
     let mut found = found.ok_or_else(|| Error::config("does not exist").at(place()))?;
     if !found.slot.active {
-        let mut connection = Connection::connect_for_sql(&params)?;
         let slot = connection.slot_with_wal(&config.slot)?;
-        connection.terminate();
         found.slot.missing_wal = slot.and_then(|slot| slot.missing_wal);
     }
+    connection.terminate();
     continuity::check_slot(&found.slot, params.database()).at(place)?;
     Ok(found)
 }
 
-/// Whom those processes of the server wait for that are there for this program. What keeps it from being
-/// asked keeps the slot from it too.
+/// Whom the processes of the server wait for that serve this program. What keeps that from being asked
+/// keeps the slot from it too.
 fn waiting(config: &Config) -> Result<Vec<String>> {
     let mut connection = Connection::connect_for_sql(&config.params()?)?;
     let found: Vec<Blocked> = connection.select(&blocked(
@@ -148,8 +148,8 @@ fn waiting(config: &Config) -> Result<Vec<String>> {
     let is_long = |found: &&Blocked| found.since_s.is_none_or(|since_s| since_s >= 1.0);
     let waiting = found.iter().filter(is_long);
     let waiting = waiting.filter(|found| found.is_waiting());
-    let told = waiting.map(|found| format!("for {found} (process {} of the server)", found.pid));
-    Ok(told.collect())
+    let waits = waiting.map(|found| format!("for {found} (process {} of the server)", found.pid));
+    Ok(waits.collect())
 }
 
 fn end(options: &Options) -> Result<End> {
@@ -178,7 +178,7 @@ fn end(options: &Options) -> Result<End> {
 }
 
 impl Last {
-    /// Everything before it is in the topic.
+    /// The position up to which everything is in the topic.
     fn stored(&self) -> Lsn {
         match self.0.record {
             Record::Commit { end_lsn, .. } => end_lsn,

@@ -10,23 +10,23 @@ use crate::config::Config;
 use crate::pg::connection::{quote_identifier, quote_literal};
 use crate::pipeline::resume::continuity;
 
-/// What happens to the publication when everything else is removed.
+/// What is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Publication {
-    /// It is removed too.
-    Drop,
-    /// Others may need it.
-    Keep,
+enum Extent {
+    /// Slot and publication.
+    WithPublication,
+    /// Only the slot: others may need the publication.
+    WithoutPublication,
 }
 
 /// Prints the SQL, and runs it if that is asked for.
 pub fn teardown(arguments: &Teardown) -> Result<()> {
     let config = load(&arguments.config)?;
-    let publication = match arguments.keep_publication {
-        true => Publication::Keep,
-        false => Publication::Drop,
+    let extent = match arguments.keep_publication {
+        true => Extent::WithoutPublication,
+        false => Extent::WithPublication,
     };
-    let (plan, forbidden) = plan(&config, publication)?;
+    let (plan, forbidden) = plan(&config, extent)?;
     print(&plan.to_string())?;
     if !arguments.yes {
         return Err(
@@ -50,9 +50,9 @@ fn carry_out(mut plan: Plan) -> Result<()> {
     Ok(())
 }
 
-/// What `teardown` removes: what is there and is this connector's own; and why a later step would fail,
+/// The plan of what is removed: what is there and is this connector's own; and why a later step would fail,
 /// which must not be found out when the first ones are done.
-fn plan(config: &Config, publication: Publication) -> Result<(Plan, Option<Error>)> {
+fn plan(config: &Config, extent: Extent) -> Result<(Plan, Option<Error>)> {
     let (params, mut connection) = connect(config)?;
     let mut steps = Vec::new();
     if let Some(found) = connection.slot(&config.slot)? {
@@ -72,7 +72,7 @@ fn plan(config: &Config, publication: Publication) -> Result<(Plan, Option<Error
          FROM pg_catalog.pg_publication WHERE pubname = {}",
         quote_literal(&config.publication)
     ))?;
-    let found = found.filter(|_| publication == Publication::Drop);
+    let found = found.filter(|_| extent == Extent::WithPublication);
     let forbidden = found.as_ref().and_then(|found| found.forbids(config));
     if found.is_some() {
         steps.push(Step {
@@ -88,7 +88,7 @@ fn plan(config: &Config, publication: Publication) -> Result<(Plan, Option<Error
     Ok((plan, forbidden))
 }
 
-/// Whose a publication is.
+/// The owner of a publication.
 #[derive(Deserialize)]
 struct Owned {
     owner: String,
@@ -96,7 +96,7 @@ struct Owned {
 }
 
 impl Owned {
-    /// Why it cannot be dropped.
+    /// The error of dropping the publication, if the user may not.
     fn forbids(&self, config: &Config) -> Option<Error> {
         let (owner, publication) = (&self.owner, &config.publication);
         let error = Error::new(

@@ -17,12 +17,12 @@ use crate::observe::long_work::{Left, LongWork};
 use crate::record::readback::{Placed, Record, Unit};
 use crate::sink::fluvio::{Options, Partition};
 
-/// So many violations are reported one by one; the rest are counted.
+/// How many violations are reported one by one; the rest are counted.
 const REPORTED: usize = 100;
 
-/// What was found.
+/// What was found in a topic.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub struct Verification {
     /// The topic.
     pub topic: String,
     /// The first offset that was read.
@@ -41,16 +41,16 @@ pub struct Report {
     pub open_transaction: Option<String>,
     /// How many violations there are.
     pub violation_count: u64,
-    /// The first of them.
+    /// The first violations.
     pub violations: Vec<Violation>,
 }
 
-/// Something that is not as it should be.
+/// A record that is not as it should be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Where.
+    /// The record's offset.
     pub offset: i64,
-    /// What.
+    /// What is wrong with it.
     pub what: String,
 }
 
@@ -63,7 +63,7 @@ pub fn verify(arguments: &Verify) -> Result<()> {
 }
 
 /// Reads the partition from `from` on, or from its first record, and checks it.
-fn read(options: &Options, from: Option<i64>) -> Result<Report> {
+fn read(options: &Options, from: Option<i64>) -> Result<Verification> {
     let partition = Partition::open_to_read(options)?;
     let bounds = partition.bounds();
     let first = from.unwrap_or(bounds.start).max(bounds.start);
@@ -86,8 +86,8 @@ fn read(options: &Options, from: Option<i64>) -> Result<Report> {
     Ok(verifier.report(options.topic.clone(), offset))
 }
 
-impl Report {
-    /// Nothing, or the error that there are violations.
+impl Verification {
+    /// The error that there are violations, if there are.
     pub fn result(&self) -> Result<()> {
         match self.violation_count {
             0 => Ok(()),
@@ -99,7 +99,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let none = || "none".to_owned();
         writeln!(
@@ -136,7 +136,7 @@ impl fmt::Display for Report {
 
 /// Follows the records; its memory does not grow with them.
 struct Verifier {
-    report: Report,
+    report: Verification,
     place: Place,
     last: Option<Unit>,
     described: HashSet<u32>,
@@ -159,9 +159,9 @@ impl Verifier {
     fn starting_at(offset: i64) -> Self {
         let from_the_beginning = offset == 0;
         Verifier {
-            report: Report {
+            report: Verification {
                 first_offset: offset,
-                ..Report::default()
+                ..Verification::default()
             },
             place: if from_the_beginning {
                 Place::Between
@@ -309,11 +309,11 @@ impl Verifier {
         }
     }
 
-    fn report(mut self, topic: String, end_offset: i64) -> Report {
+    fn report(mut self, topic: String, end_offset: i64) -> Verification {
         if let Place::Inside { final_lsn, .. } = self.place {
             self.report.open_transaction = Some(final_lsn.to_string());
         }
-        Report {
+        Verification {
             topic,
             end_offset,
             ..self.report

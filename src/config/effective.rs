@@ -27,7 +27,7 @@ const SECTIONS: [&str; 3] = ["parameters", "fluvio", "producer"];
 
 /// Every key with the value that takes effect, null where it has none.
 #[derive(Clone)]
-pub(crate) struct Effective(Mapping);
+pub(crate) struct Effective(pub(super) Mapping);
 
 /// Leaves the keys out, because the fields of [`Config`] beside them say as much.
 impl fmt::Debug for Effective {
@@ -44,7 +44,7 @@ impl Effective {
     }
 
     /// Leaves out the keys that have no value.
-    fn without_nulls(mut self) -> Mapping {
+    pub(super) fn without_nulls(mut self) -> Mapping {
         let sections = self.0.values_mut().filter_map(Value::as_mapping_mut);
         sections.for_each(|section| section.retain(|_, value| !value.is_null()));
         self.0.retain(|_, value| !value.is_null());

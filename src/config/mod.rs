@@ -58,25 +58,25 @@ pub struct Config {
     pub setup: Setup,
     /// The prefixes of the messages that are written.
     pub messages: Vec<String>,
-    /// Which changes are asked for, by where they were made.
+    /// The changes that are asked for, by where they were made.
     pub origin: Origins,
-    /// Where the records go.
+    /// The topic, and how it is written.
     pub fluvio: fluvio::Options,
-    /// How long a record waits for company.
+    /// The time that a record waits for others.
     pub linger: Duration,
-    /// How values without a JSON form of their own are written.
+    /// The form of values that have no JSON form of their own.
     pub raw_text: RawText,
-    /// How often the confirmed position is reported.
+    /// The time between two reports of the confirmed position.
     pub status_interval: Duration,
-    /// How long to wait between attempts.
+    /// The pause between attempts.
     pub retry: Retry,
-    /// Where what is known of slot and topic is kept; in `$STATE_DIRECTORY` if the file does not say.
+    /// The directory for what is known of slot and topic: `$STATE_DIRECTORY` if the file does not say.
     pub state_dir: Option<PathBuf>,
-    /// How long the confirmed position stays behind what is stored.
+    /// The time that the confirmed position stays behind what is stored.
     pub confirm_delay: Duration,
-    /// How far the topic may be behind before `status` says so.
+    /// The WAL that the topic may be behind before `status` says so.
     pub max_lag_bytes: u64,
-    /// Where metrics are shown.
+    /// The places where metrics are shown.
     pub metrics: Places,
     /// The log level, unless `RUST_LOG` is set.
     pub log: Option<log::LevelFilter>,
@@ -99,11 +99,11 @@ pub struct Publishing {
     pub operations: Vec<&'static str>,
     /// Whether rows of partitions come under the name of the partitioned table.
     pub via_partition_root: Option<bool>,
-    /// Which generated columns rows have.
+    /// The generated columns that rows have.
     pub generated_columns: Option<GeneratedColumns>,
 }
 
-/// Which generated columns are published.
+/// The generated columns that are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeneratedColumns {
     /// No generated columns.
@@ -264,6 +264,8 @@ fn overridden<T>(
 
 #[cfg(test)]
 mod tests {
+    use yaml_serde::{Mapping, Value};
+
     use super::*;
 
     fn resolve(text: &str) -> Result<Config> {
@@ -320,28 +322,20 @@ type: postgres-source
 topic: u
 create-topic: false
 partition: 1
-parameters:
-  publication: q
-  slot: t
-  skip_setup: true
-  tables: [a]
-  publish: [insert]
-  publish_via_partition_root: true
-  generated_columns: none
-  failover: true
-  messages: [a]
-  origin: none
+parameters: { publication: q, slot: t, skip_setup: true, tables: [a], publish: [insert],
+  publish_via_partition_root: true, generated_columns: none, failover: true, messages: [a],
+  origin: none }
 secrets: { FLUVIO_PG_DATABASE_URL: 'postgres://u@i/db' }
 password_command: cat password
 fluvio: { endpoint: 'h:1', timeout: 1s }
 producer: { linger: 1s, batch-size: 1KB, compression: none }
 raw_text: string
 status_interval: 2s
-retry: { min: 1s }
+retry: { min: 1s, max: 2s }
 state_dir: /d
 confirm_delay: 1s
 max_lag: 1KB
-metrics: { listen: '127.0.0.1:1' }
+metrics: { listen: '127.0.0.1:1', textfile: /t }
 log: warn
 log_format: json
 ";
@@ -358,8 +352,8 @@ log_format: json
             assert_eq!(one.only_at_a_start(another).join(" "), expected);
         }
         for part in [
-            "publish_via_partition_root: true",
-            "generated_columns: none",
+            "publish_via_partition_root: true,",
+            "generated_columns: none,",
         ] {
             let without = resolve(&OTHER.replace(part, "")).unwrap();
             assert_eq!(other.only_at_a_start(&without), ["publish"], "{part}");
@@ -370,6 +364,35 @@ log_format: json
     fn the_keys_that_a_reload_takes_are_keys() {
         for key in effective::NO_RESTART {
             assert!(OTHER.contains(&format!("\n{key}:")), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_taken_into_the_config() {
+        let taken =
+            |keys: Mapping| format!("{:?}", resolve(&yaml_serde::to_string(&keys).unwrap()));
+        let minimal = resolve(MINIMAL).unwrap().effective.without_nulls();
+        for (key, value) in resolve(OTHER).unwrap().effective.0 {
+            let changes = match (value, minimal.get(&key)) {
+                (Value::Mapping(section), Some(Value::Mapping(before))) => {
+                    let with = |(below, value): (Value, Value)| {
+                        assert!(!value.is_null(), "{key:?}: {below:?} has no value in OTHER");
+                        let mut section = before.clone();
+                        section.insert(below, value);
+                        Value::Mapping(section)
+                    };
+                    section.into_iter().map(with).collect()
+                }
+                (value, _) => vec![value],
+            };
+            for change in changes {
+                assert!(!change.is_null(), "{key:?} has no value in OTHER");
+                let mut changed = minimal.clone();
+                changed.insert(key.clone(), change.clone());
+                let is_taken = taken(changed) != taken(minimal.clone());
+                let of_no_use = ["version", "type", "secrets"].contains(&key.as_str().unwrap());
+                assert_ne!(is_taken, of_no_use, "{key:?}: {change:?}");
+            }
         }
     }
 }

@@ -6,16 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::base::error::{Error, Result};
-use crate::base::lsn::Lsn;
-
-/// A position in the stream and where it is in the topic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stored {
-    /// The end of a commit whose records are all stored.
-    pub lsn: Lsn,
-    /// The topic's end once they are.
-    pub offset: i64,
-}
+pub use crate::sink::lane::Stored;
 
 /// The last [`Stored`], which only grows, and a bell for the reader, which waits for its socket.
 #[derive(Debug)]
@@ -44,7 +35,7 @@ impl Progress {
         }
     }
 
-    /// What is stored.
+    /// How far the stream is stored.
     pub fn stored(&self) -> Stored {
         *self.lock()
     }

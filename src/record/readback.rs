@@ -7,7 +7,7 @@ use crate::base::lsn::Lsn;
 /// A record and where in the WAL it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
-    /// Where its change begins.
+    /// Where the change begins in the WAL.
     pub wal_start: Lsn,
     /// When the transaction was committed that the record begins or ends, or else when the record was
     /// sent, in the server's microseconds.
@@ -38,11 +38,11 @@ impl Checksum {
 pub enum Record {
     /// A transaction begins.
     Begin {
-        /// Where its commit record is: what identifies it.
+        /// Where the transaction's commit record is: what identifies it.
         final_lsn: Lsn,
-        /// When it was committed, in the server's microseconds.
+        /// When the transaction was committed, in the server's microseconds.
         timestamp: i64,
-        /// Its id.
+        /// The transaction's id.
         xid: u32,
     },
     /// A transaction ends.
@@ -51,7 +51,7 @@ pub enum Record {
         commit_lsn: Lsn,
         /// Where the commit record ends.
         end_lsn: Lsn,
-        /// When it was committed, in the server's microseconds.
+        /// When the transaction was committed, in the server's microseconds.
         timestamp: i64,
     },
     /// An insert, update or delete of a row of this table.
@@ -66,18 +66,18 @@ pub enum Record {
         /// The table's OID.
         rel_id: u32,
     },
-    /// A type is described. It does not count either.
+    /// A type is described. That does not count either.
     Type,
-    /// Where the transaction came from. It does not count either.
+    /// Where the transaction came from. That does not count either.
     Origin,
     /// A message, in a transaction or between two. Which of them are written is a matter of the
     /// config, so it does not count: its own position says whether it is there.
     Message {
-        /// Where its WAL record ends.
+        /// Where the message's WAL record ends.
         lsn: Lsn,
-        /// Whether it belongs to a transaction.
+        /// Whether the message belongs to a transaction.
         transactional: bool,
-        /// What its bytes are.
+        /// Which message it is, by its bytes.
         content: Checksum,
     },
 }
@@ -115,18 +115,18 @@ impl Unit {
         }
     }
 
-    /// The position that it goes by.
+    /// The position that the unit goes by.
     pub fn lsn(self) -> Lsn {
         self.lsn
     }
 
-    /// Whether it is a transaction.
+    /// Whether the unit is a transaction.
     pub fn is_transaction(self) -> bool {
         self.kind == UnitKind::Transaction
     }
 
-    /// Whether a slot that was confirmed there sends it again: the server looks at where the record
-    /// begins.
+    /// Whether a slot that was confirmed at `confirmed` sends the unit again: what counts is where its
+    /// record begins.
     pub fn is_sent_from(self, confirmed: Lsn) -> bool {
         match self.kind {
             UnitKind::Transaction => confirmed <= self.lsn,
@@ -145,7 +145,7 @@ impl fmt::Display for Unit {
 }
 
 impl Record {
-    /// Whether it has a number within its transaction: decoding the same WAL again gives the same
+    /// Whether the record has a number within its transaction: decoding the same WAL again gives the same
     /// sequence of these.
     pub fn counts(self) -> bool {
         matches!(self, Record::Row { .. } | Record::Truncate)

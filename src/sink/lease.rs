@@ -3,12 +3,12 @@
 //! PostgreSQL gives the slot to somebody else once it has heard nothing of us for `wal_sender_timeout`,
 //! or when the walsender ended. A process that was frozen, or cut off, does not notice; but somebody
 //! else may have delivered meanwhile what it has in hand. So the reader notes each answer of the
-//! walsender to a status that asked for one, and the producer looks at that before it sends a batch,
+//! walsender to a status that asked for one, and the producer checks that before it sends a batch,
 //! and once more before the last byte of one that took long to send. When the last answer is old, which
 //! is so too while the reader waits for a slow topic, the server is asked over a connection of its own
 //! who has the slot.
 //!
-//! What this cannot exclude is a stop of the whole process between that look and the moment at which
+//! What this cannot exclude is a stop of the whole process between that check and the moment at which
 //! the kernel takes the bytes.
 
 use std::os::fd::OwnedFd;
@@ -38,37 +38,37 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The present one.
+    /// The present moment.
     pub fn now() -> Moment {
         let now = clock_gettime(ClockId::Boottime);
         Moment::since_boot(now.tv_sec * 1000 + now.tv_nsec / 1_000_000)
     }
 
-    /// So many ms after the machine was started.
+    /// The moment `ms` milliseconds after the machine was started.
     pub fn since_boot(ms: i64) -> Moment {
         Moment {
             since_boot_ms: ms.max(0).unsigned_abs(),
         }
     }
 
-    /// How many ms after that it is.
+    /// How many milliseconds after the start of the machine the moment is.
     pub fn since_boot_ms(self) -> i64 {
         i64::try_from(self.since_boot_ms).unwrap_or(i64::MAX)
     }
 
-    /// How long ago it was.
+    /// How long ago the moment was.
     pub fn elapsed(self) -> Duration {
         Moment::now().since(self)
     }
 
-    /// How long before this one `earlier` was.
+    /// How long before this moment `earlier` was.
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_millis(self.since_boot_ms.saturating_sub(earlier.since_boot_ms))
     }
 }
 
 /// Asks the server whether the slot is still ours; `Err` if it is not, or cannot be asked.
-pub type Ask = Box<dyn Fn() -> Result<()> + Send + Sync>;
+pub type AskForSlot = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// The right to write, for as long as the slot is ours. The reader and the producer share it.
 #[derive(Clone)]
@@ -81,12 +81,12 @@ struct Inner {
     /// When a status was sent that the server has answered.
     proved_ms: AtomicU64,
     has_ended: AtomicBool,
-    ask: Ask,
+    ask: AskForSlot,
 }
 
 impl Lease {
     /// The lease of a slot that was taken just now, on a stream over `socket`.
-    pub fn begin(socket: OwnedFd, wal_sender_timeout: Option<Duration>, ask: Ask) -> Lease {
+    pub fn begin(socket: OwnedFd, wal_sender_timeout: Option<Duration>, ask: AskForSlot) -> Lease {
         Lease(Arc::new(Inner {
             socket,
             patience: wal_sender_timeout.unwrap_or(ASSUMED_TIMEOUT),
@@ -96,19 +96,19 @@ impl Lease {
         }))
     }
 
-    /// The server had the slot for us when it received what was sent at `sent`.
+    /// Renews the lease: the server had the slot for us when it received what was sent at `sent`.
     pub fn renew(&self, sent: Moment) {
         self.0
             .proved_ms
             .fetch_max(sent.since_boot_ms, Ordering::Relaxed);
     }
 
-    /// The stream has ended, or is about to: nothing may be written from now on.
+    /// Ends the lease: the stream has ended, or is about to, and nothing may be written from now on.
     pub fn end(&self) {
         self.0.has_ended.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it is known to be over: it was ended, or the server closed the stream.
+    /// Fails when the lease is known to be over: it was ended, or the server closed the stream.
     pub fn check(&self) -> Result<()> {
         if self.0.has_ended.load(Ordering::SeqCst) || self.is_closed() {
             return Err(lost("the stream that holds it has ended"));
@@ -143,7 +143,7 @@ impl Lease {
         self.0.patience / NEW_FOR
     }
 
-    /// When the server had the slot for us, as far as is known.
+    /// The last moment at which the server is known to have had the slot for us.
     pub fn proved(&self) -> Moment {
         Moment {
             since_boot_ms: self.0.proved_ms.load(Ordering::Relaxed),
@@ -162,7 +162,7 @@ impl Lease {
     }
 }
 
-/// The slot may be somebody else's by now.
+/// The error of a slot that may be somebody else's by now.
 pub fn lost(why: &str) -> Error {
     Error::unreachable(format!(
         "nothing more is written, since the slot may be another process's by now: {why}"

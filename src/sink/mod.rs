@@ -1,6 +1,7 @@
 //! Where records go.
 
 pub(crate) mod fluvio;
+pub(crate) mod lane;
 pub(crate) mod lease;
 pub(crate) mod stdout;
 
@@ -9,8 +10,9 @@ pub use self::fluvio::batch::{BatchBuilder, BatchHead};
 pub use self::fluvio::rpc::{decode, guarded};
 pub use self::fluvio::unpack::{RecordSet, unpack_within};
 pub use self::fluvio::{Options, Partition};
+pub use self::lane::Lane;
 pub use self::lease::Lease;
-pub use self::stdout::look_before_main;
+pub use self::stdout::note_closed_stdout;
 
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ pub trait Sink: Send {
     /// those before it.
     fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize>;
 
-    /// No record comes for a while: what is on its way already must not wait for one.
+    /// Lets what is on its way already not wait for the next record: none comes for a while.
     fn pause(&mut self) -> Result<()> {
         Ok(())
     }
@@ -39,13 +41,13 @@ pub trait Sink: Send {
     /// How many of the records taken are stored: acknowledged by the other side.
     fn stored(&self) -> u64;
 
-    /// While nothing is under way: whether what was there before the first record can not go missing any
-    /// more.
+    /// Whether what was there before the first record can not go missing any more, while nothing is
+    /// under way.
     fn is_settled(&mut self) -> Result<bool> {
         Ok(true)
     }
 
-    /// After a failure: what was sent and may be stored or not.
+    /// What was sent and may be stored or not, after a failure.
     fn in_doubt(&mut self) -> Option<InDoubt> {
         None
     }
@@ -54,7 +56,7 @@ pub trait Sink: Send {
 /// Records that were sent and not acknowledged.
 #[derive(Debug)]
 pub struct InDoubt {
-    /// The offset of the first, if they are stored.
+    /// The offset of the first record, if they are stored.
     pub offset: i64,
     /// The records.
     pub records: SentRecords,

@@ -17,7 +17,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// One record a line ([NDJSON](https://github.com/ndjson/ndjson-spec)). A record counts as stored
 /// when the operating system has taken it.
-pub struct Lines<W: Write + Send> {
+pub struct RecordLines<W: Write + Send> {
     out: W,
     buffer: Vec<u8>,
     taken: u64,
@@ -27,9 +27,9 @@ pub struct Lines<W: Write + Send> {
 /// Whether the program was started without standard output.
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks whether there is a standard output. Later nobody can know: before `main` the standard library
-/// opens `/dev/null` in the place of one that is closed, and each write to that succeeds.
-pub fn look_before_main() {
+/// Takes down whether standard output is closed, before `main` begins. Later nobody can know: the standard
+/// library opens `/dev/null` in its place, and each write to that succeeds.
+pub fn note_closed_stdout() {
     let is_closed = rustix::io::fcntl_getfd(io::stdout()).is_err();
     IS_CLOSED.store(is_closed, Ordering::Relaxed);
 }
@@ -47,7 +47,7 @@ pub struct StandardOutput {
 type Unfinished = Vec<u8>;
 
 impl StandardOutput {
-    /// Fails if it is closed.
+    /// Opens standard output; fails if it is closed.
     pub fn open() -> Result<Self> {
         if IS_CLOSED.load(Ordering::Relaxed) {
             return Err(cannot_write().with_source("it is closed"));
@@ -111,26 +111,24 @@ fn show(unfinished: &mut Unfinished, bytes: &[u8]) -> String {
     printable::json(&String::from_utf8_lossy(&all))
 }
 
-impl Lines<StandardOutput> {
+impl RecordLines<StandardOutput> {
     /// Lines on standard output.
     pub fn on_stdout() -> Result<Self> {
-        StandardOutput::open().map(Lines::new)
+        StandardOutput::open().map(RecordLines::new)
     }
 }
 
-impl<W: Write + Send> Lines<W> {
+impl<W: Write + Send> RecordLines<W> {
     /// Lines into `out`.
     pub fn new(out: W) -> Self {
-        Lines {
+        RecordLines {
             out,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             taken: 0,
             stored: 0,
         }
     }
-}
 
-impl<W: Write + Send> Lines<W> {
     fn write_out(&mut self) -> Result<()> {
         self.out.write_all(&self.buffer).map_err(closed)?;
         self.buffer.clear();
@@ -139,7 +137,7 @@ impl<W: Write + Send> Lines<W> {
     }
 }
 
-impl<W: Write + Send> Sink for Lines<W> {
+impl<W: Write + Send> Sink for RecordLines<W> {
     fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
         self.taken += 1;
         if !record.is_large() {
@@ -205,7 +203,7 @@ mod tests {
             .each_ref()
             .map(|event| ProducerRecord::new(event, RawText::String));
         let mut written = Vec::new();
-        let mut lines = Lines::new(&mut written);
+        let mut lines = RecordLines::new(&mut written);
         let mut lens = Vec::new();
         for (record, stored) in records.iter().zip([0, 2, 3, 3]) {
             lens.push(lines.write(record).unwrap());
@@ -247,7 +245,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut lines = Lines::new(Closed);
+        let mut lines = RecordLines::new(Closed);
         let event = Event::message(b"{}");
         let record = ProducerRecord::new(&event, RawText::Bytes);
         lines.write(&record).unwrap();

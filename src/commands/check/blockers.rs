@@ -4,7 +4,7 @@
 use super::condition::Condition;
 use super::report::{Mend, Report};
 use super::sql::Sql;
-use super::unless_unseen;
+use super::warn_if_unseen;
 use crate::base::error::Result;
 use crate::config::{Config, Setup};
 use crate::pg::catalog::blocked::{HOLDER, Holder, PREPARED, Prepared, named};
@@ -14,7 +14,7 @@ use crate::pipeline::setup::{listed_roots, resolve};
 /// An ordinary transaction is over by then.
 const LONG_S: f64 = 5.0;
 
-/// Looks for those that have locks which a publication of the configured tables waits for. One of all
+/// Looks for transactions with locks that a publication of the configured tables waits for. One of all
 /// tables locks none.
 pub fn check_publication(report: &mut Report, sql: &mut Sql<'_>, config: &Config) -> Result<()> {
     let condition = Condition::PublicationLocks;
@@ -40,27 +40,28 @@ pub fn check_publication(report: &mut Report, sql: &mut Sql<'_>, config: &Config
         report.ok(condition, "nobody has one for long");
         return Ok(());
     }
-    let told: Vec<String> = long.iter().map(|open| open.to_string()).collect();
+    let holders: Vec<String> = long.iter().map(|open| open.to_string()).collect();
     report.warning(
         condition,
         format!(
             "making the publication waits for {}, which has a lock on a table",
-            named(&told)
+            named(&holders)
         ),
-        long.iter().map(|open| end(open)),
+        long.iter().map(|open| terminate(open)),
     );
     Ok(())
 }
 
-/// Looks for both kinds.
+/// Looks for transactions that a slot waits for: open ones, and prepared ones.
 pub fn check(report: &mut Report, sql: &mut Sql<'_>, user: &str) {
-    let seen = open(report, sql, user);
-    unless_unseen(report, Condition::Transactions, seen);
-    let seen = prepared(report, sql);
-    unless_unseen(report, Condition::PreparedTransactions, seen);
+    let open = open(report, sql, user);
+    warn_if_unseen(report, Condition::Transactions, open);
+    let prepared = prepared(report, sql);
+    warn_if_unseen(report, Condition::PreparedTransactions, prepared);
 }
 
-/// Everybody sees who holds a transaction number, only some how old the transaction is.
+/// Looks for open transactions. Everybody sees who holds a transaction number, only some how old the
+/// transaction is.
 fn open(report: &mut Report, sql: &mut Sql<'_>, user: &str) -> Result<()> {
     let open: Vec<Holder> = sql.rows(&format!(
         "SELECT {HOLDER} FROM pg_stat_activity h WHERE h.pid <> pg_backend_pid() AND EXISTS (\
@@ -74,11 +75,11 @@ fn open(report: &mut Report, sql: &mut Sql<'_>, user: &str) -> Result<()> {
     let long: Vec<&Holder> = open.iter().filter(is_long).collect();
     let hidden = open.iter().filter(|open| open.age_s.is_none()).count();
     if !long.is_empty() {
-        let told: Vec<String> = long.iter().map(|open| open.to_string()).collect();
-        let mend = long.iter().map(|open| end(open));
+        let holders: Vec<String> = long.iter().map(|open| open.to_string()).collect();
+        let mend = long.iter().map(|open| terminate(open));
         report.warning(
             condition,
-            format!("the slot waits for {}", named(&told)),
+            format!("the slot waits for {}", named(&holders)),
             mend,
         );
     } else if hidden > 0 {
@@ -98,12 +99,12 @@ fn is_long(open: &&Holder) -> bool {
     open.age_s.is_some_and(|age| age >= LONG_S)
 }
 
-fn end(open: &Holder) -> Mend {
+fn terminate(open: &Holder) -> Mend {
     Mend::sql(format!("SELECT pg_terminate_backend({});", open.pid))
         .giving_up("what that transaction has done")
 }
 
-/// What has no process.
+/// Looks for prepared transactions, which have no process.
 fn prepared(report: &mut Report, sql: &mut Sql<'_>) -> Result<()> {
     let prepared: Vec<Prepared> = sql.rows(&format!(
         "SELECT {PREPARED} FROM pg_prepared_xacts x ORDER BY x.prepared"
@@ -115,7 +116,7 @@ fn prepared(report: &mut Report, sql: &mut Sql<'_>) -> Result<()> {
         report.ok(condition, "none is left for long");
         return Ok(());
     }
-    let told: Vec<String> = long.iter().map(|prepared| prepared.to_string()).collect();
+    let holders: Vec<String> = long.iter().map(|prepared| prepared.to_string()).collect();
     let mend = long.iter().map(|prepared| {
         Mend::sql(format!(
             "ROLLBACK PREPARED {};",
@@ -128,7 +129,7 @@ fn prepared(report: &mut Report, sql: &mut Sql<'_>) -> Result<()> {
     });
     report.warning(
         condition,
-        format!("the slot waits for {}", told.join("; ")),
+        format!("the slot waits for {}", holders.join("; ")),
         mend,
     );
     Ok(())

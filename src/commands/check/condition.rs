@@ -51,7 +51,7 @@ pub enum Condition {
 
 use Condition::*;
 
-/// All of them, in the order in which a session meets them, which is the order of the report and
+/// All conditions, in the order in which a session meets them, which is the order of the report and
 /// of the statements too: a condition's name, and what it asks.
 pub const CONDITIONS: [(Condition, &str, &str); 41] = [
     (
@@ -206,7 +206,7 @@ pub const CONDITIONS: [(Condition, &str, &str); 41] = [
 ];
 
 impl Condition {
-    /// Its stable name.
+    /// The stable name of the condition.
     pub fn name(self) -> &'static str {
         CONDITIONS[self as usize].1
     }

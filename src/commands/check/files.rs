@@ -12,7 +12,7 @@ use crate::config::file::File;
 use crate::config::{Config, secret};
 use crate::pipeline::resume::state_file::{Known, StateFile};
 
-/// Looks at both; returns what the state file says.
+/// Looks at the config file and the state file; returns what the latter says.
 pub fn check(report: &mut Report, config: &Config, path: &Path) -> Option<Known> {
     permissions(report, path);
     match state(report, config) {

@@ -9,20 +9,20 @@ use crate::base::error::Result;
 use crate::config::Publishing;
 use crate::pipeline::setup::{Mending, Refused, operations, refused};
 
-/// So many names are shown in one line.
+/// How many names are shown in one line.
 const NAMED: usize = 10;
 
-/// So many statements are given; a database may have more tables than anybody reads, and than an
+/// How many statements are given: a database may have more tables than anybody reads, and than an
 /// answer holds.
 const MENDED: usize = 100;
 
 #[derive(Debug, Deserialize)]
 struct Leaf {
-    /// How many there are, with those that are not in the answer.
+    /// How many such tables there are, with those that are not in the answer.
     count: usize,
     name: String,
     parent: String,
-    /// The parent's: d, f or i.
+    /// The identity of the parent: d, f or i.
     wanted: char,
     index: Option<String>,
 }
@@ -39,7 +39,8 @@ fn leaves(roots: &str) -> String {
     )
 }
 
-/// UPDATE and DELETE are refused on a published table that has none, or one that does not fit.
+/// Looks for published tables that UPDATE and DELETE are refused on, having no identity or one that does
+/// not fit.
 /// `planned` is what a publication is made with that is not there yet.
 pub fn check(
     report: &mut Report,
@@ -78,7 +79,7 @@ pub fn check(
     Ok(())
 }
 
-/// What is set on a partitioned table does not reach the partitions that it has.
+/// Looks for partitions with another identity than their parent: what is set on that does not reach them.
 pub fn partitions(report: &mut Report, sql: &mut Sql<'_>, roots: &str) -> Result<()> {
     let differing: Vec<Leaf> = sql.rows(&format!(
         "{} SELECT count(*) OVER () AS count, c.name, format('%I.%I', n.nspname, p.relname) AS parent, \
@@ -116,7 +117,7 @@ pub fn partitions(report: &mut Report, sql: &mut Sql<'_>, roots: &str) -> Result
     Ok(())
 }
 
-/// What to do about those that no statement is given for.
+/// What to do about the tables that no statement is given for.
 fn rest(given: usize, count: usize) -> Option<Mend> {
     let more = count.checked_sub(given).filter(|more| *more > 0)?;
     Some(Mend::advice(format!(

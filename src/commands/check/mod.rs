@@ -1,10 +1,9 @@
 //! `check`: what is wrong, or will hurt, and what mends it; nothing is changed.
 //!
-//! Each part looks at one thing and puts what it finds into the [`report`]; where a part cannot be
-//! looked at, the others are all the same. [`condition`] is the table of all conditions; [`files`],
-//! [`topic`], [`server`], [`standbys`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge
-//! them, through questions in [`sql`] that the server lets change nothing; [`provider`] knows whose
-//! server it is.
+//! Each check looks at one thing and puts what it finds into the [`report`]; where one cannot look, the
+//! others do all the same. [`condition`] is the table of all conditions; [`files`], [`topic`], [`server`],
+//! [`standbys`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge them, through
+//! questions in [`sql`] that the server lets change nothing; [`provider`] knows whose server it is.
 
 pub(crate) mod blockers;
 pub(crate) mod condition;
@@ -23,8 +22,10 @@ pub(crate) mod topic;
 use std::path::Path;
 
 use self::condition::Condition;
+use self::publication::ExaminedPublication;
 use self::report::{Mend, Report};
-use self::server::Examined;
+use self::server::ExaminedServer;
+use self::slot::ExaminedSlot;
 use self::sql::Sql;
 use super::cli::Check;
 use super::{load, print};
@@ -38,13 +39,13 @@ use crate::pipeline::resume::owner::{self, Owner};
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::{Known, StateFile};
 
-/// What the parts have in common.
+/// What the checks of a database have in common.
 pub struct Context<'a> {
     config: &'a Config,
     /// The config file, for a shell.
     path: &'a str,
     params: &'a ConnectParams,
-    server: &'a Examined,
+    server: &'a ExaminedServer,
     /// Whether something has been read from the slot before.
     has_history: bool,
 }
@@ -70,27 +71,27 @@ fn examine(config: &Config, path: &Path) -> Report {
     let known = files::check(&mut report, config, path);
     let first_offset = known.as_ref().map_or(0, |known| known.first_offset);
     let topic = topic::check(&mut report, config, first_offset);
-    let parts = Parts {
+    let examination = Examination {
         config,
         path: &files::quote(path),
         known: known.as_ref(),
         topic: topic.as_ref(),
     };
-    parts.postgres(&mut report);
+    examination.check_postgres(&mut report);
     report
 }
 
-/// What was found before PostgreSQL is looked at.
+/// An examination: what was found before PostgreSQL is looked at, and the checks that build on it.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
+struct Examination<'a> {
     config: &'a Config,
     path: &'a str,
     known: Option<&'a Known>,
-    topic: Option<&'a topic::Found>,
+    topic: Option<&'a topic::ExaminedTopic>,
 }
 
-impl Parts<'_> {
-    fn postgres(&self, report: &mut Report) {
+impl Examination<'_> {
+    fn check_postgres(&self, report: &mut Report) {
         let params = match self.config.params() {
             Ok(params) => params,
             Err(error) => return report.error(Condition::Postgres, &error),
@@ -101,25 +102,25 @@ impl Parts<'_> {
         };
         let place = format!("{} lets {} in", sql.endpoint(), params.user());
         report.ok(Condition::Postgres, place);
-        match Examined::ask(&mut sql, &self.config.slot) {
+        match ExaminedServer::ask(&mut sql, &self.config.slot) {
             Ok((server, skew)) => {
                 server.check(report, &sql, self.config, skew);
                 if server.facts.has_publications() {
                     let found = standbys::check(report, &mut sql, &server.facts);
-                    unless_failed(report, Condition::SynchronousStandbys, found);
-                    self.database(report, &mut sql, &params, &server);
+                    fail_if_error(report, Condition::SynchronousStandbys, found);
+                    self.check_database(report, &mut sql, &params, &server);
                 }
             }
             Err(error) => report.error(Condition::Version, &error),
         }
     }
 
-    fn database(
+    fn check_database(
         &self,
         report: &mut Report,
         sql: &mut Sql<'_>,
         params: &ConnectParams,
-        server: &Examined,
+        server: &ExaminedServer,
     ) {
         let mut replication = role::replication(report, params, server);
         let known = match self.check_owner(replication.as_mut()) {
@@ -129,22 +130,22 @@ impl Parts<'_> {
                 None
             }
         };
-        let parts = Parts { known, ..*self };
+        let owned = Examination { known, ..*self };
         let context = Context {
             config: self.config,
             path: self.path,
             params,
             server,
-            has_history: parts.has_history(),
+            has_history: owned.has_history(),
         };
         let found = publication::check(report, sql, &context);
-        let publication = unless_failed(report, Condition::Publication, found).flatten();
+        let publication = fail_if_error(report, Condition::Publication, found).flatten();
         if publication.is_none() && !server.facts.is_standby {
             let found = blockers::check_publication(report, sql, self.config);
-            unless_unseen(report, Condition::PublicationLocks, found);
+            warn_if_unseen(report, Condition::PublicationLocks, found);
         }
         let found = slot::check(report, sql, &context, publication.as_ref());
-        let slot = unless_failed(report, Condition::Slot, found).flatten();
+        let slot = fail_if_error(report, Condition::Slot, found).flatten();
         if slot.is_none() && !context.has_history {
             blockers::check(report, sql, params.user());
         }
@@ -152,7 +153,7 @@ impl Parts<'_> {
             && continuity::check_slot(&slot.slot, params.database()).is_ok()
             && !slot.slot.active
         {
-            match parts.meet(connection, &publication, slot) {
+            match owned.check_continuity(connection, &publication, slot) {
                 Ok(found) => report.ok(Condition::Continuity, found),
                 Err(error) => report.error(Condition::Continuity, &error),
             }
@@ -180,12 +181,12 @@ impl Parts<'_> {
         self.known.is_some() || topic_end > first_offset
     }
 
-    /// As far as it can be told without taking the slot.
-    fn meet(
+    /// Whether topic, slot and state file meet, as far as it can be told without taking the slot.
+    fn check_continuity(
         &self,
         mut connection: ReplicationConnection,
-        publication: &publication::Found,
-        slot: slot::Found,
+        publication: &ExaminedPublication,
+        slot: ExaminedSlot,
     ) -> Result<&'static str> {
         let oid = publication.publication_oid;
         let source = Source::ask(&mut connection, slot.slot, oid, self.known)?;
@@ -206,13 +207,13 @@ impl Parts<'_> {
             tail,
         };
         continuity::check_topic(self.known, &source, &topic)?;
-        continuity::tail(self.known, &topic)?;
+        continuity::tail_to_resume(self.known, &topic)?;
         Ok("nothing speaks against it")
     }
 }
 
 impl Context<'_> {
-    /// The only way past a gap.
+    /// The command that accepts a gap, which is the only way past it.
     fn accept_gap(&self) -> Mend {
         let command = format!(
             "postgres-source accept-gap --config {} --reason TEXT",
@@ -228,15 +229,15 @@ impl Context<'_> {
     }
 }
 
-/// What a part found; or its error, which is reported.
-fn unless_failed<T>(report: &mut Report, condition: Condition, found: Result<T>) -> Option<T> {
+/// What a check found; its error is reported as a failure.
+fn fail_if_error<T>(report: &mut Report, condition: Condition, found: Result<T>) -> Option<T> {
     found.map_err(|error| report.error(condition, &error)).ok()
 }
 
-/// What nothing but a warning depends on is a warning itself when it cannot be seen: `run` goes on
+/// Reports what cannot be seen as a warning, where nothing but a warning depends on it: `run` goes on
 /// without it.
-fn unless_unseen(report: &mut Report, condition: Condition, looked: Result<()>) {
-    if let Err(error) = looked {
+fn warn_if_unseen(report: &mut Report, condition: Condition, checked: Result<()>) {
+    if let Err(error) = checked {
         let found = format!("cannot be seen: {}", error.message());
         report.warning(condition, found, error.hint().map(Mend::advice));
     }

@@ -6,7 +6,7 @@ use super::condition::Condition;
 use super::identity::{self, named};
 use super::report::{Mend, Report};
 use super::sql::Sql;
-use super::{Context, unless_unseen};
+use super::{Context, warn_if_unseen};
 use crate::base::error::{Kind, Result};
 use crate::config::Setup;
 use crate::pg::connection::{quote_identifier, quote_literal};
@@ -15,19 +15,19 @@ use crate::pipeline::setup::{
     resolve,
 };
 
-/// The publication as it is found.
+/// The publication as it was found.
 #[derive(Debug, Deserialize)]
-pub struct Found {
-    /// Its OID.
+pub struct ExaminedPublication {
+    /// The OID of the publication.
     pub publication_oid: u32,
     pubinsert: bool,
     pubupdate: bool,
     pubdelete: bool,
-    /// 11+.
+    /// `None` before version 11.
     pubtruncate: Option<bool>,
     #[serde(flatten)]
     shape: Shape,
-    /// How many transactions ago it was made, or altered.
+    /// How many transactions ago the publication was made, or altered.
     pub age: i64,
 }
 
@@ -44,14 +44,14 @@ struct Table {
     published: bool,
 }
 
-/// Looks at it; what was found, if it is there.
+/// Looks at the publication; returns what was found, if there is one.
 pub fn check(
     report: &mut Report,
     sql: &mut Sql<'_>,
     context: &Context<'_>,
-) -> Result<Option<Found>> {
+) -> Result<Option<ExaminedPublication>> {
     let name = quote_literal(&context.config.publication);
-    let found: Option<Found> = sql
+    let found: Option<ExaminedPublication> = sql
         .rows(&format!(
             "SELECT p.oid::int8 AS publication_oid, age(p.xmin) AS age, p.* \
              FROM pg_publication p WHERE pubname = {name}"
@@ -66,7 +66,7 @@ pub fn check(
         format!("{} exists", context.config.publication),
     );
     let published = published(report, sql, context);
-    unless_unseen(report, Condition::PublicationTables, published);
+    warn_if_unseen(report, Condition::PublicationTables, published);
     found.actions(report, context);
     found.options(report, context);
     let (roots, major) = (
@@ -74,9 +74,9 @@ pub fn check(
         context.server.facts.major,
     );
     let identities = identity::check(report, sql, &roots, None, major);
-    unless_unseen(report, Condition::PublicationIdentity, identities);
+    warn_if_unseen(report, Condition::PublicationIdentity, identities);
     let partitions = identity::partitions(report, sql, &roots);
-    unless_unseen(report, Condition::PublicationPartitions, partitions);
+    warn_if_unseen(report, Condition::PublicationPartitions, partitions);
     Ok(Some(found))
 }
 
@@ -101,7 +101,7 @@ fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
     Ok(tables)
 }
 
-/// There is none: it is made, if the config and the user's rights allow it.
+/// Reports that there is no publication: it is made, if the config and the user's rights allow it.
 fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
     let (config, condition) = (context.config, Condition::Publication);
     let tables = &*tables(sql, context)?;
@@ -129,7 +129,7 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
     };
     let major = context.server.facts.major;
     let identities = identity::check(report, sql, &roots, Some(&config.publishing), major);
-    unless_unseen(report, Condition::PublicationIdentity, identities);
+    warn_if_unseen(report, Condition::PublicationIdentity, identities);
     #[derive(Deserialize)]
     struct Rights {
         create: bool,
@@ -169,7 +169,7 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
     Ok(())
 }
 
-/// Whether it has what the config names, or anything.
+/// Whether the publication has the tables that the config names, or any.
 fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
     #[derive(Deserialize)]
     struct Count {
@@ -200,7 +200,7 @@ fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> R
     Ok(())
 }
 
-impl Found {
+impl ExaminedPublication {
     fn actions(&self, report: &mut Report, context: &Context<'_>) {
         let truncate = self.pubtruncate;
         let kinds = [
@@ -250,7 +250,8 @@ impl Found {
             ))],
         );
     }
-    /// What it makes of rows.
+
+    /// Compares what the publication makes of rows with the config.
     fn options(&self, report: &mut Report, context: &Context<'_>) {
         let config = context.config;
         let set = self.shape.differing(&config.publishing).join(", ");

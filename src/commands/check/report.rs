@@ -11,8 +11,8 @@ use crate::base::printable::{self, Printable};
 /// How a condition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// As it should be.
+pub enum Standing {
+    /// The condition is as it should be.
     Ok,
     /// The program works, and something will hurt later or elsewhere.
     Warning,
@@ -29,7 +29,7 @@ pub struct Mend {
     pub text: String,
     /// Whether the server has to be restarted afterwards.
     pub restart: bool,
-    /// What is lost by it, if anything is.
+    /// What is lost by mending, if anything is.
     pub gives_up: Option<String>,
 }
 
@@ -43,22 +43,22 @@ pub enum MendKind {
     Shell,
     /// Keys of the config file.
     Config,
-    /// Words.
+    /// Words that say what to do.
     Advice,
 }
 
 /// A condition and how it stands.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// Which.
+    /// The condition.
     pub condition: Condition,
-    /// How it stands.
-    pub status: Status,
+    /// How the condition stands.
+    pub status: Standing,
     /// What was found.
     pub found: String,
     /// What `run` would end with because of it.
     pub exit_code: Option<u8>,
-    /// What mends it, in this order.
+    /// What mends the condition, in this order.
     pub mend: Vec<Mend>,
     #[serde(skip)]
     kind: Option<Kind>,
@@ -73,34 +73,34 @@ pub struct Report {
 /// The report as JSON.
 #[derive(Serialize)]
 struct Document<'a> {
-    status: Status,
+    status: Standing,
     exit_code: u8,
     conditions: &'a [Finding],
     not_checked: Vec<&'static str>,
 }
 
 impl Mend {
-    /// A statement.
+    /// A statement for the server.
     pub fn sql(text: impl Into<String>) -> Mend {
         Mend::new(MendKind::Sql, text)
     }
 
-    /// A command.
+    /// A command for a shell.
     pub fn shell(text: impl Into<String>) -> Mend {
         Mend::new(MendKind::Shell, text)
     }
 
-    /// Keys of the config.
+    /// Keys of the config file.
     pub fn config(text: impl Into<String>) -> Mend {
         Mend::new(MendKind::Config, text)
     }
 
-    /// Words.
+    /// Advice in words.
     pub fn advice(text: impl Into<String>) -> Mend {
         Mend::new(MendKind::Advice, text)
     }
 
-    /// The same, with a restart of the server afterwards.
+    /// Adds a restart of the server afterwards.
     pub fn and_restart(self) -> Mend {
         Mend {
             restart: true,
@@ -108,7 +108,7 @@ impl Mend {
         }
     }
 
-    /// The same, with what is lost by it.
+    /// Adds what is lost by it.
     pub fn giving_up(self, what: impl Into<String>) -> Mend {
         let what = what.into();
         let kind = match what.contains(char::is_control) {
@@ -147,12 +147,12 @@ impl Mend {
 }
 
 impl Report {
-    /// A condition that holds.
+    /// Adds a condition that holds.
     pub fn ok(&mut self, condition: Condition, found: impl Into<String>) {
-        self.add(condition, Status::Ok, None, found.into(), Vec::new());
+        self.add(condition, Standing::Ok, None, found.into(), Vec::new());
     }
 
-    /// One that will hurt.
+    /// Adds a condition that will hurt.
     pub fn warning(
         &mut self,
         condition: Condition,
@@ -160,10 +160,10 @@ impl Report {
         mend: impl IntoIterator<Item = Mend>,
     ) {
         let mend = mend.into_iter().collect();
-        self.add(condition, Status::Warning, None, found.into(), mend);
+        self.add(condition, Standing::Warning, None, found.into(), mend);
     }
 
-    /// One because of which the program ends, with an error of `kind`.
+    /// Adds a condition because of which the program ends, with an error of `kind`.
     pub fn failure(
         &mut self,
         condition: Condition,
@@ -172,26 +172,26 @@ impl Report {
         mend: impl IntoIterator<Item = Mend>,
     ) {
         let mend = mend.into_iter().collect();
-        self.add(condition, Status::Failure, Some(kind), found.into(), mend);
+        self.add(condition, Standing::Failure, Some(kind), found.into(), mend);
     }
 
-    /// An error that the program would end with, and what it advises.
+    /// Adds an error that the program would end with, and what it advises.
     pub fn error(&mut self, condition: Condition, error: &Error) {
         let advice = error.hint().map(Mend::advice);
         self.failure(condition, error.kind(), error.message(), advice);
     }
 
-    /// An error about what was found to be well before.
+    /// Adds an error about what was found to be well before.
     pub fn error_after_all(&mut self, condition: Condition, error: &Error) {
         self.findings
-            .retain(|found| found.condition != condition || found.status != Status::Ok);
+            .retain(|found| found.condition != condition || found.status != Standing::Ok);
         self.error(condition, error);
     }
 
     fn add(
         &mut self,
         condition: Condition,
-        status: Status,
+        status: Standing,
         kind: Option<Kind>,
         found: String,
         mend: Vec<Mend>,
@@ -211,7 +211,7 @@ impl Report {
         self.findings.insert(at, finding);
     }
 
-    /// Nothing, or the error of the first failure, which names them all.
+    /// The error of the first failure, which names all failures; none if nothing fails.
     pub fn result(&self) -> Result<()> {
         let failed = || self.findings.iter().filter(|found| found.kind.is_some());
         let Some(kind) = failed().next().and_then(|first| first.kind) else {
@@ -237,7 +237,7 @@ impl Report {
             .map_err(|e| Error::new(Kind::Bug, "cannot write the report").with_source(e))
     }
 
-    /// The statements alone, in the order to run them. One that gives something up is for somebody
+    /// The SQL alone, in the order to run them. One that gives something up is for somebody
     /// to decide: it stands in a comment.
     pub fn sql(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
@@ -262,16 +262,16 @@ impl Report {
         lines.join("\n")
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> Standing {
         let has = |status| self.findings.iter().any(|found| found.status == status);
-        match (has(Status::Failure), has(Status::Warning)) {
-            (true, _) => Status::Failure,
-            (false, true) => Status::Warning,
-            (false, false) => Status::Ok,
+        match (has(Standing::Failure), has(Standing::Warning)) {
+            (true, _) => Standing::Failure,
+            (false, true) => Standing::Warning,
+            (false, false) => Standing::Ok,
         }
     }
 
-    /// What could not be looked at, or is not there to be looked at.
+    /// The conditions that could not be looked at, or are not there to be looked at.
     fn not_checked(&self) -> Vec<&'static str> {
         let is_missing = |condition| {
             !self
@@ -298,7 +298,7 @@ fn comment(text: &str) -> String {
     lines.join("\n")
 }
 
-/// With each control character in the form that Rust and C have for it.
+/// A text with each control character in the form that Rust and C have for it.
 fn escaped(text: &str) -> String {
     let escape = |c: char| match c.is_control() {
         true => c.escape_default().to_string(),
@@ -324,9 +324,9 @@ impl fmt::Display for Report {
         write!(
             f,
             "ok: {}, warnings: {}, failures: {}",
-            count(Status::Ok),
-            count(Status::Warning),
-            count(Status::Failure)
+            count(Standing::Ok),
+            count(Standing::Warning),
+            count(Standing::Failure)
         )?;
         match self.not_checked() {
             names if names.is_empty() => Ok(()),
@@ -335,12 +335,12 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Status::Ok => "ok",
-            Status::Warning => "warning",
-            Status::Failure => "FAILURE",
+            Standing::Ok => "ok",
+            Standing::Warning => "warning",
+            Standing::Failure => "FAILURE",
         })
     }
 }

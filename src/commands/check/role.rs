@@ -2,13 +2,14 @@
 
 use super::condition::Condition;
 use super::report::{Mend, Report};
-use super::server::Examined;
+use super::server::ExaminedServer;
 use crate::base::error::{Error, Kind, Reason};
 use crate::pg::connection::quote_identifier;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
+use crate::pg::wire::server_error::refused_address;
 
-/// The server cannot be reached, or does not want us.
+/// Reports that the server cannot be reached, or does not want us.
 pub fn not_let_in(report: &mut Report, params: &ConnectParams, error: &Error) {
     let (user, database) = (params.user(), params.database());
     let (user, database) = (quote_identifier(user), quote_identifier(database));
@@ -30,18 +31,11 @@ pub fn not_let_in(report: &mut Report, params: &ConnectParams, error: &Error) {
     report.failure(Condition::Postgres, error.kind(), message, mend);
 }
 
-/// Where the server sees us, if no line of pg_hba.conf lets that in. A server that speaks another
-/// language has the hint of its SQLSTATE.
-fn refused_address(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("no pg_hba.conf entry for host \"")?;
-    rest.split('"').next()
-}
-
 /// Tries the right to replicate, by using it.
 pub fn replication(
     report: &mut Report,
     params: &ConnectParams,
-    server: &Examined,
+    server: &ExaminedServer,
 ) -> Option<ReplicationConnection> {
     if !server.has_free_sender() {
         untried(report, params, server);
@@ -76,8 +70,8 @@ pub fn replication(
     None
 }
 
-/// What the catalog says must do.
-fn untried(report: &mut Report, params: &ConnectParams, server: &Examined) {
+/// Reports a right to replicate that could not be tried: what the catalog says must do.
+fn untried(report: &mut Report, params: &ConnectParams, server: &ExaminedServer) {
     let (condition, user) = (Condition::RoleReplication, params.user());
     match server.may_replicate() {
         true => report.ok(

@@ -21,16 +21,16 @@ use crate::pipeline::setup::unsupported;
 /// fit on the disk beside everything else, which only its owner can know.
 const KEEP_MB: i64 = 10 * 1024;
 
-/// Shorter than this, an ordinary pause of the network ends the stream.
+/// The shortest timeout that an ordinary pause of the network does not reach.
 const SHORT_TIMEOUT_MS: i64 = 5_000;
 
-/// Clocks that differ by more show it in every timestamp.
+/// How much clocks may differ: more shows in every timestamp.
 const SKEW_S: f64 = 2.0;
 
-/// The server that is examined.
+/// The server as it was found.
 #[derive(Debug)]
-pub struct Examined {
-    /// What it is, and how it is set.
+pub struct ExaminedServer {
+    /// What the server is, and how it is set.
     pub facts: ServerFacts,
     usage: Usage,
 }
@@ -44,14 +44,14 @@ struct Usage {
     slot_exists: bool,
     roles: Vec<String>,
     superuser: bool,
-    /// Its attribute, or the provider's role in its place.
+    /// Whether the user has the attribute, or the provider's role in its place.
     replicates: bool,
     clock: f64,
 }
 
-impl Examined {
+impl ExaminedServer {
     /// Asks the server what there is to judge.
-    pub fn ask(sql: &mut Sql<'_>, slot: &str) -> Result<(Examined, Skew)> {
+    pub fn ask(sql: &mut Sql<'_>, slot: &str) -> Result<(ExaminedServer, Skew)> {
         let facts = sql.ask(ServerFacts::ask)?;
         let roles: Vec<String> = ROLES.iter().map(|(name, _)| quote_literal(name)).collect();
         let before = since_unix_epoch().as_secs_f64();
@@ -72,15 +72,15 @@ impl Examined {
             roles = roles.join(", "),
         ))?;
         let skew = Skew::between(before, usage.clock, since_unix_epoch().as_secs_f64());
-        Ok((Examined { facts, usage }, skew))
+        Ok((ExaminedServer { facts, usage }, skew))
     }
 
-    /// Who runs it.
+    /// Who runs the server.
     pub fn provider(&self) -> Provider {
         Provider::of(&self.usage.roles)
     }
 
-    /// Where to connect to, past a pooler.
+    /// The advice to connect to the server itself, past a pooler.
     pub fn own_port(&self) -> Mend {
         let port = self.facts.number("port").unwrap_or_default();
         Mend::advice(format!(
@@ -272,7 +272,8 @@ impl Examined {
         }
     }
 
-    /// A slot is idle while the program is stopped, and while it waits for Fluvio before it begins.
+    /// Judges `idle_replication_slot_timeout`: a slot is idle while the program is stopped, and while it
+    /// waits for Fluvio before it begins.
     fn idle_timeout(&self, report: &mut Report) {
         let name = "idle_replication_slot_timeout";
         let condition = Condition::IdleReplicationSlotTimeout;
@@ -308,12 +309,12 @@ impl Examined {
 #[derive(Debug, Clone, Copy)]
 pub struct Skew {
     seconds: f64,
-    /// What the way there and back leaves open.
+    /// How much of that the way there and back leaves open.
     uncertain: f64,
 }
 
 impl Skew {
-    /// From the server's time, and ours before and after.
+    /// The difference by the server's time, and ours before and after asking for it.
     fn between(before: f64, server: f64, after: f64) -> Skew {
         Skew {
             seconds: server - (before + after) / 2.0,
@@ -360,13 +361,13 @@ mod tests {
         report.to_string()
     }
 
-    fn examined(major: u32, is_standby: bool) -> Examined {
+    fn examined(major: u32, is_standby: bool) -> ExaminedServer {
         let facts = format!(
             "{{\"major\":{major},\"version\":\"{major}.0\",\"is_standby\":{is_standby},\"settings\":{{}}}}"
         );
         let usage = "{\"slots\":0,\"senders\":0,\"idle_slots\":[],\"slot_exists\":true,\"roles\":[],\
                      \"superuser\":false,\"replicates\":true,\"clock\":0}";
-        Examined {
+        ExaminedServer {
             facts: serde_json::from_str(&facts).unwrap(),
             usage: serde_json::from_str(usage).unwrap(),
         }
@@ -410,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_standby_of_before_16_and_a_server_of_before_10() {
-        let recovery = |server: Examined| judged(|report| server.recovery(report));
+        let recovery = |server: ExaminedServer| judged(|report| server.recovery(report));
         assert!(recovery(examined(15, true)).starts_with("FAILURE"));
         let text = recovery(examined(16, true));
         assert!(

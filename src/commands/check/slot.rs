@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Context;
 use super::condition::Condition;
-use super::publication;
+use super::publication::ExaminedPublication;
 use super::report::{Mend, Report};
 use super::sql::Sql;
 use crate::base::error::{Error, Kind, Result};
@@ -14,21 +14,21 @@ use crate::pg::connection::quote_literal;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::setup::{alter_slot_command, create_slot_statement};
 
-/// Where nothing limits the WAL that is kept, so much of it deserves a word.
+/// How much WAL that is kept deserves a word where nothing limits it.
 const MUCH_BYTES: i64 = 10 * 1024 * 1024 * 1024;
 
-/// The slot as it is found. Older servers do not have all of it.
+/// The slot as it was found. Older servers do not have all of it.
 #[derive(Debug, Deserialize)]
-pub struct Found {
-    /// What sessions look at too.
+pub struct ExaminedSlot {
+    /// The columns that sessions look at too.
     #[serde(flatten)]
     pub slot: system::Slot,
     active_pid: Option<i64>,
-    /// Of the process that streams from it.
+    /// The application name of the process that streams from the slot.
     application: Option<String>,
-    /// How much WAL it keeps, bytes.
+    /// How much WAL the slot keeps, in bytes.
     lag: Option<i64>,
-    /// How much more may be written before it is lost (13+).
+    /// How much more WAL may be written before the slot is lost (13+).
     safe_wal_size: Option<i64>,
     /// How many transactions ago the oldest was that it may still have to look at the catalog for.
     catalog_age: Option<i64>,
@@ -36,16 +36,16 @@ pub struct Found {
     horizon_is_shared: bool,
 }
 
-/// Looks at it; what was found, if it is there.
+/// Looks at the slot; returns what was found, if there is one.
 pub fn check(
     report: &mut Report,
     sql: &mut Sql<'_>,
     context: &Context<'_>,
-    publication: Option<&publication::Found>,
-) -> Result<Option<Found>> {
+    publication: Option<&ExaminedPublication>,
+) -> Result<Option<ExaminedSlot>> {
     // Whatever the slot needs then was needed when they were listed.
     let files = sql.wal_files()?;
-    let found: Option<Found> = sql
+    let found: Option<ExaminedSlot> = sql
         .rows(&format!(
             "SELECT s.*, pg_is_in_recovery() AS is_standby, a.application_name AS application, \
              age(s.catalog_xmin) AS catalog_age, \
@@ -77,7 +77,7 @@ pub fn check(
     Ok(Some(found))
 }
 
-/// There is none: it is made, if nothing was read before and the config allows it.
+/// Reports that there is no slot: it is made, if nothing was read before and the config allows it.
 fn missing(report: &mut Report, context: &Context<'_>) {
     let (slot, condition) = (&context.config.slot, Condition::Slot);
     match (context.has_history, context.config.setup) {
@@ -106,8 +106,8 @@ fn missing(report: &mut Report, context: &Context<'_>) {
     }
 }
 
-impl Found {
-    /// Whether it is the program's own.
+impl ExaminedSlot {
+    /// Whether the slot is the program's own.
     fn owner(&self, report: &mut Report, context: &Context<'_>) -> bool {
         let own = continuity::check_own(&self.slot, context.params.database());
         let is_ours = self.slot.plugin.as_deref() == Some("pgoutput") && !self.slot.temporary;
@@ -180,17 +180,8 @@ impl Found {
 
     fn wal_status(&self, report: &mut Report, context: &Context<'_>) {
         let condition = Condition::SlotWalStatus;
-        if self.slot.missing_wal.is_some() || self.slot.two_phase == Some(true) {
-            return self.useless(report, context);
-        }
-        if let Some(why) = self.slot.invalidation() {
-            let slot = quote_literal(&context.config.slot);
-            let drop = Mend::sql(format!("SELECT pg_drop_replication_slot({slot});"))
-                .giving_up(format!("the changes since {}", self.slot.confirmed()));
-            let accept = context.has_history.then(|| context.accept_gap());
-            let mend = [drop].into_iter().chain(accept);
-            let found = format!("invalidated ({why}): what it kept is gone");
-            return report.failure(condition, Kind::Gap, found, mend);
+        if let Err(error) = continuity::check_slot(&self.slot, context.params.database()) {
+            return self.useless(report, context, &error);
         }
         match self.slot.wal_status.as_deref() {
             None => report.ok(condition, "not told before version 13"),
@@ -203,10 +194,8 @@ impl Found {
         }
     }
 
-    /// Nothing but a new slot helps.
-    fn useless(&self, report: &mut Report, context: &Context<'_>) {
-        let checked = continuity::check_slot(&self.slot, context.params.database());
-        let Err(error) = checked else { return };
+    /// Reports a slot of which nothing can be read: only a new one helps.
+    fn useless(&self, report: &mut Report, context: &Context<'_>, error: &Error) {
         let slot = quote_literal(&context.config.slot);
         let mend = match context.has_history {
             true => context.accept_gap(),
@@ -241,10 +230,11 @@ impl Found {
         }
     }
 
-    /// Decoding looks at the catalog as it was then. Every transaction older than the slot's horizon
-    /// counts as committed before anything that it decodes; so if the publication's row is older
-    /// than that, all that the slot will send was written after it. The converse does not hold.
-    fn age(&self, report: &mut Report, context: &Context<'_>, publication: &publication::Found) {
+    /// Whether the publication is older than the slot. Decoding looks at the catalog as it was then. Every
+    /// transaction older than the slot's horizon counts as committed before anything that it decodes; so if
+    /// the publication's row is older than that, all that the slot will send was written after it. The
+    /// converse does not hold.
+    fn age(&self, report: &mut Report, context: &Context<'_>, publication: &ExaminedPublication) {
         let condition = Condition::SlotAge;
         let is_older = self
             .catalog_age

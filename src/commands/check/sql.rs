@@ -18,7 +18,7 @@ pub struct Sql<'a> {
 }
 
 impl<'a> Sql<'a> {
-    /// Connects.
+    /// Connects to the server of `params`.
     pub fn open(params: &'a ConnectParams) -> Result<Self> {
         let connection = connect(params)?;
         Ok(Sql {
@@ -34,7 +34,7 @@ impl<'a> Sql<'a> {
         &self.endpoint
     }
 
-    /// How far the connection is protected.
+    /// How far the connection to the server is protected.
     pub fn protection(&self) -> Protection {
         self.protection
     }
@@ -55,7 +55,7 @@ impl<'a> Sql<'a> {
         self.ask(|connection| connection.select(select))
     }
 
-    /// What `question` finds out.
+    /// The answer to a question that takes the connection.
     pub fn ask<T>(&mut self, question: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut connection = self.connection()?;
         let found = question(&mut connection)?;

@@ -13,13 +13,13 @@ use crate::pg::catalog::server_facts::ServerFacts;
 struct Connections {
     /// The name of this program, as the server has it.
     own: String,
-    /// Who is one of them and connected.
+    /// How many synchronous standbys are connected.
     connected: usize,
-    /// Whose part in it the role may not see.
+    /// How many connections there are whose part in it the role may not see.
     hidden: usize,
 }
 
-/// Says who they are, and what that means for commits.
+/// Looks at who the synchronous standbys are, and what that means for commits.
 pub fn check(report: &mut Report, sql: &mut Sql<'_>, server: &ServerFacts) -> Result<()> {
     let connections: Connections = sql.row(
         "SELECT current_setting('application_name') AS own, \

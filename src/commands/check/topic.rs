@@ -19,16 +19,16 @@ const CONSUMER_BYTES: usize = 1_048_576;
 /// A consumer that is away over a night should find everything.
 const SHORT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the partition holds.
-pub struct Found {
-    /// From where to where.
+/// What the partition was found to hold.
+pub struct ExaminedTopic {
+    /// The offsets from the first record to the next one.
     pub bounds: Bounds,
-    /// How it ends; `None` when that could not be read.
+    /// How the partition ends; `None` when that could not be read.
     pub tail: Option<Tail>,
 }
 
-/// Looks at all of it, as far as it goes. Records before `first_offset` do not matter.
-pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<Found> {
+/// Looks at cluster, topic and partition, as far as that goes. Records before `first_offset` do not matter.
+pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<ExaminedTopic> {
     batch_size(report, config.fluvio.batch_bytes);
     let found = cluster::endpoint(&config.fluvio)
         .and_then(|cluster| Ok((cluster::topic(&cluster, &config.fluvio)?, cluster.endpoint)));
@@ -44,7 +44,7 @@ pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<
     };
     let Some(topic) = topic else {
         missing(report, &config.fluvio);
-        return Some(Found {
+        return Some(ExaminedTopic {
             bounds: Bounds {
                 start: 0,
                 end: 0,
@@ -128,7 +128,7 @@ fn retention(report: &mut Report, topic: &TopicSpec) {
     }
 }
 
-fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<Found> {
+fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<ExaminedTopic> {
     let partition = match Partition::open_to_read(&config.fluvio) {
         Ok(partition) => partition,
         Err(error) => {
@@ -155,7 +155,7 @@ fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<
             None
         }
     };
-    Some(Found { bounds, tail })
+    Some(ExaminedTopic { bounds, tail })
 }
 
 fn read_tail(partition: &Partition, first_offset: i64) -> Result<Tail> {

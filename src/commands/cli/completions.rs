@@ -17,7 +17,7 @@ pub enum Shell {
     Fish,
 }
 
-/// As they are written on the command line.
+/// The shells as they are written on the command line.
 const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
 /// What there are schemas of.
@@ -223,18 +223,18 @@ complete -c {PROGRAM} -f
     script
 }
 
-/// A list of verbs has no room for more.
+/// The first sentence of a description: a list of verbs has no room for more.
 fn first_sentence(description: &str) -> &str {
     let end = description.find(". ").unwrap_or(description.len());
     description[..end].trim_end_matches('.')
 }
 
-/// One word for a shell of Bourne's kind, whatever is in it.
+/// A text as one word for a shell of Bourne's kind, whatever is in it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// One word for fish, where a backslash means something between quotes too.
+/// A text as one word for fish, where a backslash means something between quotes too.
 fn fish_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
 }

@@ -93,7 +93,7 @@ pub fn exit_codes() -> Vec<(String, &'static str)> {
     codes
 }
 
-/// The page.
+/// The manual page, as roff.
 pub fn man() -> String {
     let arguments = Arguments::get_args_info();
     let mut page = format!(

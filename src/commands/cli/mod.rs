@@ -20,9 +20,9 @@ pub const PROGRAM: &str = "postgres-source";
 
 /// Why no arguments came of a command line.
 pub enum Instead {
-    /// It asked for this help.
+    /// The command line asked for this help.
     Help(String),
-    /// This is wrong with it.
+    /// What is wrong with the command line.
     Wrong(String),
 }
 

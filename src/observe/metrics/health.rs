@@ -55,11 +55,10 @@ mod tests {
     fn after(age: Duration) -> Metrics {
         let now = Instant::now();
         let began = now.checked_sub(age).expect("the machine is older");
-        Metrics {
-            began,
-            waits: Waits::beginning_at(began),
-            ..Metrics::default()
-        }
+        let mut metrics = Metrics::default();
+        metrics.began.at = began;
+        metrics.waits = Waits::beginning_at(began);
+        metrics
     }
 
     #[test]
@@ -71,7 +70,7 @@ mod tests {
         metrics.turned_ms.set(20_000);
         assert_eq!(metrics.health().unwrap_err(), "no progress for 40 s");
         // To wait for somebody is not to hang.
-        let since = metrics.began + Duration::from_secs(10);
+        let since = metrics.began.at + Duration::from_secs(10);
         metrics.waits.begin_at(Side::Postgres, since);
         assert_eq!(metrics.health().unwrap(), "waiting for postgres for 50 s");
         assert_eq!(

@@ -64,10 +64,9 @@ pub struct Kept {
 }
 
 /// All numbers that the program counts of itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
-    began: Instant,
-    began_at: Duration,
+    began: Began,
     events: [Number; EventType::ALL.len()],
     /// Transactions that are stored.
     pub transactions: Number,
@@ -111,33 +110,18 @@ pub struct Metrics {
     lost: Number,
 }
 
-impl Default for Metrics {
+/// The begin of the process, by two clocks.
+#[derive(Debug)]
+struct Began {
+    at: Instant,
+    since_unix_epoch: Duration,
+}
+
+impl Default for Began {
     fn default() -> Self {
-        let began = Instant::now();
-        Metrics {
-            began,
-            began_at: since_unix_epoch(),
-            events: Default::default(),
-            transactions: Number::default(),
-            received_bytes: Number::default(),
-            written_bytes: Number::default(),
-            acknowledged: Number::default(),
-            skipped: Number::default(),
-            retries: Default::default(),
-            commit_to_topic: Histogram::default(),
-            batches_in_flight: Number::default(),
-            confirmed: Number::default(),
-            received: Number::default(),
-            stored: Number::default(),
-            wal_end: Number::default(),
-            stored_commit_us: Number::default(),
-            behind_since_us: Number::default(),
-            waits: Waits::beginning_at(began),
-            streaming: Number::default(),
-            turned_ms: Number::default(),
-            retained: Number::default(),
-            safe: Number::default(),
-            lost: Number::default(),
+        Began {
+            at: Instant::now(),
+            since_unix_epoch: since_unix_epoch(),
         }
     }
 }
@@ -282,11 +266,11 @@ impl Metrics {
 
     /// The time at which the process began, since 1970.
     pub fn began(&self) -> Duration {
-        self.began_at
+        self.began.since_unix_epoch
     }
 
     fn ms(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.began).as_millis() as u64
+        at.saturating_duration_since(self.began.at).as_millis() as u64
     }
 }
 

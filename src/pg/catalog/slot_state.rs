@@ -20,24 +20,10 @@ pub struct SlotState {
     safe_wal_size: Option<i64>,
 }
 
-/// Asks for the slot over a connection that ends with the answer; `None` when there is none of this name.
-/// A standby without it may not be the server that is meant: then that is an error.
+/// Asks for a slot over a connection that ends with the answer.
 pub fn slot_state(params: &ConnectParams, slot: &str) -> Result<Option<SlotState>> {
     let mut connection = Connection::connect_for_sql(params)?;
-    let state = connection.select_first(&format!(
-        "SELECT s.*, pg_catalog.pg_is_in_recovery() AS is_standby, w.wal_end, \
-         pg_catalog.pg_wal_lsn_diff(w.wal_end, s.restart_lsn)::int8 AS retained \
-         FROM pg_catalog.pg_replication_slots s, (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
-           THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() \
-           END AS wal_end) w \
-         WHERE s.slot_name = {}",
-        quote_literal(slot)
-    ))?;
-    if state.is_none() && connection.is_standby()? {
-        let elsewhere = Error::unreachable("does not exist on this server");
-        return Err(elsewhere.with_hint(NAME_THE_PRIMARY))
-            .at(|| format!("replication slot {slot}"));
-    }
+    let state = SlotState::ask(&mut connection, slot)?;
     connection.terminate();
     Ok(state)
 }
@@ -51,6 +37,26 @@ pub fn system_identifier(params: &ConnectParams) -> Result<String> {
 }
 
 impl SlotState {
+    /// Asks for a slot; `None` when there is none of this name. A standby without it may not be the
+    /// server that is meant: then it is not known.
+    pub fn ask(connection: &mut Connection, slot: &str) -> Result<Option<SlotState>> {
+        let state = connection.select_first(&format!(
+            "SELECT s.*, pg_catalog.pg_is_in_recovery() AS is_standby, w.wal_end, \
+             pg_catalog.pg_wal_lsn_diff(w.wal_end, s.restart_lsn)::int8 AS retained \
+             FROM pg_catalog.pg_replication_slots s, (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() \
+               THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() \
+               END AS wal_end) w \
+             WHERE s.slot_name = {}",
+            quote_literal(slot)
+        ))?;
+        if state.is_none() && connection.is_standby()? {
+            let elsewhere = Error::unreachable("does not exist on this server");
+            return Err(elsewhere.with_hint(NAME_THE_PRIMARY))
+                .at(|| format!("replication slot {slot}"));
+        }
+        Ok(state)
+    }
+
     /// The end of the server's WAL.
     pub fn wal_end(&self) -> Lsn {
         let wal_end = self.wal_end.as_deref();

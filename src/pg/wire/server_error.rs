@@ -284,13 +284,22 @@ pub const GIVE_UP: &str = "give up what the slot holds with \"postgres-source ac
 
 /// The error of a connection to what is not the server itself.
 pub fn pooler(why: &str) -> Error {
-    let message = format!("it is a connection pooler, not PostgreSQL itself: {why}");
-    Error::config(message)
-        .with_reason(Reason::Pooler)
-        .with_hint(
-            "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of \
-             the pooler",
-        )
+    Error::config(format!(
+        "it is a connection pooler, not PostgreSQL itself: {why}"
+    ))
+    .with_hint(
+        "name PostgreSQL itself in FLUVIO_PG_DATABASE_URL, by its own host and port, instead of the \
+         pooler",
+    )
+    .with_reason(Reason::Pooler)
+}
+
+/// The address that a server sees us at, if no line of its pg_hba.conf lets that in. The SQLSTATE is
+/// that of every login that is refused, and only the words have the address: a server that speaks
+/// another language has the hint of its SQLSTATE.
+pub fn refused_address(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("no pg_hba.conf entry for host \"")?;
+    rest.split('"').next()
 }
 
 /// The kind of error that a SQLSTATE means

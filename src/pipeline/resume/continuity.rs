@@ -22,12 +22,12 @@ fn ways_out() -> String {
     format!("if it was a mistake, undo it and start again; else {ACCEPT}")
 }
 
-/// An error of this kind, with the ways out.
+/// A gap, with the ways out.
 pub fn gap(message: impl Into<String>) -> Error {
     Error::new(Kind::Gap, message).with_hint(ways_out())
 }
 
-/// A gap that was found while streaming has the same ways out.
+/// Adds the ways out to a gap that was found while streaming.
 pub fn with_ways_out(error: Error) -> Error {
     match (error.kind(), error.hint()) {
         (Kind::Gap, None) => error.with_hint(ways_out()),
@@ -35,8 +35,8 @@ pub fn with_ways_out(error: Error) -> Error {
     }
 }
 
-/// What would be a gap anywhere else, on a server in recovery: it may still come, or not be expected
-/// here at all.
+/// The error of what would be a gap anywhere else, on a server in recovery: it may still come, or not be
+/// expected here at all.
 pub fn on_standby(message: impl Into<String>, hint: &str) -> Error {
     Error::unreachable(message)
         .with_hint(format!("{hint}; if it will not come, {ACCEPT}"))
@@ -49,20 +49,20 @@ fn foreign(message: impl Into<String>) -> Error {
         .with_hint("name another slot under \"parameters\", or correct the database URL")
 }
 
-/// What is found in the topic.
+/// The partition that continuity is proved of.
 #[derive(Debug, Clone, Copy)]
 pub struct Topic<'a> {
-    /// Its name.
+    /// The topic's name.
     pub name: &'a str,
     /// The partition.
     pub partition: u32,
-    /// What it holds.
+    /// The offsets that the partition holds.
     pub bounds: Bounds,
-    /// How it ends.
+    /// How the partition ends.
     pub tail: Tail,
 }
 
-/// The slot by itself: whether this program can stream from it. An error of which nothing but a new slot
+/// Checks the slot by itself: whether this program can stream from it. An error of which nothing but a new slot
 /// helps has [`Reason::SlotUseless`].
 pub fn check_slot(slot: &Slot, database: &str) -> Result<()> {
     check_own(slot, database)?;
@@ -100,7 +100,7 @@ fn check_readable(slot: &Slot) -> Result<()> {
     }
 }
 
-/// Whether it is of a kind that this program makes, in its database.
+/// Checks that a slot is of a kind that this program makes, in its database.
 pub fn check_own(slot: &Slot, database: &str) -> Result<()> {
     if slot.temporary {
         return Err(foreign("is another session's temporary slot"));
@@ -120,7 +120,7 @@ pub fn check_own(slot: &Slot, database: &str) -> Result<()> {
     }
 }
 
-/// The slot and what is known of it from before.
+/// Checks the source against what is known of it from before.
 pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
     let Some(known) = known else { return Ok(()) };
     if let Some(found) = &known.gap {
@@ -177,7 +177,7 @@ pub fn check_source(known: Option<&Known>, source: &Source) -> Result<()> {
     Ok(())
 }
 
-/// Whether nobody else has moved the slot since.
+/// Checks that nobody else has moved the slot since.
 pub fn check_moved(known: Option<&Known>, source: &Source) -> Result<()> {
     let confirmed = source.slot.confirmed();
     match known {
@@ -190,7 +190,7 @@ pub fn check_moved(known: Option<&Known>, source: &Source) -> Result<()> {
     }
 }
 
-/// The topic against the slot, and against what is known of it from before.
+/// Checks the topic against the slot, and against what is known of it from before.
 pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) -> Result<()> {
     let end = topic.bounds.end;
     if let Some(known) = known
@@ -252,7 +252,7 @@ pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) ->
 
 /// How the topic ends for resuming: one whose records were all removed by retention says nothing of
 /// that itself, but what is known of it may.
-pub fn tail(known: Option<&Known>, topic: &Topic<'_>) -> Result<Tail> {
+pub fn tail_to_resume(known: Option<&Known>, topic: &Topic<'_>) -> Result<Tail> {
     let (Bounds { start, end, .. }, Tail::Empty) = (topic.bounds, topic.tail) else {
         return Ok(topic.tail);
     };
@@ -272,7 +272,7 @@ pub fn tail(known: Option<&Known>, topic: &Topic<'_>) -> Result<Tail> {
     }
 }
 
-/// The server's WAL does not reach as far as what was read.
+/// The error of a server whose WAL does not reach as far as what was read.
 fn behind(source: &Source, reach: Lsn) -> Error {
     let wal_flush = source.system.wal_flush;
     match source.is_standby {
@@ -431,17 +431,19 @@ mod tests {
         };
         let stored = Lsn(100);
         assert_eq!(
-            tail(Some(&known), &removed(10)).unwrap(),
+            tail_to_resume(Some(&known), &removed(10)).unwrap(),
             Tail::Removed { stored }
         );
-        let error = tail(Some(&known), &removed(11)).unwrap_err().to_string();
+        let error = tail_to_resume(Some(&known), &removed(11))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("removed by its retention"), "{error}");
         for (known, topic) in [
             (None, removed(10)),
             (Some(&known), topic(0, Tail::Empty)),
             (Some(&known), topic(10, complete(90, 91))),
         ] {
-            assert_eq!(tail(known, &topic).unwrap(), topic.tail);
+            assert_eq!(tail_to_resume(known, &topic).unwrap(), topic.tail);
         }
     }
 

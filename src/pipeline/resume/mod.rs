@@ -57,7 +57,7 @@ use crate::record::readback::{Checksum, Unit};
 /// What happens with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is new.
+    /// The message is new.
     Write,
     /// The topic has it, or it belongs to what the topic has.
     Drop,
@@ -66,18 +66,18 @@ pub enum Verdict {
 /// How many messages were dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Whole transactions.
+    /// How many whole transactions.
     pub transactions: u64,
-    /// Messages, those of whole transactions included.
+    /// How many messages, those of whole transactions included.
     pub messages: u64,
 }
 
 /// What is still to come of what the topic has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// So much WAL.
+    /// Bytes of WAL.
     Wal(u64),
-    /// So many rows of the transaction that the topic has a part of.
+    /// Rows of the transaction that the topic has a part of.
     Rows(u64),
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for Left {
     }
 }
 
-/// Follows the stream and tells what the topic has from what is new.
+/// Follows the stream and keeps what the topic has apart from what is new.
 #[derive(Default)]
 pub struct Resume {
     tail: Tail,
@@ -130,7 +130,7 @@ enum Mode {
 }
 
 impl Resume {
-    /// After a topic that ends with `tail`, on a slot that was confirmed at `confirmed` and a server
+    /// Begins after a topic that ends with `tail`, on a slot that was confirmed at `confirmed` and a server
     /// whose WAL reached `wal_end` later than that: what is not confirmed comes again, or topic and slot
     /// are not of the same history.
     pub fn after(tail: Tail, confirmed: Lsn, wal_end: Lsn) -> Self {
@@ -159,7 +159,7 @@ impl Resume {
         self.is_awaiting() || matches!(self.mode, Mode::Part { rows: 1.., .. })
     }
 
-    /// What is still to come of it, while something is.
+    /// What is still to come of what the topic has, while something is.
     pub fn left(&self) -> Option<Left> {
         match self.mode {
             Mode::Part { rows: 0, .. } => None,
@@ -171,7 +171,7 @@ impl Resume {
         }
     }
 
-    /// Everything before `wal_end` was sent.
+    /// Notes that everything before `wal_end` was sent.
     pub fn sent_up_to(&self, wal_end: Lsn) -> Result<()> {
         match (self.awaited, self.tail) {
             (Some(last), _) if wal_end > last.lsn() => Err(another_history(last)),

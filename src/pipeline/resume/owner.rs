@@ -12,7 +12,7 @@ use crate::pg::catalog::slot_state::system_identifier;
 /// What a state file must be about.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
-    /// The cluster that we are connected to.
+    /// The system identifier of the cluster that we are connected to.
     pub system_identifier: &'a str,
     /// The slot.
     pub slot: &'a str,
@@ -20,7 +20,7 @@ pub struct Owner<'a> {
     pub topic: &'a str,
     /// The partition.
     pub partition: u32,
-    /// Where that ends, if it is known.
+    /// Where the partition ends, if that is known.
     pub end: Option<i64>,
 }
 
@@ -37,7 +37,7 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Whether the state file is about these at all, before anything is concluded from what it says. A slot
+/// Checks that the state file is about its owner at all, before anything is concluded from what it says. A slot
 /// has one cluster, so that there another topic is a change of the config, and tells itself. In another
 /// cluster the topic tells a server that was replaced from a file that two connectors share: the file
 /// of the other is never given up.
@@ -84,7 +84,7 @@ pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
 
 /// What the state file says, if it is one of this slot and topic, which ends at `end`. Of a server that
 /// does not tell who it is, it is taken to be the right one.
-pub fn known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
+pub fn read_known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
     let Some(directory) = &config.state_dir else {
         return Ok(None);
     };

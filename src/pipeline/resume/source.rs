@@ -9,9 +9,9 @@ use crate::pg::replication::ReplicationConnection;
 /// The slot, the publication and the cluster that they are of, at one moment.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The cluster.
+    /// The cluster that the slot is of.
     pub system: System,
-    /// Whether it is a standby.
+    /// Whether the server is a standby.
     pub is_standby: bool,
     /// The slot.
     pub slot: Slot,

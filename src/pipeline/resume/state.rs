@@ -45,17 +45,17 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether other processes know it too: what one of them confirms, it writes down first.
+    /// Whether other processes know the same: what one of them confirms, it writes down first.
     pub fn is_shared(&self) -> bool {
         self.file.is_some()
     }
 
-    /// What is known is of no use any more: another process has gone on from there.
+    /// Forgets what is known: another process has gone on from there.
     pub fn forget(&mut self) {
         self.known = None;
     }
 
-    /// The file, if there is one.
+    /// The state file, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(StateFile::path)
     }
@@ -65,12 +65,12 @@ impl Memory {
         self.known.as_ref()
     }
 
-    /// Records before this offset do not matter.
+    /// The offset before which records do not matter.
     pub fn first_offset(&self) -> i64 {
         self.known.as_ref().map_or(0, |known| known.first_offset)
     }
 
-    /// A session begins with `first`. What was confirmed before stays so. On another timeline a position
+    /// Begins a session with `first`. What was confirmed before stays so. On another timeline a position
     /// of the former one may be no position at all, and the slot's holds.
     pub fn begin(&mut self, mut first: Known) -> Result<()> {
         if let Some(before) = self.known.take() {
@@ -85,8 +85,8 @@ impl Memory {
         self.save()
     }
 
-    /// An operator gives up what was before: slot and topic meet as `first` says from now on, and the
-    /// topic's records count from `first_offset` on.
+    /// Accepts a gap. An operator gives up what was before: slot and topic meet as `first` says from now
+    /// on, and the topic's records count from `first_offset` on.
     pub fn accept(
         &mut self,
         mut first: Known,
@@ -102,7 +102,7 @@ impl Memory {
         self.save()
     }
 
-    /// A gap that starting again would not find.
+    /// Notes a gap that starting again would not find.
     pub fn note_gap(&mut self, gap: &str) -> Result<()> {
         self.refresh()?;
         if let Some(known) = &mut self.known {
@@ -111,7 +111,7 @@ impl Memory {
         self.save()
     }
 
-    /// What the slot holds cannot be read or delivered. The next session tries again.
+    /// Notes that what the slot holds cannot be read or delivered. The next session tries again.
     pub fn note_stuck(&mut self, why: &str) -> Result<()> {
         self.refresh()?;
         if let Some(known) = &mut self.known {
@@ -120,8 +120,8 @@ impl Memory {
         self.save()
     }
 
-    /// The session has ended with something in doubt. Whoever goes on has to wait until that has arrived
-    /// or cannot arrive any more. Another process that has the slot already has waited by itself.
+    /// Notes that the session has ended with something in doubt. Whoever goes on has to wait until that has
+    /// arrived or cannot arrive any more. Another process that has the slot already has waited by itself.
     pub fn note_in_doubt(&mut self, sent: Sent) -> Result<()> {
         if let Some(known) = &mut self.known {
             known.in_doubt = Some(sent);
@@ -132,8 +132,7 @@ impl Memory {
         }
     }
 
-    /// Before a position is confirmed: it is written down first, so that the slot is never ahead
-    /// of it.
+    /// Writes down a position before it is confirmed, so that the slot is never ahead of it.
     pub fn confirm(&mut self, stored: Stored) -> Result<()> {
         match &mut self.known {
             Some(known) if stored.lsn > known.confirmed => {

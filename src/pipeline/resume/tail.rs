@@ -6,38 +6,38 @@ use crate::record::readback::{Checksum, Placed, Record, Unit};
 /// How a topic ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tail {
-    /// It has no records of this program.
+    /// The topic has no records of this program.
     #[default]
     Empty,
-    /// With records that its retention has removed since: it had everything before this position, and
-    /// nothing else.
+    /// The topic ended with records that its retention has removed since: it had everything before this
+    /// position, and nothing else.
     Removed {
         /// A position between two units of the stream.
         stored: Lsn,
     },
-    /// With the commit of a transaction, or a message between two.
+    /// The topic ends with the commit of a transaction, or a message between two.
     Complete {
-        /// What it is.
+        /// The transaction or message.
         last: Unit,
         /// Where its WAL record ends.
         end_lsn: Lsn,
         /// What else is known of it.
         mark: Mark,
     },
-    /// Inside a transaction.
+    /// The topic ends inside a transaction.
     Open {
-        /// Its commit, which is still to come.
+        /// The commit of the transaction, which is still to come.
         final_lsn: Lsn,
         /// What else is known of it.
         mark: Mark,
         /// How many of its inserts, updates, deletes and truncates are there.
         rows: u64,
-        /// The last of these.
+        /// The last of these rows.
         last_row: Option<RowPlace>,
         /// The last of its messages that is there, or zero.
         last_message: Lsn,
     },
-    /// Inside a transaction whose begin was removed by the topic's retention.
+    /// The topic ends inside a transaction whose begin was removed by the topic's retention.
     Headless {
         /// The last of its rows that is there. A position in the WAL belongs to one transaction.
         last_row: RowPlace,
@@ -56,9 +56,9 @@ pub enum Tail {
 pub struct Mark {
     /// When the transaction was committed, in the server's microseconds.
     pub committed_us: Option<i64>,
-    /// Its id.
+    /// The transaction's id.
     pub xid: Option<u32>,
-    /// What the message is.
+    /// The message's content.
     pub content: Option<Checksum>,
 }
 
@@ -74,12 +74,12 @@ impl Mark {
     }
 }
 
-/// Where a row, or a truncate, is.
+/// The place of a row, or of a truncate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowPlace {
     /// The table's OID; a truncate has none, or several.
     pub rel_id: Option<u32>,
-    /// Where its change begins. The rows of one COPY page share it.
+    /// Where the change begins. The rows of one COPY page share it.
     pub wal_start: Lsn,
 }
 
@@ -99,7 +99,7 @@ impl RowPlace {
 }
 
 impl Tail {
-    /// What it ends with, whole or in part, if that can be named.
+    /// The unit that the topic ends with, whole or in part, if that can be named.
     pub(super) fn last(self) -> Option<Unit> {
         match self {
             Tail::Empty | Tail::Removed { .. } | Tail::Headless { .. } => None,
@@ -108,7 +108,7 @@ impl Tail {
         }
     }
 
-    /// Up to where the topic holds everything for certain.
+    /// The position up to which the topic holds everything for certain.
     pub fn stored(self) -> Option<Lsn> {
         match self {
             Tail::Removed { stored } => Some(stored),
@@ -195,17 +195,17 @@ impl Rows {
     }
 }
 
-/// The records cannot be the end of what this program wrote.
+/// Why records cannot be the end of what this program wrote.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoTail {
-    /// One that this program did not write.
+    /// There is one that this program did not write.
     Foreign {
-        /// How many records come after it in its part.
+        /// How many records of its part come after that.
         after: u64,
     },
-    /// A commit, or a message between transactions, and no begin before what comes after it.
+    /// There is a commit, or a message between transactions, and no begin before what comes after it.
     NoBegin {
-        /// How many records come after it in its part.
+        /// How many records of its part come after that.
         after: u64,
     },
 }
@@ -268,7 +268,7 @@ impl WalkBack {
         };
     }
 
-    /// The part is over: how the topic ends, if that is known; else the part before it is next.
+    /// Ends the part: how the topic ends, if that is known; else the part before it is next.
     pub fn end_part(&mut self) -> Result<Option<Tail>, NoTail> {
         let is_last = !std::mem::replace(&mut self.begun, true);
         let Part {
@@ -300,7 +300,7 @@ impl WalkBack {
         }
     }
 
-    /// There is no part before, and no begin: how the topic ends all the same, if there is a row by
+    /// How a topic ends that has no part before, and no begin, if there is a row by
     /// which what comes again can be told.
     pub fn without_begin(&self) -> Option<Tail> {
         let Rows {

@@ -14,10 +14,10 @@ use crate::sink::fluvio::reader::{Bounds, PartitionReader};
 /// How often the end of a partition is looked at while it must be still.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A partition that moves for this long, while we do not write, has another writer.
+/// How long a partition may move while we do not write: then it has another writer.
 const RESTLESS: Duration = Duration::from_secs(60);
 
-/// So many records are read at a time on the way back to a begin, at the least.
+/// How many records are read at a time on the way back to a begin, at the least.
 const STEP: i64 = 2_000;
 
 /// Reads the end of a partition, and lets its caller do something else all the time: the
@@ -142,13 +142,14 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
         })
     }
 
-    /// Takes the records from `low` up to and not including `high`. None of them is kept.
+    /// Takes the records from `low` up to and not including `high`, and says after each fetch which offset
+    /// is reached. None of them is kept.
     fn read_part(
         &mut self,
         walk: &mut WalkBack,
         low: i64,
         high: i64,
-        mut tell: impl FnMut(i64),
+        mut reached: impl FnMut(i64),
     ) -> Result<()> {
         let mut offset = low;
         while offset < high {
@@ -159,7 +160,7 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
                 }
             }
             (self.meanwhile)()?;
-            tell(offset);
+            reached(offset);
         }
         Ok(())
     }

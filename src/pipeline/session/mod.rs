@@ -31,8 +31,9 @@ use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state::Memory;
 use crate::pipeline::resume::state_file::{Accepted, Known, Sent};
 use crate::pipeline::summary::Summary;
+use crate::sink::InDoubt;
+use crate::sink::lane::Lane;
 use crate::sink::lease::Lease;
-use crate::sink::{InDoubt, Sink};
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
 const CHANNEL_BATCHES: usize = 2;
@@ -80,7 +81,7 @@ pub struct Program<'a> {
 
 /// Both sides, ready to stream.
 pub struct Opened {
-    sink: Box<dyn Sink>,
+    lanes: Vec<Lane>,
     stream: ReplicationStream,
     lease: Lease,
     resume: Resume,
@@ -259,7 +260,7 @@ impl<'a> Program<'a> {
         let (batches, inbox) = bounded(CHANNEL_BATCHES);
         let (running, ended) = bounded(0);
         let work = Work {
-            sink: opened.sink,
+            lanes: opened.lanes,
             unsettled: opened.unsettled,
             progress: Arc::clone(progress),
             inbox,
@@ -337,7 +338,7 @@ impl<'a> Program<'a> {
         let producer = move || {
             let _running = running;
             Producer {
-                sink: work.sink,
+                lanes: work.lanes,
                 raw_text,
                 linger,
                 progress: &work.progress,
@@ -355,7 +356,9 @@ impl<'a> Program<'a> {
     fn join(&mut self, producer: ProducerThread) -> Result<()> {
         match producer.join() {
             Ok(Ok(())) => Ok(()),
-            Ok(Err((error, in_doubt))) => {
+            Ok(Err((error, mut in_doubt))) => {
+                // There is one lane.
+                let in_doubt = in_doubt.pop();
                 if let Some(in_doubt) = &in_doubt {
                     self.memory.note_in_doubt(Sent {
                         offset: in_doubt.offset,
@@ -372,7 +375,7 @@ impl<'a> Program<'a> {
 
 /// What the producer works with.
 struct Work {
-    sink: Box<dyn Sink>,
+    lanes: Vec<Lane>,
     unsettled: Option<Stored>,
     progress: Arc<Progress>,
     inbox: Receiver<Batch>,
@@ -393,4 +396,4 @@ fn outcome(read: Result<Ending>, stored: Result<()>) -> Result<Ending> {
     Err(error)
 }
 
-type ProducerThread = JoinHandle<Result<(), (Error, Option<InDoubt>)>>;
+type ProducerThread = JoinHandle<Result<(), (Error, Vec<InDoubt>)>>;

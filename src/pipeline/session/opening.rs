@@ -22,8 +22,8 @@ use crate::pipeline::resume::state_file::Known;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::Partition;
-use crate::sink::fluvio::writer::PartitionWriter;
-use crate::sink::stdout::Lines;
+use crate::sink::lane::Lane;
+use crate::sink::stdout::RecordLines;
 
 /// How long a topic must be still, at the least, before its end counts: a former process may have
 /// sent something that its server has not taken yet.
@@ -75,7 +75,7 @@ impl<'a> Program<'a> {
     }
 
     fn open_stdout(&mut self) -> Result<Opened> {
-        let sink = Box::new(Lines::on_stdout()?);
+        let lines = RecordLines::on_stdout()?;
         self.metrics.waits.answered(Side::Sink);
         let Taken {
             stream,
@@ -93,7 +93,7 @@ impl<'a> Program<'a> {
         let first = Known::first(self.config, &source, stored);
         self.memory.begin(first)?;
         Ok(Opened {
-            sink,
+            lanes: vec![Lane::new(Box::new(lines), stored)],
             stream,
             lease,
             resume: Resume::default(),
@@ -120,7 +120,7 @@ impl<'a> Program<'a> {
         let mut taken = self.take_slot(has_history)?;
         match self.meet(&partition, &mut taken) {
             Ok(met) => Ok(Opened {
-                sink: Box::new(met.writer),
+                lanes: vec![met.lane],
                 stream: taken.stream,
                 lease: taken.lease,
                 resume: met.resume,
@@ -152,8 +152,8 @@ impl<'a> Program<'a> {
         self.metrics.waits.answered(Side::Sink);
         let end = topic.bounds.end;
         self.follow_others(source, end)?;
-        topic.tail =
-            continuity::tail(self.memory.known(), &topic).at(|| format!("topic {}", topic.name))?;
+        topic.tail = continuity::tail_to_resume(self.memory.known(), &topic)
+            .at(|| format!("topic {}", topic.name))?;
         let is_headless = matches!(topic.tail, Tail::Headless { .. });
         if is_headless || topic.tail.reach() > source.system.wal_flush {
             // It was written while we connected, or it is not of this server.
@@ -177,8 +177,9 @@ impl<'a> Program<'a> {
         self.left_at = end;
         let kept = confirmed_in(confirmed, topic.tail, end);
         self.memory.begin(Known::first(self.config, source, kept))?;
+        let writer = partition.writer(end, lease.clone())?;
         Ok(Met {
-            writer: partition.writer(end, lease.clone())?,
+            lane: Lane::new(Box::new(writer), stored),
             resume: Resume::after(topic.tail, confirmed, source.system.wal_flush),
             stored,
             unsettled,
@@ -272,7 +273,7 @@ impl<'a> Program<'a> {
 
 /// Slot and topic, which meet.
 struct Met {
-    writer: PartitionWriter,
+    lane: Lane,
     resume: Resume,
     stored: Stored,
     unsettled: Option<Stored>,

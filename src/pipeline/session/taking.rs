@@ -21,7 +21,7 @@ use crate::pipeline::resume::owner::{self, Owner};
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state::Memory;
 use crate::pipeline::setup;
-use crate::sink::lease::{self, Ask, Lease};
+use crate::sink::lease::{self, AskForSlot, Lease};
 
 /// The slot, taken.
 pub(super) struct Taken {
@@ -318,7 +318,7 @@ impl Program<'_> {
     }
 
     /// Asks over a connection of its own, because the stream's answers are behind what it sends.
-    fn who_has_the_slot(&self, endpoint: &Endpoint, walsender: i64) -> Ask {
+    fn who_has_the_slot(&self, endpoint: &Endpoint, walsender: i64) -> AskForSlot {
         let (endpoint, params) = (endpoint.clone(), self.params.clone());
         let (slot, metrics) = (self.config.slot.clone(), Arc::clone(&self.metrics));
         Box::new(move || {

@@ -18,14 +18,14 @@ use crate::pg::connection::quote_identifier;
 /// A table that the server refuses UPDATE or DELETE on.
 #[derive(Debug, Deserialize)]
 pub struct Refused {
-    /// How many there are, with those that are not in the answer.
+    /// How many such tables there are, with those that are not in the answer.
     pub count: usize,
-    /// Its name, quoted.
+    /// The table's name, quoted.
     pub name: String,
     update: bool,
     delete: bool,
-    /// What it has for an identity.
-    identity: Identity,
+    /// What the table has for an identity.
+    identity: ReplicaIdentity,
     why: Vec<Why>,
     /// The identity that needs the fewest changes elsewhere, if there is one that works.
     mended: Option<Mended>,
@@ -34,7 +34,7 @@ pub struct Refused {
 /// What a table has for an identity.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Identity {
+enum ReplicaIdentity {
     None,
     Nothing,
     Deferrable,
@@ -45,7 +45,7 @@ enum Identity {
 /// What a publication asks of an identity, and does not find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Reason {
+enum Mismatch {
     None,
     Filter,
     Columns,
@@ -56,7 +56,7 @@ enum Reason {
 struct Why {
     /// `None` for one that is still to be made.
     publication: Option<String>,
-    reason: Reason,
+    reason: Mismatch,
 }
 
 /// An identity that works, once what is changed is changed.
@@ -72,7 +72,7 @@ struct Mended {
 #[derive(Debug, Deserialize)]
 struct Change {
     publication: Option<String>,
-    reason: Reason,
+    reason: Mismatch,
     /// The table that its column list is of.
     table: String,
     columns: Option<Vec<String>>,
@@ -80,14 +80,14 @@ struct Change {
     filter: Option<String>,
 }
 
-/// What is to be done.
+/// What mends a table, or a publication of it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mending {
     /// Statements, and what is given up by them, if anything is.
     Sql(String, Option<&'static str>),
     /// Keys of the config.
     Config(&'static str),
-    /// Words.
+    /// Words that say what to do.
     Advice(String),
 }
 
@@ -114,7 +114,7 @@ pub fn operations(tables: &[Refused]) -> &'static str {
 }
 
 impl Refused {
-    /// What mends it, in this order.
+    /// What mends the table, in this order.
     pub fn mendings(&self) -> Vec<Mending> {
         let Some(mended) = &self.mended else {
             return vec![Mending::Advice(format!(
@@ -140,7 +140,7 @@ impl Change {
         let Some(publication) = self.publication.as_deref().map(quote_identifier) else {
             return Mending::Config("parameters: { generated_columns: stored }");
         };
-        if self.reason == Reason::Generated {
+        if self.reason == Mismatch::Generated {
             let set = format!(
                 "ALTER PUBLICATION {publication} SET (publish_generated_columns = stored);"
             );
@@ -169,7 +169,7 @@ impl Change {
     }
 }
 
-/// Its name, and why, unless it just has no identity.
+/// The table's name, and why it is refused, unless it just has no identity.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut notes = Vec::new();
@@ -179,10 +179,12 @@ impl fmt::Display for Refused {
             _ => {}
         }
         match self.identity {
-            Identity::None | Identity::Works => {}
-            Identity::Nothing => notes.push("its identity is NOTHING".to_owned()),
-            Identity::Deferrable => notes.push("its primary key is deferrable".to_owned()),
-            Identity::Gone => notes.push("the index of its identity is gone or invalid".to_owned()),
+            ReplicaIdentity::None | ReplicaIdentity::Works => {}
+            ReplicaIdentity::Nothing => notes.push("its identity is NOTHING".to_owned()),
+            ReplicaIdentity::Deferrable => notes.push("its primary key is deferrable".to_owned()),
+            ReplicaIdentity::Gone => {
+                notes.push("the index of its identity is gone or invalid".to_owned())
+            }
         }
         for Why {
             publication,
@@ -190,10 +192,10 @@ impl fmt::Display for Refused {
         } in &self.why
         {
             let mut note = match reason {
-                Reason::None => continue,
-                Reason::Filter => "a row filter of columns outside its identity".to_owned(),
-                Reason::Columns => "a column list that does not fit its identity".to_owned(),
-                Reason::Generated => "generated columns that are not published".to_owned(),
+                Mismatch::None => continue,
+                Mismatch::Filter => "a row filter of columns outside its identity".to_owned(),
+                Mismatch::Columns => "a column list that does not fit its identity".to_owned(),
+                Mismatch::Generated => "generated columns that are not published".to_owned(),
             };
             if let Some(publication) = publication {
                 write!(note, ", publication {publication}")?;

@@ -60,12 +60,12 @@ fn ensure_once(
     let mut connection = Connection::connect_for_sql_to(endpoint, params).at(place)?;
     let _deferred = onlookers.look_on(&mut connection, params);
     let server = fit_server(&mut connection, config).at(place)?;
-    let look = Look {
+    let aside = SideQuestions {
         params,
         endpoint,
         onlookers,
     };
-    publication::ensure(&mut connection, &server, &look, config)
+    publication::ensure(&mut connection, &server, &aside, config)
         .at(|| format!("publication {}", config.publication))?;
     slot::ensure(&mut connection, &server, config)
         .at(|| format!("replication slot {}", config.slot))?;
@@ -73,27 +73,27 @@ fn ensure_once(
     onlookers.check()
 }
 
-/// A look at what nothing but a warning depends on. It has a connection of its own, which is of no use
+/// Questions that nothing but a warning depends on. Each has a connection of its own, which is of no use
 /// after an error.
-struct Look<'a> {
+struct SideQuestions<'a> {
     params: &'a ConnectParams,
     endpoint: &'a Endpoint,
     onlookers: &'a Onlookers,
 }
 
-impl Look<'_> {
+impl SideQuestions<'_> {
     /// Asks the server for `what`. What cannot be seen, for want of a right or of time, is only warned of.
-    fn at(&self, what: &str, ask: impl FnOnce(&mut Connection) -> Result<()>) {
-        let looked = Connection::connect_for_sql_to(self.endpoint, self.params).and_then(
+    fn ask(&self, what: &str, question: impl FnOnce(&mut Connection) -> Result<()>) {
+        let asked = Connection::connect_for_sql_to(self.endpoint, self.params).and_then(
             |mut connection| {
                 self.onlookers.watch(&mut connection, self.params);
                 connection.only_read();
-                ask(&mut connection)?;
+                question(&mut connection)?;
                 connection.terminate();
                 Ok(())
             },
         );
-        if let Err(error) = looked {
+        if let Err(error) = asked {
             log::warn!("{what} cannot be seen, and is not looked at: {error}");
         }
     }
@@ -107,7 +107,7 @@ pub struct Missing {
     pub slot: Option<String>,
 }
 
-/// Looks for what [`ensure`] would make.
+/// The statements of what [`ensure`] would make.
 pub fn missing_statements(connection: &mut Connection, config: &Config) -> Result<Missing> {
     fit_server(connection, config)?;
     Ok(Missing {
@@ -150,7 +150,7 @@ fn fit_server(connection: &mut Connection, config: &Config) -> Result<ServerFact
     }
 }
 
-/// Something that not every server has.
+/// A feature that not every server has.
 struct Feature {
     /// The key of `parameters` that asks for it, as it has to be written.
     key: &'static str,
@@ -197,7 +197,7 @@ fn features(config: &Config) -> [Feature; 6] {
     ]
 }
 
-/// What does not exist, and is not made here.
+/// An error of what does not exist, and is not made here.
 fn missing(why: &str, statement: &str) -> Error {
     Error::config(format!("does not exist, and {why}")).with_hint(format!("run: {statement};"))
 }

@@ -6,17 +6,17 @@ use crate::base::error::{Error, Result};
 use crate::pg::connection::{Connection, quote_literal};
 use crate::pg::sql::{as_json, decode};
 
-/// So many tables are asked for at once: the answer stays far below its limit.
+/// How many tables are asked for at once: the answer stays far below its limit.
 pub const ASKED_TABLES: usize = 500;
 
 /// A configured table.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// As the config has it.
+    /// The name as the config has it.
     pub name: String,
-    /// With its schema if there is such a table, and quoted by the rules of the server.
+    /// The name with its schema if there is such a table, quoted by the rules of the server.
     pub quoted: String,
-    /// `None` if there is no such table.
+    /// The table's OID; `None` if there is no such table.
     pub oid: Option<u32>,
 }
 
@@ -62,7 +62,7 @@ struct Qualified {
 
 fn quoted(connection: &mut Connection, names: &[String]) -> Result<Vec<String>> {
     let names: Vec<String> = names.iter().map(|name| quote_literal(name)).collect();
-    let rows: Vec<Quoted> = look(
+    let rows: Vec<Quoted> = select_read_only(
         connection,
         &format!(
             "SELECT (SELECT string_agg(quote_ident(part), '.' ORDER BY i) \
@@ -76,7 +76,7 @@ fn quoted(connection: &mut Connection, names: &[String]) -> Result<Vec<String>> 
 
 fn qualified(connection: &mut Connection, oids: &[Option<u32>]) -> Result<Vec<Qualified>> {
     let oids: Vec<String> = oids.iter().flatten().map(u32::to_string).collect();
-    look(
+    select_read_only(
         connection,
         &format!(
             "SELECT c.oid::int8 AS oid, format('%I.%I', n.nspname, c.relname) AS quoted \
@@ -87,7 +87,7 @@ fn qualified(connection: &mut Connection, oids: &[Option<u32>]) -> Result<Vec<Qu
     )
 }
 
-fn look<T: serde::de::DeserializeOwned>(
+fn select_read_only<T: serde::de::DeserializeOwned>(
     connection: &mut Connection,
     select: &str,
 ) -> Result<Vec<T>> {

@@ -5,20 +5,20 @@ use serde::Deserialize;
 use super::identity::{Refused, operations, refused};
 use super::names::{ASKED_TABLES, Table, resolve};
 use super::rights::with_rights_hint;
-use super::{Look, missing};
+use super::{SideQuestions, missing};
 use crate::base::error::Result;
 use crate::config::{Config, GeneratedColumns, Publishing, Setup};
 use crate::pg::catalog::server_facts::ServerFacts;
 use crate::pg::connection::{Connection, quote_identifier, quote_literal};
 
-/// So many tables are named in a warning; the others are counted.
+/// How many tables are named in a warning; the others are counted.
 const NAMED_TABLES: usize = 20;
 
 /// The publication as the server describes it
 /// ([`pg_publication`](https://www.postgresql.org/docs/current/catalog-pg-publication.html)).
 /// Older servers do not have all of its columns.
 #[derive(Deserialize)]
-struct Found {
+struct Publication {
     pubinsert: bool,
     pubupdate: bool,
     pubdelete: bool,
@@ -28,26 +28,26 @@ struct Found {
     shape: Shape,
 }
 
-/// What a publication makes of rows; a server that does not have it leaves it out.
+/// What a publication makes of rows; a server leaves out what it does not have.
 #[derive(Debug, Deserialize)]
 pub struct Shape {
-    /// 13+.
+    /// `None` before version 13.
     pubviaroot: Option<bool>,
-    /// 18+.
+    /// `None` before version 18.
     pubgencols: Option<String>,
 }
 
 pub(super) fn ensure(
     connection: &mut Connection,
     server: &ServerFacts,
-    look: &Look<'_>,
+    aside: &SideQuestions<'_>,
     config: &Config,
 ) -> Result<()> {
     let name = &config.publication;
     if let Some(found) = find(connection, name)? {
         warn_of_difference(name, &found, &config.publishing);
         if !config.tables.is_empty() {
-            look.at(
+            aside.ask(
                 "whether the publication has the configured tables",
                 |connection| {
                     let tables = resolve(connection, &config.tables)?;
@@ -66,18 +66,18 @@ pub(super) fn ensure(
     if config.setup == Setup::Require {
         return Err(missing("skip_setup is true", &statement));
     }
-    look.at("which tables have a replica identity", |connection| {
+    aside.ask("which tables have a replica identity", |connection| {
         warn_of_refused(connection, server.major, &tables, &config.publishing)
     });
     log::info!("making the publication {name}; this waits for locks that others hold");
     connection
         .wait_for(&statement)
-        .map_err(|error| with_rights_hint(error, look, config, &tables))?;
+        .map_err(|error| with_rights_hint(error, aside, config, &tables))?;
     log::info!("made the publication: {statement}");
     Ok(())
 }
 
-/// The statement that makes it, if it does not exist.
+/// The statement that makes the publication, if it does not exist.
 pub(super) fn missing_statement(
     connection: &mut Connection,
     config: &Config,
@@ -95,14 +95,14 @@ pub(super) fn quoted(tables: &[Table]) -> Vec<String> {
     tables.iter().map(|table| table.quoted.clone()).collect()
 }
 
-fn find(connection: &mut Connection, name: &str) -> Result<Option<Found>> {
+fn find(connection: &mut Connection, name: &str) -> Result<Option<Publication>> {
     connection.select_first(&format!(
         "SELECT * FROM pg_catalog.pg_publication WHERE pubname = {}",
         quote_literal(name)
     ))
 }
 
-/// The statement that makes it, with tables that are quoted already; all if there are none.
+/// The statement that makes a publication, with tables that are quoted already; all if there are none.
 pub fn create_statement(name: &str, tables: &[String], publishing: &Publishing) -> String {
     let what = match tables.is_empty() {
         true => "ALL TABLES".to_owned(),
@@ -117,7 +117,7 @@ pub fn create_statement(name: &str, tables: &[String], publishing: &Publishing) 
     format!("CREATE PUBLICATION {name} FOR {what}{with}")
 }
 
-/// What the config says of it, as SQL has it.
+/// The options of a publication that the config names, as SQL has them.
 fn options(publishing: &Publishing) -> Vec<String> {
     let mut options = Vec::new();
     if !publishing.operations.is_empty() {
@@ -134,9 +134,9 @@ fn options(publishing: &Publishing) -> Vec<String> {
     options
 }
 
-/// A publication that exists is somebody's decision; where it is another than ours is only pointed
-/// at.
-fn warn_of_difference(name: &str, found: &Found, wanted: &Publishing) {
+/// Warns where a publication that exists differs from the config: it is somebody's decision, and only
+/// pointed at.
+fn warn_of_difference(name: &str, found: &Publication, wanted: &Publishing) {
     let mut set = Vec::new();
     let published = [
         ("insert", found.pubinsert),
@@ -161,7 +161,7 @@ fn warn_of_difference(name: &str, found: &Found, wanted: &Publishing) {
 }
 
 impl Shape {
-    /// What the config says otherwise, as SQL has it.
+    /// The options that the config says otherwise, as SQL has them.
     pub fn differing(&self, wanted: &Publishing) -> Vec<String> {
         let mut set = Vec::new();
         if let (Some(wanted), Some(is)) = (wanted.via_partition_root, self.pubviaroot)
@@ -182,7 +182,7 @@ impl Shape {
     }
 }
 
-/// So is what it leaves out.
+/// Warns of configured tables that an existing publication leaves out: that is somebody's decision too.
 fn warn_of_unpublished(
     connection: &mut Connection,
     publication: &str,
@@ -256,7 +256,7 @@ pub fn membership(publication: &str, tables: &[Table]) -> String {
     )
 }
 
-/// Once a table is published, an UPDATE or DELETE that the server cannot describe is refused.
+/// Warns of tables that UPDATE or DELETE are refused on once they are published.
 fn warn_of_refused(
     connection: &mut Connection,
     major: u32,
@@ -303,7 +303,7 @@ pub(super) fn roots(tables: &[Table]) -> String {
     }
 }
 
-/// The SELECT of these OIDs.
+/// The SELECT of the given OIDs.
 pub fn listed_roots(oids: impl Iterator<Item = u32>) -> String {
     let oids: Vec<String> = oids.map(|oid| oid.to_string()).collect();
     let oids = oids.join(", ");

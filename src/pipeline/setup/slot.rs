@@ -36,7 +36,7 @@ pub(super) fn ensure(
     connection.wait_for(&statement)
 }
 
-/// The statement that makes it, if it does not exist.
+/// The statement that makes the slot, if it does not exist.
 pub(super) fn missing_statement(
     connection: &mut Connection,
     config: &Config,
@@ -45,7 +45,7 @@ pub(super) fn missing_statement(
     Ok(found.is_none().then(|| create_statement(config)))
 }
 
-/// The statement that makes it.
+/// The statement that makes the slot.
 pub fn create_statement(config: &Config) -> String {
     let failover = match config.failover {
         Some(true) => ", failover => true",

@@ -60,7 +60,7 @@ struct Keys {
     _namespace: Option<IgnoredAny>,
     #[serde(rename = "name")]
     _name: Option<IgnoredAny>,
-    prefix: Option<Text>,
+    prefix: Option<TextSum>,
     #[serde(rename = "replica_identity")]
     _replica_identity: Option<IgnoredAny>,
 }
@@ -111,32 +111,32 @@ impl Keys {
 /// The checksum of `{"RawText":[...]}` or `{"String":"..."}`, which is not held.
 #[derive(Deserialize)]
 enum Content {
-    RawText(Bytes),
-    String(Text),
+    RawText(BytesSum),
+    String(TextSum),
 }
 
 impl Content {
     fn checksum(&self) -> u32 {
-        let (Content::RawText(Bytes(checksum)) | Content::String(Text(checksum))) = self;
+        let (Content::RawText(BytesSum(checksum)) | Content::String(TextSum(checksum))) = self;
         *checksum
     }
 }
 
 /// The checksum of a list of bytes as numbers.
-struct Bytes(u32);
+struct BytesSum(u32);
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_seq(Sum).map(Bytes)
+impl<'de> Deserialize<'de> for BytesSum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BytesSum, D::Error> {
+        deserializer.deserialize_seq(Sum).map(BytesSum)
     }
 }
 
 /// The checksum of a string.
-struct Text(u32);
+struct TextSum(u32);
 
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
-        deserializer.deserialize_str(Sum).map(Text)
+impl<'de> Deserialize<'de> for TextSum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextSum, D::Error> {
+        deserializer.deserialize_str(Sum).map(TextSum)
     }
 }
 

@@ -70,22 +70,22 @@ impl Decoder for Code {
 /// The versions of each request that the server has.
 #[derive(Debug, Default, Decoder)]
 pub struct Versions {
-    /// Whether it answers.
+    /// Whether the server answers.
     pub error_code: Code,
-    /// One for each request.
+    /// The versions of each request.
     pub api_keys: Vec<ApiVersionKey>,
-    /// That of the cluster's software.
+    /// The version of the cluster's software.
     pub platform_version: String,
 }
 
 /// What became of a topic that was to be made.
 #[derive(Debug, Default, Decoder)]
 pub struct Created {
-    /// The topic.
+    /// The topic's name.
     pub name: String,
-    /// Whether it was made.
+    /// Whether the topic was made.
     pub error_code: Code,
-    /// Why not.
+    /// Why the topic was not made.
     pub error_message: Option<String>,
 }
 
@@ -99,15 +99,15 @@ pub struct OfTopics<P: Decoder + Default> {
 /// A topic's part of an answer.
 #[derive(Debug, Default, Decoder)]
 pub struct OfTopic<P: Decoder + Default> {
-    /// The topic.
+    /// The topic's name.
     pub name: String,
-    /// Its partitions.
+    /// The answers for its partitions.
     pub partitions: Vec<P>,
 }
 
 /// An answer that is a partition's.
 pub trait OfPartition {
-    /// Its number.
+    /// The partition's number.
     fn partition(&self) -> u32;
 }
 
@@ -132,13 +132,13 @@ where
 /// What a partition holds.
 #[derive(Debug, Default, Clone, Decoder)]
 pub struct Offsets {
-    /// Whether this is known.
+    /// Whether the offsets are known.
     pub error_code: Code,
     /// The partition's number.
     pub partition_index: u32,
     /// The first record's offset.
     pub start_offset: i64,
-    /// Up to here every replica has them.
+    /// Up to here every replica has the records.
     pub last_stable_offset: i64,
 }
 
@@ -153,11 +153,11 @@ impl OfPartition for Offsets {
 pub struct Produced {
     /// The partition's number.
     pub partition_index: u32,
-    /// Whether they are stored.
+    /// Whether the records are stored.
     pub error_code: Code,
-    /// The offset of the first.
+    /// The offset of the first record.
     pub base_offset: i64,
-    /// When they were stored, if the topic says.
+    /// When the records were stored, if the topic says.
     #[fluvio(min_version = 2)]
     pub log_append_time_ms: i64,
     /// The first record's offset in the log.
@@ -176,9 +176,9 @@ impl OfPartition for Produced {
 pub struct Fetched {
     /// How long the request was held back.
     pub throttle_time_ms: i32,
-    /// Whether it was answered.
+    /// Whether the request was answered.
     pub error_code: Code,
-    /// Not used.
+    /// Of no use here.
     pub session_id: i32,
     /// Topics in the order of the request.
     pub topics: Vec<OfTopic<FetchedRecords>>,
@@ -196,16 +196,16 @@ impl Fetched {
 pub struct FetchedRecords {
     /// The partition's number.
     pub partition_index: u32,
-    /// Whether they could be read.
+    /// Whether the records could be read.
     pub error_code: Code,
-    /// Up to here every replica has them.
+    /// Up to here every replica has the records.
     pub high_watermark: i64,
     /// Where a consumer with a filter goes on.
     #[fluvio(min_version = 11)]
     pub next_filter_offset: i64,
     /// The first record's offset in the log.
     pub log_start_offset: i64,
-    /// Not used.
+    /// Of no use here.
     pub aborted: Option<Vec<Aborted>>,
     /// The batches.
     pub records: RecordSet,
@@ -220,8 +220,8 @@ impl OfPartition for FetchedRecords {
 /// A transaction of a kind that Fluvio does not have.
 #[derive(Debug, Default, Decoder)]
 pub struct Aborted {
-    /// Who wrote it.
+    /// Who wrote the transaction.
     pub producer_id: i64,
-    /// Where it began.
+    /// Where the transaction began.
     pub first_offset: i64,
 }

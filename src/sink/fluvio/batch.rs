@@ -96,7 +96,7 @@ impl BatchBuilder {
         u64::from(self.count.unsigned_abs())
     }
 
-    /// Whether there are none.
+    /// Whether the batch has no records.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -182,7 +182,7 @@ pub struct FinishedBatch {
     pub head: BatchHead,
     /// The records, compressed if that is wanted.
     pub records: Bytes,
-    /// As they were pushed, to be compared with what the topic holds when the outcome is not known.
+    /// The records as they were pushed, to be compared with what the topic holds when the outcome is not known.
     pub sent: SentRecords,
 }
 
@@ -253,12 +253,12 @@ pub struct SentRecords {
 }
 
 impl SentRecords {
-    /// How many there are.
+    /// How many records there are.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether those after the first `skipped` begin with these values, byte for byte.
+    /// Whether the records after the first `skipped` begin with these values, byte for byte.
     pub fn match_after<'a>(
         &self,
         skipped: u64,
@@ -277,7 +277,7 @@ impl SentRecords {
         rest.starts_with(&found.records[size_of::<i32>()..])
     }
 
-    /// Their values, in order.
+    /// The values of the records, in order.
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = self.records.get(size_of::<i32>()..).unwrap_or_default();
         std::iter::from_fn(move || {
@@ -293,7 +293,7 @@ impl SentRecords {
         })
     }
 
-    /// The bytes of those after the first `skipped`, if there are so many.
+    /// The bytes of the records after the first `skipped`, if there are so many.
     fn after(&self, skipped: u64) -> Option<&[u8]> {
         let mut rest = self.records.get(size_of::<i32>()..)?;
         for _ in 0..skipped {
@@ -303,7 +303,7 @@ impl SentRecords {
         Some(rest)
     }
 
-    /// Their memory, to be used again; what is beyond `bytes` is given back.
+    /// The memory of the records, to be used again; what is beyond `bytes` is given back.
     pub fn into_memory(self, bytes: usize) -> Vec<u8> {
         // It is the last holder; otherwise this would be a copy, and still right.
         let mut memory = Vec::from(self.records);

@@ -20,7 +20,7 @@ use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 
 use super::Options;
 use super::rpc::{Rpc, guarded};
-use super::server::Server;
+use super::server::FluvioServer;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::input;
 use crate::base::printable::capped;
@@ -30,15 +30,15 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Where a partition is written.
 pub struct Leader {
-    /// Its SPU.
-    pub server: Server,
+    /// The SPU that leads it.
+    pub server: FluvioServer,
     /// What the topic allows.
     pub compression: CompressionAlgorithm,
     /// Whether other SPUs have to have the records too.
     pub is_replicated: bool,
 }
 
-/// The cluster: the configured endpoint, or that of the current profile.
+/// The cluster: the configured endpoint, or the current profile's.
 pub fn endpoint(options: &Options) -> Result<FluvioClusterConfig> {
     match &options.endpoint {
         Some(endpoint) => Ok(FluvioClusterConfig::new(endpoint)),
@@ -49,7 +49,7 @@ pub fn endpoint(options: &Options) -> Result<FluvioClusterConfig> {
 fn profile() -> Result<FluvioClusterConfig> {
     const HINT: &str = "name the cluster in the config, \"fluvio: { endpoint: host:port }\", or set \
         a profile up with \"fluvio profile\"; it is read from FLV_PROFILE_PATH or ~/.fluvio/config";
-    look_at_profile().map_err(|e| e.with_hint(HINT))?;
+    check_profile().map_err(|e| e.with_hint(HINT))?;
     let file = ConfigFile::load(None).map_err(|e| unreadable(e).with_hint(HINT))?;
     let cluster = file.config().current_cluster();
     cluster.cloned().map_err(|e| {
@@ -59,9 +59,9 @@ fn profile() -> Result<FluvioClusterConfig> {
     })
 }
 
-/// Whether the library, which knows no limits, can read the file; what else is wrong with it, or that it
-/// is not there, it says itself. A pipe can be read only once.
-fn look_at_profile() -> Result<()> {
+/// Fails when the library, which knows no limits, cannot read the file; what else is wrong with it, or
+/// that it is not there, the library says itself. A pipe can be read only once.
+fn check_profile() -> Result<()> {
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".fluvio/config"));
     let named = env::var_os("FLV_PROFILE_PATH").map(PathBuf::from);
     let Some(path) = named.or_else(home) else {
@@ -98,7 +98,7 @@ fn unreadable(error: FluvioError) -> Error {
 
 /// A topic as the SC describes it, if there is one of this name; none is created.
 pub fn topic(cluster: &FluvioClusterConfig, options: &Options) -> Result<Option<TopicSpec>> {
-    let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
+    let mut sc = Rpc::connect(&FluvioServer::sc(cluster), options.timeout)?;
     find_topic(&mut sc, options)
 }
 
@@ -112,7 +112,7 @@ fn find_topic(sc: &mut Rpc, options: &Options) -> Result<Option<TopicSpec>> {
 /// Asks the SC for the leader of the partition, and creates the topic first if that is wanted.
 pub fn find_leader(cluster: &FluvioClusterConfig, options: &Options) -> Result<Leader> {
     let deadline = Instant::now() + options.timeout;
-    let mut sc = Rpc::connect(&Server::sc(cluster), options.timeout)?;
+    let mut sc = Rpc::connect(&FluvioServer::sc(cluster), options.timeout)?;
     if find_topic(&mut sc, options)?.is_none() {
         create_topic(&mut sc, options)?;
     }
@@ -187,7 +187,7 @@ fn no_partition(sc: &mut Rpc, options: &Options) -> Error {
     .with_hint("is an SPU online? See \"fluvio cluster spu list\"")
 }
 
-/// Whether the topic has the partition at all.
+/// Fails when the topic does not have the partition at all.
 pub fn check_partition(found: Option<&TopicSpec>, options: &Options) -> Result<()> {
     let (topic, partition) = (&options.topic, options.partition);
     let count = found.map_or(0, |topic| topic.replicas().partitions());
@@ -231,7 +231,7 @@ fn leader(
         _ => spu.spec.public_endpoint.addr(),
     };
     Ok(Leader {
-        server: Server::sc(cluster).spu(address, &spu.name),
+        server: FluvioServer::sc(cluster).spu(address, &spu.name),
         compression: partition.compression_type,
         is_replicated: partition.replicas.len() > 1,
     })

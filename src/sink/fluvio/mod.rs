@@ -27,7 +27,7 @@ use fluvio_sc_schema::topic::CompressionAlgorithm;
 
 use self::reader::{Bounds, PartitionReader};
 use self::rpc::Rpc;
-use self::server::Server;
+use self::server::FluvioServer;
 use self::writer::PartitionWriter;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::printable::capped;
@@ -65,11 +65,11 @@ impl Options {
 /// A partition whose leader is known and answers for it.
 pub struct Partition {
     options: Options,
-    leader: Server,
+    leader: FluvioServer,
     compression: Compression,
     is_replicated: bool,
     bounds: Bounds,
-    /// The longest that its leader took to answer.
+    /// The longest that the leader took to answer.
     slowest: Duration,
 }
 
@@ -108,12 +108,12 @@ impl Partition {
         }
     }
 
-    /// The address of the server that leads it.
+    /// The address of the server that leads the partition.
     pub fn leader(&self) -> &str {
         &self.leader.address
     }
 
-    /// The same for one that is only read: no topic is made for it, and what the config wants of
+    /// Opens a partition that is only read: no topic is made for it, and what the config wants of
     /// batches to come says nothing of those that are there.
     pub fn open_to_read(options: &Options) -> Result<Partition> {
         Partition::open(Options {
@@ -133,13 +133,13 @@ impl Partition {
         self.slowest
     }
 
-    /// A new connection to read it.
+    /// A new connection to read the partition.
     pub fn reader(&self) -> Result<PartitionReader> {
         PartitionReader::connect(&self.leader, &self.options, self.is_replicated)
     }
 
-    /// A new connection to write to it, under the lease of a slot; its next record is to have the offset
-    /// `next_offset`.
+    /// A new connection to write to the partition, under the lease of a slot; its next record is to have
+    /// the offset `next_offset`.
     pub fn writer(&self, next_offset: i64, lease: Lease) -> Result<PartitionWriter> {
         let mut spu = Rpc::connect(&self.leader, self.options.timeout)?;
         spu.hold_under(lease.clone())?;
@@ -153,7 +153,8 @@ impl Partition {
     }
 }
 
-/// The topic may demand a compression. Any consumer can read any of them.
+/// The compression that the config and the topic, which may demand one, agree on. Any consumer can read
+/// any of them.
 pub fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Compression> {
     let demanded = match demanded {
         CompressionAlgorithm::Any => return Ok(options.compression.unwrap_or_default()),

@@ -6,7 +6,7 @@ use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 
 use super::answer::Offsets;
 use super::rpc::Rpc;
-use super::server::Server;
+use super::server::FluvioServer;
 use super::unpack::{RecordSet, StoredRecord, Unpacked, unpack};
 use super::{Options, refused};
 use crate::base::error::{Error, Result};
@@ -46,7 +46,7 @@ pub struct PartitionReader {
 impl PartitionReader {
     /// Connects to the partition's leader.
     pub fn connect(
-        leader: &Server,
+        leader: &FluvioServer,
         options: &Options,
         is_replicated: bool,
     ) -> Result<PartitionReader> {
@@ -64,7 +64,7 @@ impl PartitionReader {
             .map_err(|code| self.error(refused(&code)))
     }
 
-    /// The same; a refusal by the server is not an error of the connection.
+    /// What the partition holds now; a refusal by the server is not an error of the connection.
     pub(super) fn ask_bounds(&mut self) -> Result<Result<Bounds, ErrorCode>> {
         let asked = match self.ask_offsets()? {
             Ok(offsets) => offsets,
@@ -114,7 +114,7 @@ impl PartitionReader {
         }
     }
 
-    /// The same; nothing at the end of the log.
+    /// Fetches from `offset`; empty at the end of the log.
     fn fetch_some(&mut self, offset: i64) -> Result<Vec<StoredRecord>> {
         let fetched = self.fetch_up_to(offset, FETCH_BYTES)?;
         match fetched.first_batch_bytes {
@@ -156,7 +156,7 @@ impl PartitionReader {
         unpack(&found.records.0, offset).map_err(|error| self.error(error))
     }
 
-    /// An error of this partition.
+    /// An error of the partition, with its server.
     pub fn error(&self, error: Error) -> Error {
         self.spu.error(error).at(self.options.place())
     }

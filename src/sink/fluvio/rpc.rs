@@ -16,7 +16,7 @@ use fluvio_protocol::{Decoder, Encoder};
 use fluvio_spu_schema::fetch::FetchRequest;
 
 use super::answer::Ask;
-use super::server::Server;
+use super::server::FluvioServer;
 use super::stream::Stream;
 use super::unpack::RecordSet;
 use crate::base::error::{Context, Error, Kind, Result};
@@ -55,7 +55,7 @@ pub struct Pending<R> {
 /// A part of a request that is not encoded with it but sent from where it is.
 #[derive(Default)]
 pub struct Payload<'a> {
-    /// The part.
+    /// The bytes of the part.
     pub bytes: &'a [u8],
     /// How many bytes of the request follow it; at least one if that is to be held back.
     pub followed_by: usize,
@@ -69,7 +69,7 @@ pub struct Begun<R> {
 
 impl Rpc {
     /// Connects and agrees on versions. `timeout` holds for this and for each request.
-    pub fn connect(server: &Server, timeout: Duration) -> Result<Rpc> {
+    pub fn connect(server: &FluvioServer, timeout: Duration) -> Result<Rpc> {
         let stream =
             Stream::connect(server, timeout).at(|| format!("Fluvio at {}", server.address))?;
         let mut rpc = Rpc {
@@ -84,7 +84,7 @@ impl Rpc {
         Ok(rpc)
     }
 
-    /// From now on nothing is waited for, or delivered, once the lease is over.
+    /// Waits for nothing and delivers nothing once the lease is over, from now on.
     pub fn hold_under(&mut self, lease: Lease) -> Result<()> {
         let held = self.stream.hold_under(lease, self.timeout);
         held.map_err(|e| self.error(e))
@@ -158,7 +158,7 @@ impl Rpc {
         self.write_around(request, self.version::<R>()?, payload, 0)
     }
 
-    /// The same but for its last byte. The server cannot begin with it before [`Rpc::complete`], and
+    /// Sends a request around the payload but for its last byte. The server cannot begin with it before [`Rpc::complete`], and
     /// never does if the connection ends before that.
     pub fn begin_around<R: Request>(
         &mut self,

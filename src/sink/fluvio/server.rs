@@ -18,7 +18,7 @@ use crate::base::tls::{self, ClientIdentity};
 
 /// Where a server is, and who it must prove to be.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct FluvioServer {
     /// Host and port.
     pub address: String,
     policy: TlsPolicy,
@@ -26,14 +26,14 @@ pub struct Server {
     name: Option<String>,
 }
 
-impl Server {
+impl FluvioServer {
     /// The SC of a cluster.
-    pub fn sc(cluster: &FluvioClusterConfig) -> Server {
+    pub fn sc(cluster: &FluvioClusterConfig) -> FluvioServer {
         let name = match &cluster.tls {
             TlsPolicy::Verified(config) => Some(config.domain().to_owned()),
             TlsPolicy::Disabled | TlsPolicy::Anonymous => None,
         };
-        Server {
+        FluvioServer {
             address: cluster.endpoint.clone(),
             policy: cluster.tls.clone(),
             name,
@@ -41,8 +41,8 @@ impl Server {
     }
 
     /// An SPU of the cluster of this SC: where it is, and what the SC calls it.
-    pub fn spu(&self, address: String, name: &str) -> Server {
-        Server {
+    pub fn spu(&self, address: String, name: &str) -> FluvioServer {
+        FluvioServer {
             address,
             policy: self.policy.clone(),
             name: self.name.as_ref().map(|domain| format!("{name}.{domain}")),

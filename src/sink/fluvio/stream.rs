@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use super::server::Server;
+use super::server::FluvioServer;
 use crate::base::error::{Error, Result};
 use crate::base::resolver::look_up;
 use crate::base::tls;
@@ -16,7 +16,7 @@ use crate::base::tls::stream::{TlsStream, is_timeout};
 use crate::sink::lease::Lease;
 
 /// How soon a wait notices that the lease it is made under is over.
-const LOOK: Duration = Duration::from_millis(100);
+const LEASE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A connected socket.
 pub struct Stream {
@@ -35,7 +35,7 @@ enum Socket {
 impl Stream {
     /// Connects, and makes the TLS handshake if the cluster has TLS. What the server does not take
     /// for `timeout` is given up.
-    pub fn connect(server: &Server, timeout: Duration) -> Result<Stream> {
+    pub fn connect(server: &FluvioServer, timeout: Duration) -> Result<Stream> {
         let deadline = Instant::now() + timeout;
         let tcp = connect(&server.address, deadline)?;
         give_up_what_is_not_taken(&tcp, timeout).map_err(lost)?;
@@ -55,7 +55,7 @@ impl Stream {
         }
     }
 
-    /// From now on no wait outlasts the lease, and the kernel does not try for longer to deliver
+    /// Lets no wait outlast the lease from now on; and the kernel does not try for longer to deliver
     /// something than the server of the slot would keep that for us.
     pub fn hold_under(&mut self, lease: Lease, timeout: Duration) -> Result<()> {
         let longest = timeout.min(lease.patience() / 2);
@@ -68,7 +68,7 @@ impl Stream {
     fn step(&self, deadline: Instant) -> Result<Duration> {
         let left = left(deadline)?;
         match &self.lease {
-            Some(lease) => lease.check().map(|()| left.min(LOOK)),
+            Some(lease) => lease.check().map(|()| left.min(LEASE_INTERVAL)),
             None => Ok(left),
         }
     }

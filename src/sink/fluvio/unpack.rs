@@ -39,9 +39,9 @@ const MAX_VARINT_BYTES: u32 = 10;
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
-    /// Its offset.
+    /// The record's offset.
     pub offset: i64,
-    /// Its value.
+    /// The record's value.
     pub value: Bytes,
 }
 
@@ -90,7 +90,7 @@ pub fn unpack(set: &[u8], offset: i64) -> Result<Unpacked> {
     unpack_within(MAX_UNPACKED_BYTES, set, offset)
 }
 
-/// The same with a limit of the caller's choice for what is compressed.
+/// The records from `offset` on, with a limit of the caller's choice for what is compressed.
 pub fn unpack_within(limit: usize, mut set: &[u8], offset: i64) -> Result<Unpacked> {
     let mut unpacked = Unpacked::default();
     while set.len() >= BATCH_PREAMBLE_SIZE {

@@ -5,7 +5,7 @@
 //! server's socket while the first is stored, and becomes a request when that is acknowledged. If it is
 //! not, the connection ends, and what came of the second is of no meaning to any server.
 //!
-//! Nothing becomes a request unless the slot is ours at that moment: the [`Lease`] is looked at before a
+//! Nothing becomes a request unless the slot is ours at that moment: the [`Lease`] is checked before a
 //! batch is sent, and before the last byte of one that took a while to send.
 
 use std::time::Duration;
@@ -23,8 +23,9 @@ use crate::record::ProducerRecord;
 use crate::sink::lease::Lease;
 use crate::sink::{InDoubt, KEEP_BYTES, Sink};
 
-/// While a batch is under way its acknowledgement is looked for after so many bytes.
-const LOOK_BYTES: usize = 64 * 1024;
+/// Records of this size are taken from one search for the acknowledgement of a batch that is under way
+/// to the next.
+const POLL_BYTES: usize = 64 * 1024;
 
 /// A batch up to this size is taken by the kernel in one step; a larger one may have to wait for the
 /// server between its first byte and its last.
@@ -45,8 +46,8 @@ pub struct PartitionWriter {
     pending: Option<Pending<ProduceRequest<BatchHead>>>,
     /// The batch after that, of which the last byte is not sent.
     begun: Option<(SentRecords, Begun<ProduceRequest<BatchHead>>)>,
-    /// The length of `batch` at which an acknowledgement is looked for.
-    look_at: usize,
+    /// The length of `batch` at which an acknowledgement is searched for.
+    poll_at: usize,
     /// Whether the server said that it did not take the batch.
     refused: bool,
     /// Memory of acknowledged batches.
@@ -73,7 +74,7 @@ impl PartitionWriter {
             sent: None,
             pending: None,
             begun: None,
-            look_at: LOOK_BYTES,
+            poll_at: POLL_BYTES,
             refused: false,
             spare: Vec::new(),
             next_offset,
@@ -83,7 +84,7 @@ impl PartitionWriter {
 
     /// Sends the batch: whole if none is under way, else all but its last byte.
     fn send_batch(&mut self) -> Result<()> {
-        self.look()?;
+        self.poll_acknowledgement()?;
         // One that is larger than the others is not to be in memory beside them.
         let is_large = self.batch.len() > self.options.batch_bytes;
         while self.begun.is_some() || is_large && self.sent.is_some() {
@@ -91,7 +92,7 @@ impl PartitionWriter {
         }
         let spare = self.spare.pop().unwrap_or_default();
         let batch = self.batch.finish(self.compression, spare)?;
-        self.look_at = LOOK_BYTES;
+        self.poll_at = POLL_BYTES;
         self.value.shrink_to(KEEP_BYTES);
         let request = self.produce_request(batch.head);
         let payload = Payload {
@@ -126,8 +127,8 @@ impl PartitionWriter {
     }
 
     /// Takes an acknowledgement that has come.
-    fn look(&mut self) -> Result<()> {
-        self.look_at = self.batch.len() + LOOK_BYTES;
+    fn poll_acknowledgement(&mut self) -> Result<()> {
+        self.poll_at = self.batch.len() + POLL_BYTES;
         match self.sent.is_some() && self.spu.has_response()? {
             true => self.await_acknowledgement(),
             false => Ok(()),
@@ -155,15 +156,14 @@ impl PartitionWriter {
         self.value.clear();
         match self.batch.len() {
             len if len >= self.options.batch_bytes => self.send_batch()?,
-            len if len >= self.look_at => self.look()?,
+            len if len >= self.poll_at => self.poll_acknowledgement()?,
             _ => {}
         }
         Ok(len)
     }
 
-    /// Whether it fits is known before it is rendered, unless it is compressed; and it is rendered
-    /// where it is sent from. It is sent with the next record or flush, when what it was made of is
-    /// given back.
+    /// Renders a record where it is sent from. Whether it fits is known before, unless it is
+    /// compressed. It is sent with the next record or flush, when what it was made of is given back.
     fn write_large(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
         let len = record.measure();
         self.make_room(len)?;

@@ -2,7 +2,7 @@
 
 use crate::config::{GeneratedColumns, Publishing};
 
-/// So many tables are described; a database may have more than anybody reads, and than an answer
+/// How many tables are described: a database may have more than anybody reads, and than an answer
 /// holds.
 const DESCRIBED: usize = 100;
 

@@ -18,8 +18,7 @@ use postgres_source::pipeline::Summary;
 use postgres_source::pipeline::{Parts, Reader};
 use postgres_source::pipeline::{Progress, Stored};
 use postgres_source::record::{ProducerRecord, RawText};
-use postgres_source::sink::Lease;
-use postgres_source::sink::Sink;
+use postgres_source::sink::{Lane, Lease, Sink};
 
 use super::{assert_error, chatter, connect};
 use crate::support::script::{Peer, Script, Step, frames};
@@ -102,10 +101,13 @@ pub fn stream_within(
     let metrics = Metrics::default();
     let records = Arc::new(Mutex::new(Vec::new()));
     let producer = Producer {
-        sink: Box::new(Kept {
-            records: Arc::clone(&records),
-            count: 0,
-        }),
+        lanes: vec![Lane::new(
+            Box::new(Kept {
+                records: Arc::clone(&records),
+                count: 0,
+            }),
+            Stored::default(),
+        )],
         raw_text: RawText::Bytes,
         linger: Duration::ZERO,
         progress: &progress,
