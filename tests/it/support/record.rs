@@ -60,8 +60,8 @@ impl Record {
 /// The records without descriptions of a table that repeat its last one, and without those of types in
 /// front of them.
 ///
-/// A walsender describes a table again when it has lost track of the catalog, because other sessions
-/// changed much of it at once: on a server that tests share that may be at any time.
+/// From version 15 on a walsender describes a table again when it has lost track of the catalog: others
+/// changed much of it at once, which on a server that tests share may be at any time.
 pub fn without_repeated_descriptions(records: &[Record]) -> Vec<&Record> {
     let mut last = HashMap::new();
     let mut kept: Vec<&Record> = Vec::new();

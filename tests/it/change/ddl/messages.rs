@@ -200,6 +200,9 @@ fn a_transaction_from_elsewhere() {
     assert_eq!(transactions[0][0].to_string(), expected.to_string());
 }
 
+/// The first major that forgets what it has described when it has lost track of the catalog.
+const FORGETS: u32 = 15;
+
 /// A walsender that is behind with what other sessions change in the catalog forgets all that it knows,
 /// and describes each table again.
 #[test]
@@ -226,7 +229,11 @@ fn a_description_that_says_nothing_new() {
         .iter()
         .filter(|record| record.kind() == "relation")
         .count();
-    assert_eq!(described, 2);
+    let times = match server.major() {
+        ..FORGETS => 1,
+        FORGETS.. => 2,
+    };
+    assert_eq!(described, times);
     assert_eq!(
         kinds_of(&transactions(&records)),
         [vec!["type", "relation", "insert"], vec!["insert"]]
