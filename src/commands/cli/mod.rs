@@ -104,7 +104,11 @@ impl Verb {
 
 /// Stream until stopped.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "run")]
+#[argh(
+    subcommand,
+    name = "run",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Run {
     /// the config file
     #[argh(option, short = 'c')]
@@ -128,7 +132,11 @@ pub struct Run {
 /// code is 0 if nothing fails, warnings or not; otherwise what "run" would end with for the first
 /// failure.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "check")]
+#[argh(
+    subcommand,
+    name = "check",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Check {
     /// the config file
     #[argh(option, short = 'c')]
@@ -145,7 +153,11 @@ pub struct Check {
 
 /// Print the config as it takes effect, the environment and the defaults included, without secrets.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "config")]
+#[argh(
+    subcommand,
+    name = "config",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct ShowConfig {
     /// the config file
     #[argh(option, short = 'c')]
@@ -155,7 +167,11 @@ pub struct ShowConfig {
 /// Show what is pending for the connector, as JSON records, one a line, and leave it pending. A
 /// connector that runs is not disturbed.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "peek")]
+#[argh(
+    subcommand,
+    name = "peek",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Peek {
     /// the config file
     #[argh(option, short = 'c')]
@@ -172,7 +188,11 @@ pub struct Peek {
 
 /// Print a JSON Schema: "schema events" of the records, "schema config" of the config file.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "schema")]
+#[argh(
+    subcommand,
+    name = "schema",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Schema {
     /// events or config
     #[argh(positional)]
@@ -181,7 +201,11 @@ pub struct Schema {
 
 /// Print the SQL that makes what is missing, publication and slot, and run it.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "setup")]
+#[argh(
+    subcommand,
+    name = "setup",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Setup {
     /// the config file
     #[argh(option, short = 'c')]
@@ -194,7 +218,11 @@ pub struct Setup {
 
 /// Print the SQL that removes slot and publication, and what is given up; with "--yes", run it.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "teardown")]
+#[argh(
+    subcommand,
+    name = "teardown",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Teardown {
     /// the config file
     #[argh(option, short = 'c')]
@@ -212,7 +240,11 @@ pub struct Teardown {
 /// Say how the connector is. The exit code is 0 if it is healthy, 1 if the topic is further behind
 /// than "max_lag", 2 if something is missing, lost, or cannot be asked.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "status")]
+#[argh(
+    subcommand,
+    name = "status",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Status {
     /// the config file
     #[argh(option, short = 'c')]
@@ -225,7 +257,11 @@ pub struct Status {
 
 /// Read the topic and report whatever this program would never have written.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "verify")]
+#[argh(
+    subcommand,
+    name = "verify",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Verify {
     /// the config file
     #[argh(option, short = 'c')]
@@ -242,7 +278,11 @@ pub struct Verify {
 
 /// Continue although changes are missing: say what is given up and write it into the state file.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "accept-gap")]
+#[argh(
+    subcommand,
+    name = "accept-gap",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct AcceptGap {
     /// the config file
     #[argh(option, short = 'c')]
@@ -255,7 +295,11 @@ pub struct AcceptGap {
 
 /// Print the script that lets a shell complete the verbs and options of this program.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "completions")]
+#[argh(
+    subcommand,
+    name = "completions",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Completions {
     /// bash, zsh or fish
     #[argh(positional)]
@@ -264,10 +308,18 @@ pub struct Completions {
 
 /// Print the manual page, as roff.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "man")]
+#[argh(
+    subcommand,
+    name = "man",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Man {}
 
 /// Print the version.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "version")]
+#[argh(
+    subcommand,
+    name = "version",
+    note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
+)]
 pub struct Version {}
