@@ -34,31 +34,26 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
         ));
     }
     let mut program = Program::new(config, Output::Topic, onlookers)?;
-    let stuck = program.stuck();
-    let loss = match stuck {
-        Some(why) => Some(Loss {
-            gap: why,
+    let loss = match program.stuck() {
+        Some(gap) => Some(Loss {
+            gap,
             slot_is_useless: true,
         }),
         None => prove_continuity(&mut program)?,
     };
-    let Some(Loss {
-        gap,
-        slot_is_useless,
-    }) = loss
-    else {
+    let Some(loss) = loss else {
         log::info!("slot and topic meet: there is no gap to accept");
         return Ok(());
     };
-    log::warn!("giving up what is missing: {gap}; reason: {reason}");
+    log::warn!("giving up what is missing: {}; reason: {reason}", loss.gap);
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let accepted = Accepted {
         at,
         reason: reason.to_owned(),
-        gap,
+        gap: loss.gap,
     };
     let end = Partition::open(config.fluvio.clone())?.bounds().end;
-    let source = take_slot(&mut program, config, slot_is_useless)?;
+    let source = take_slot(&mut program, config, loss.slot_is_useless)?;
     let mut stored = Stored {
         lsn: source.slot.confirmed(),
         offset: end,
@@ -67,12 +62,8 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
     program.accept(&source, stored, before, accepted.clone())?;
     let mut left = prove_continuity(&mut program)?;
     // That nobody can read the slot shows when nothing else is in the way.
-    if let Some(Loss {
-        gap,
-        slot_is_useless: true,
-    }) = &left
-    {
-        log::warn!("giving up what the slot holds: {gap}");
+    if let Some(loss) = left.as_ref().filter(|loss| loss.slot_is_useless) {
+        log::warn!("giving up what the slot holds: {}", loss.gap);
         let source = take_slot(&mut program, config, true)?;
         stored.lsn = source.slot.confirmed();
         program.accept(&source, stored, before, accepted.clone())?;

@@ -11,8 +11,8 @@ use crate::base::error::{Kind, Result};
 use crate::config::Setup;
 use crate::pg::connection::{quote_identifier, quote_literal};
 use crate::pipeline::setup::{
-    ASKED_TABLES, Shape, all_roots, create_publication_statement, listed, listed_roots, membership,
-    resolve,
+    ASKED_TABLES, Publication, all_roots, create_publication_statement, listed, listed_roots,
+    membership, resolve,
 };
 
 /// The publication as it was found.
@@ -20,13 +20,8 @@ use crate::pipeline::setup::{
 pub struct ExaminedPublication {
     /// The OID of the publication.
     pub publication_oid: u32,
-    pubinsert: bool,
-    pubupdate: bool,
-    pubdelete: bool,
-    /// `None` before version 11.
-    pubtruncate: Option<bool>,
     #[serde(flatten)]
-    shape: Shape,
+    publication: Publication,
     /// How many transactions ago the publication was made, or altered.
     pub age: i64,
 }
@@ -51,12 +46,10 @@ pub fn check(
     context: &Context<'_>,
 ) -> Result<Option<ExaminedPublication>> {
     let name = quote_literal(&context.config.publication);
-    let found: Option<ExaminedPublication> = sql
-        .rows(&format!(
-            "SELECT p.oid::int8 AS publication_oid, age(p.xmin) AS age, p.* \
-             FROM pg_publication p WHERE pubname = {name}"
-        ))
-        .map(|mut rows| rows.pop())?;
+    let found: Option<ExaminedPublication> = sql.first(&format!(
+        "SELECT p.oid::int8 AS publication_oid, age(p.xmin) AS age, p.* \
+         FROM pg_publication p WHERE pubname = {name}"
+    ))?;
     let Some(found) = found else {
         missing(report, sql, context)?;
         return Ok(None);
@@ -202,13 +195,7 @@ fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> R
 
 impl ExaminedPublication {
     fn actions(&self, report: &mut Report, context: &Context<'_>) {
-        let truncate = self.pubtruncate;
-        let kinds = [
-            ("insert", Some(self.pubinsert)),
-            ("update", Some(self.pubupdate)),
-            ("delete", Some(self.pubdelete)),
-            ("truncate", truncate),
-        ];
+        let kinds = self.publication.operations();
         let all: Vec<&str> = kinds
             .iter()
             .filter(|kind| kind.1.is_some())
@@ -254,7 +241,7 @@ impl ExaminedPublication {
     /// Compares what the publication makes of rows with the config.
     fn options(&self, report: &mut Report, context: &Context<'_>) {
         let config = context.config;
-        let set = self.shape.differing(&config.publishing).join(", ");
+        let set = self.publication.differing(&config.publishing).join(", ");
         if set.is_empty() {
             return report.ok(Condition::PublicationOptions, "as the config says");
         }

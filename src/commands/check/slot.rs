@@ -45,9 +45,8 @@ pub fn check(
 ) -> Result<Option<ExaminedSlot>> {
     // Whatever the slot needs then was needed when they were listed.
     let files = sql.wal_files()?;
-    let found: Option<ExaminedSlot> = sql
-        .rows(&format!(
-            "SELECT s.*, pg_is_in_recovery() AS is_standby, a.application_name AS application, \
+    let found: Option<ExaminedSlot> = sql.first(&format!(
+        "SELECT s.*, pg_is_in_recovery() AS is_standby, a.application_name AS application, \
              age(s.catalog_xmin) AS catalog_age, \
              pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                ELSE pg_current_wal_lsn() END, s.restart_lsn)::int8 AS lag, \
@@ -55,9 +54,8 @@ pub fn check(
                coalesce(o.catalog_xmin, o.xmin) IS NOT NULL) AS horizon_is_shared \
              FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
              WHERE s.slot_name = {}",
-            quote_literal(&context.config.slot)
-        ))
-        .map(|mut rows| rows.pop())?;
+        quote_literal(&context.config.slot)
+    ))?;
     let Some(mut found) = found else {
         missing(report, context);
         return Ok(None);

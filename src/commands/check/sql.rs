@@ -63,9 +63,14 @@ impl<'a> Sql<'a> {
         Ok(found)
     }
 
+    /// The first row of a SELECT.
+    pub fn first<T: DeserializeOwned>(&mut self, select: &str) -> Result<Option<T>> {
+        self.ask(|connection| connection.select_first(select))
+    }
+
     /// The only row of a SELECT that has one.
     pub fn row<T: DeserializeOwned>(&mut self, select: &str) -> Result<T> {
-        let row = self.rows(select)?.into_iter().next();
+        let row = self.first(select)?;
         row.ok_or_else(|| Error::undeliverable("the server's answer has no row"))
     }
 }

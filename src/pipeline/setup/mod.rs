@@ -13,7 +13,7 @@ mod slot;
 pub use identity::{Mending, Refused, operations, refused};
 pub use names::{ASKED_TABLES, resolve};
 pub use publication::{
-    Shape, all_roots, create_statement as create_publication_statement, listed, listed_roots,
+    Publication, all_roots, create_statement as create_publication_statement, listed, listed_roots,
     membership,
 };
 pub use slot::{alter_command as alter_slot_command, create_statement as create_slot_statement};

@@ -17,20 +17,13 @@ const NAMED_TABLES: usize = 20;
 /// The publication as the server describes it
 /// ([`pg_publication`](https://www.postgresql.org/docs/current/catalog-pg-publication.html)).
 /// Older servers do not have all of its columns.
-#[derive(Deserialize)]
-struct Publication {
+#[derive(Debug, Deserialize)]
+pub struct Publication {
     pubinsert: bool,
     pubupdate: bool,
     pubdelete: bool,
-    #[serde(default)]
-    pubtruncate: bool,
-    #[serde(flatten)]
-    shape: Shape,
-}
-
-/// What a publication makes of rows; a server leaves out what it does not have.
-#[derive(Debug, Deserialize)]
-pub struct Shape {
+    /// `None` before version 11.
+    pubtruncate: Option<bool>,
     /// `None` before version 13.
     pubviaroot: Option<bool>,
     /// `None` before version 18.
@@ -138,18 +131,14 @@ fn options(publishing: &Publishing) -> Vec<String> {
 /// pointed at.
 fn warn_of_difference(name: &str, found: &Publication, wanted: &Publishing) {
     let mut set = Vec::new();
-    let published = [
-        ("insert", found.pubinsert),
-        ("update", found.pubupdate),
-        ("delete", found.pubdelete),
-        ("truncate", found.pubtruncate),
-    ];
-    let is_other =
-        |(operation, is): &(&'static str, bool)| wanted.operations.contains(operation) != *is;
+    let published = found.operations();
+    let is_other = |(operation, is): &(&'static str, Option<bool>)| {
+        wanted.operations.contains(operation) != is.unwrap_or_default()
+    };
     if !wanted.operations.is_empty() && published.iter().any(is_other) {
         set.push(format!("publish = '{}'", wanted.operations.join(", ")));
     }
-    set.extend(found.shape.differing(wanted));
+    set.extend(found.differing(wanted));
     if !set.is_empty() {
         log::warn!(
             "the publication {name} exists and differs from the config; to change it: ALTER PUBLICATION \
@@ -160,8 +149,18 @@ fn warn_of_difference(name: &str, found: &Publication, wanted: &Publishing) {
     }
 }
 
-impl Shape {
-    /// The options that the config says otherwise, as SQL has them.
+impl Publication {
+    /// The kinds of changes, and whether each is published, as far as the server knows of it.
+    pub fn operations(&self) -> [(&'static str, Option<bool>); 4] {
+        [
+            ("insert", Some(self.pubinsert)),
+            ("update", Some(self.pubupdate)),
+            ("delete", Some(self.pubdelete)),
+            ("truncate", self.pubtruncate),
+        ]
+    }
+
+    /// The options of what is made of rows that the config says otherwise, as SQL has them.
     pub fn differing(&self, wanted: &Publishing) -> Vec<String> {
         let mut set = Vec::new();
         if let (Some(wanted), Some(is)) = (wanted.via_partition_root, self.pubviaroot)
