@@ -63,12 +63,25 @@ fn the_version_and_the_help_of_each_verb() {
         (&["-V"], &["postgres-source "]),
     ];
     for (args, says) in cases {
-        let (code, log, stdout) = run(args);
-        let stdout = stdout.join("\n");
-        assert_eq!((code, log.trim()), (0, ""), "{args:?}");
-        for part in says {
-            assert!(stdout.contains(part), "{part} of {args:?}: {stdout}");
-        }
+        assert_prints(args, says);
+    }
+    let (_, _, usage) = run(&["--help"]);
+    let verbs = usage.iter().skip_while(|line| *line != "Commands:").skip(1);
+    let verbs = verbs.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let verbs: Vec<&str> = verbs.filter(|verb| !verb.is_empty()).collect();
+    assert!(verbs.contains(&"accept-gap"), "{usage:?}");
+    for verb in verbs {
+        assert_prints(&[verb, "--help"], &["EXIT STATUS"]);
+    }
+}
+
+#[track_caller]
+fn assert_prints(args: &[&str], says: &[&str]) {
+    let (code, log, stdout) = run(args);
+    let stdout = stdout.join("\n");
+    assert_eq!((code, log.trim()), (0, ""), "{args:?}");
+    for part in says {
+        assert!(stdout.contains(part), "{part} of {args:?}: {stdout}");
     }
 }
 
