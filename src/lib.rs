@@ -6,9 +6,9 @@
 //!      │  copy-both stream                                                      ▲ produce, acknowledged
 //!      ▼                                                                        │
 //! ┌─ reader (main thread) ───────────────┐   bounded channel   ┌─ producer thread ─────────────┐
-//! │ frames → pgoutput message → event    │ ─ Batch of events ─▶│ event → record → sink.write   │
-//! │ owns: socket, catalog, position,     │                     │ owns: the sink                │
-//! │       open batch                     │ ◀─ Progress (LSN) ─ │ sink.flush → Progress         │
+//! │ frames → pgoutput message → event    │ ─ Batch of events ─▶│ event → record → lane.write   │
+//! │ owns: socket, catalog, position,     │                     │ owns: the lanes               │
+//! │       open batch                     │ ◀─ Progress (LSN) ─ │ lanes flushed → Progress      │
 //! │ sends: standby status                │                     │                               │
 //! └──────────────────────────────────────┘                     └───────────────────────────────┘
 //! ```
@@ -48,23 +48,25 @@
 //! | main | reads the stream: `pipeline::reader` | always |
 //! | `producer` | writes the records: `pipeline::producer` | in each session |
 //! | `watchdog` | gives the service manager signs of life: `observe::notify` | if it asks for them |
-//! | `http` | shows metrics and health: `observe::monitor` | with `metrics.listen` |
-//! | `metrics` | asks the server about the slot, writes the text file: `observe::monitor` | with either of `metrics` |
-//! | `orphans` | ends processes that lost their parent: `base::orphans` | as process 1 of a container |
-//! | `onlooker` | asks whom a statement waits for: `observe::waiting` | while setup has a connection |
+//! | `http` | shows metrics and health: `observe::monitor` | in `run` with `metrics.listen` |
+//! | `metrics` | asks the server about the slot, writes the text file: `observe::monitor` | in `run` with either of `metrics` |
+//! | `orphans` | ends processes that lost their parent: `base::orphans` | in `run` as process 1 of a container |
+//! | `onlooker` | asks whom a statement waits for: `observe::waiting` | while publication and slot are made or removed |
+//! | `look-up` | asks for the addresses of a host: `base::resolver` | while an answer is waited for |
 //! | `password` | reads what a command prints: `pg::params::password` | while `password_command` runs |
 //!
 //! # To add something
 //!
 //! | what | where |
 //! |---|---|
-//! | an event type | its message in `pg/wire/pgoutput/`; its name in `change/event_type.rs`; its `Change` in `change/mod.rs` and `change/batch.rs`; its record, read-back and schema in `record/events/` |
-//! | a config key | its definition in `config/file.rs`; its field and the line of `resolve` in `config/mod.rs`; `config/schema.json`; `config-example.yaml` |
-//! | a record format | its writer, read-back and schema in a folder of `record/`; `record/mod.rs` and `record/producer_record.rs`, which choose between them; the config key that names it |
-//! | a verb | its arguments in `commands/cli/mod.rs`, from which help, manual and completions are made; its file in `commands/` and its line in `commands/mod.rs`; README |
-//! | a metric | its field in `observe/metrics/mod.rs`; its line in `observe/metrics/text.rs`; where it is counted; README |
+//! | an event type | its message in `pg/wire/pgoutput/`; its name and its `Change` in `change/`; its record, read-back and schema in `record/`; what it is to a transaction that comes again in `pipeline/resume/mod.rs`, and to one that is open in `pipeline/position.rs`: both take it for a row |
+//! | a config key | its definition in `config/file.rs`; its field and the line of `resolve` in `config/mod.rs`; `NO_RESTART` in `config/effective.rs` if a reload takes it; `config/schema.json`; `config-example.yaml` |
+//! | a record format | its writer, read-back and schema in a folder of `record/`; `record/mod.rs` and `record/producer_record.rs`, which choose between them; its schema's name in `commands/schema.rs` and `commands/cli/completions.rs`; the config key that names it |
+//! | a verb | its arguments in `commands/cli/mod.rs`, from which help, manual and completions are made; its file in `commands/`; its line in `commands/mod.rs`; README |
+//! | a metric | its field in `observe/metrics/mod.rs`; its line in `observe/metrics/text.rs`; where it is counted; README; a panel of `scripts/packaging/grafana-dashboard.json` |
 //!
-//! Whatever is forgotten of these does not compile, or fails a test.
+//! What is forgotten of these does not compile or fails a test, but for the places in `pipeline` and
+//! `NO_RESTART`, which have a default.
 
 pub mod base;
 pub mod change;

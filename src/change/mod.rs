@@ -50,7 +50,7 @@ impl Event<'_> {
 
 /// What happened, rows with the table they belong to.
 #[derive(Debug)]
-#[allow(missing_docs)] // the fields are those of the messages in `pg::pgoutput`
+#[allow(missing_docs)] // the fields are those of the messages in `pg::wire::pgoutput`
 pub enum Change<'a> {
     Begin(Begin),
     Commit(Commit),

@@ -13,4 +13,3 @@ pub use self::metrics::text::render_metrics;
 pub use self::metrics::{Kept, Metrics};
 pub use self::notify::Notify;
 pub use self::peer::{Peer, Side};
-pub use self::waiting::Onlookers;

@@ -14,7 +14,7 @@ pub(crate) mod summary;
 pub use self::position::Position;
 pub use self::producer::Producer;
 pub use self::progress::{Progress, Stored};
-pub use self::reader::{Parts, Reader};
+pub use self::reader::{Reader, ReaderParts};
 pub use self::resume::state::Memory;
 pub use self::resume::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
 pub use self::summary::Summary;

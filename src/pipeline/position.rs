@@ -71,8 +71,8 @@ impl Position {
         Ok(())
     }
 
-    /// Follows a message between transactions. It is decoded where it stands in the WAL, and transactions where their commits
-    /// do: it ends a position of its own.
+    /// Follows a message between transactions. It is decoded where it stands in the WAL, and transactions
+    /// where their commits do: it ends a position of its own.
     fn between(&mut self, logical: &Logical<'_>, open_xid: Option<u32>) -> Result<()> {
         if let Some(xid) = open_xid {
             return Err(misplaced(

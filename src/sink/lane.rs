@@ -11,7 +11,7 @@ use crate::record::ProducerRecord;
 /// A position in the stream and where it is in a lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The end of a commit whose records are all stored.
+    /// The end of a commit, or of a message between two, before which everything is stored.
     pub lsn: Lsn,
     /// The lane's end once they are.
     pub offset: i64,

@@ -39,9 +39,13 @@ impl<'a> Sql<'a> {
         self.protection
     }
 
-    /// The files of `pg_wal`, if this user may know.
-    pub fn wal_files(&mut self) -> Result<Option<WalFiles>> {
-        self.ask(WalFiles::list)
+    /// The files of `pg_wal`, if this user may know. A connection of its own has no limit of time: to list
+    /// a large directory on a slow disk takes what it takes.
+    pub fn wal_files(&self) -> Result<Option<WalFiles>> {
+        let mut connection = Connection::connect_for_sql(self.params)?;
+        let found = WalFiles::list(&mut connection)?;
+        connection.terminate();
+        Ok(found)
     }
 
     /// Takes the connection. After an error it is of no use, and the next question makes a new one.

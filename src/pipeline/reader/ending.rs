@@ -44,8 +44,8 @@ pub enum Drained {
 pub(super) enum State {
     /// Reads, and hands over what it has read.
     Reading,
-    /// Reads on to the end of the open transaction, because an end is wanted.
-    Ending(Option<Instant>),
+    /// Reads on to the end of the open transaction, because a stop, a reload or a drain is to end it.
+    FinishingTransaction(Option<Instant>),
     /// Reads nothing any more, and waits for the producer to store what it has.
     Draining(Option<Instant>),
 }
@@ -55,20 +55,20 @@ impl State {
     fn stop_since(self) -> Option<Instant> {
         match self {
             State::Reading => None,
-            State::Ending(since) | State::Draining(since) => since,
+            State::FinishingTransaction(since) | State::Draining(since) => since,
         }
     }
 
     fn announced(&mut self, ending: Ending) {
         let since = (ending == Ending::Stopped).then(Instant::now);
         *self = match self {
-            State::Reading | State::Ending(_) => State::Ending(since),
+            State::Reading | State::FinishingTransaction(_) => State::FinishingTransaction(since),
             State::Draining(_) => State::Draining(since),
         };
     }
 
     /// The producer has as much time as the open transaction had.
-    fn drain(&mut self) {
+    fn begin_draining(&mut self) {
         *self = State::Draining(self.stop_since().map(|_| Instant::now()));
     }
 }
@@ -138,7 +138,7 @@ impl Reader<'_> {
     /// a stop it waits no longer than a grace of its own allows: what is not stored then is given up,
     /// not confirmed, and comes again.
     pub(super) fn drain(&mut self, signals: &Signals, read: &mut Result<Ending>) -> Drained {
-        self.state.drain();
+        self.state.begin_draining();
         while !self.producer_ends_within(POLL) {
             self.log_progress();
             if read.is_ok()

@@ -66,7 +66,7 @@ pub struct Reader<'a> {
 }
 
 /// What a reader needs of its session.
-pub struct Parts<'a> {
+pub struct ReaderParts<'a> {
     /// The stream.
     pub stream: ReplicationStream,
     /// The right to write, which the producer has too.
@@ -97,7 +97,7 @@ pub struct Parts<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
-    pub fn new(parts: Parts<'a>) -> Self {
+    pub fn new(parts: ReaderParts<'a>) -> Self {
         let confirmation = Confirmation::of(parts.confirmed, parts.memory.is_shared());
         Reader {
             stream: parts.stream,

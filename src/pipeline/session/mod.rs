@@ -24,7 +24,7 @@ use crate::pg::params::ConnectParams;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream};
 use crate::pipeline::producer::Producer;
 use crate::pipeline::progress::{Progress, Stored};
-use crate::pipeline::reader::{Drained, Ending, Parts, Reader};
+use crate::pipeline::reader::{Drained, Ending, Reader, ReaderParts};
 use crate::pipeline::resume::Resume;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::source::Source;
@@ -267,7 +267,7 @@ impl<'a> Program<'a> {
         };
         let producer = self.spawn_producer(work, running)?;
         let metrics = Arc::clone(&self.metrics);
-        let reader = Reader::new(Parts {
+        let reader = Reader::new(ReaderParts {
             summary: Summary::new(
                 self.notify.clone(),
                 opened.peer,

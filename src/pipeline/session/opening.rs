@@ -29,8 +29,8 @@ use crate::sink::stdout::RecordLines;
 /// sent something that its server has not taken yet.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The same when the process has just started, or a session failed: one before it may have been killed
-/// or cut off a moment ago, here or on another machine, with more on its way.
+/// How long a topic must be still when the process has just started, or a session failed: one before it
+/// may have been killed or cut off a moment ago, here or on another machine, with more on its way.
 pub(super) const FIRST_SETTLE: Duration = Duration::from_secs(1);
 
 /// A server that was so slow to answer may be just as slow to store what it was sent before.

@@ -9,16 +9,17 @@ use super::Program;
 use crate::observe::peer::{Peer, Side};
 use crate::sink::fluvio::Partition;
 
-/// So many requests follow each other, at the most, until the leader of a partition is known.
+/// The most requests that follow each other until the leader of a partition is known.
 const LOOK_UP_REQUESTS: u32 = 10;
 
-/// So many follow each other until the leader of a partition must have shown some progress.
+/// The most requests that follow each other until the leader of a partition must have shown some progress.
 const WRITE_REQUESTS: u32 = 4;
 
-/// So often one address is connected to: without TLS and with it, for several addresses of a name.
+/// How often one address is connected to at the most: without TLS and with it, for several addresses of a name.
 const CONNECTS: u32 = 8;
 
-/// What is asked of a server once it is connected to, and a command that tells the password.
+/// The time for what is asked of a server once it is connected to, and for a command that tells the
+/// password.
 const QUESTIONS: Duration = Duration::from_secs(600);
 
 impl Program<'_> {

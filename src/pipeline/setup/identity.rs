@@ -25,7 +25,7 @@ pub struct Refused {
     update: bool,
     delete: bool,
     /// What the table has for an identity.
-    identity: ReplicaIdentity,
+    identity: FoundIdentity,
     why: Vec<Why>,
     /// The identity that needs the fewest changes elsewhere, if there is one that works.
     mended: Option<Mended>,
@@ -34,7 +34,7 @@ pub struct Refused {
 /// What a table has for an identity.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum ReplicaIdentity {
+enum FoundIdentity {
     None,
     Nothing,
     Deferrable,
@@ -179,10 +179,10 @@ impl fmt::Display for Refused {
             _ => {}
         }
         match self.identity {
-            ReplicaIdentity::None | ReplicaIdentity::Works => {}
-            ReplicaIdentity::Nothing => notes.push("its identity is NOTHING".to_owned()),
-            ReplicaIdentity::Deferrable => notes.push("its primary key is deferrable".to_owned()),
-            ReplicaIdentity::Gone => {
+            FoundIdentity::None | FoundIdentity::Works => {}
+            FoundIdentity::Nothing => notes.push("its identity is NOTHING".to_owned()),
+            FoundIdentity::Deferrable => notes.push("its primary key is deferrable".to_owned()),
+            FoundIdentity::Gone => {
                 notes.push("the index of its identity is gone or invalid".to_owned())
             }
         }

@@ -23,8 +23,8 @@ use crate::record::ProducerRecord;
 use crate::sink::lease::Lease;
 use crate::sink::{InDoubt, KEEP_BYTES, Sink};
 
-/// Records of this size are taken from one search for the acknowledgement of a batch that is under way
-/// to the next.
+/// The bytes of records that are taken between two searches for the acknowledgement of a batch that is
+/// under way.
 const POLL_BYTES: usize = 64 * 1024;
 
 /// A batch up to this size is taken by the kernel in one step; a larger one may have to wait for the

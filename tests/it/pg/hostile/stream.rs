@@ -15,8 +15,8 @@ use postgres_source::pipeline::Memory;
 use postgres_source::pipeline::Producer;
 use postgres_source::pipeline::Resume;
 use postgres_source::pipeline::Summary;
-use postgres_source::pipeline::{Parts, Reader};
 use postgres_source::pipeline::{Progress, Stored};
+use postgres_source::pipeline::{Reader, ReaderParts};
 use postgres_source::record::{ProducerRecord, RawText};
 use postgres_source::sink::{Lane, Lease, Sink};
 
@@ -126,7 +126,7 @@ pub fn stream_within(
             name: String::new(),
             patience: Duration::MAX,
         };
-        let reader = Reader::new(Parts {
+        let reader = Reader::new(ReaderParts {
             stream,
             lease,
             producer: ended,
