@@ -37,7 +37,7 @@ pub struct Shortened<T>(pub T, pub usize);
 
 impl<T: fmt::Display> fmt::Display for Shortened<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = Left {
+        let mut left = Remaining {
             out: f,
             bytes: Some(self.1),
         };
@@ -45,13 +45,13 @@ impl<T: fmt::Display> fmt::Display for Shortened<T> {
     }
 }
 
-struct Left<W> {
+struct Remaining<W> {
     out: W,
     /// `None` once it has been cut.
     bytes: Option<usize>,
 }
 
-impl<W: Write> Write for Left<W> {
+impl<W: Write> Write for Remaining<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let Some(mut left) = self.bytes else {
             return Ok(());

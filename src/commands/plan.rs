@@ -11,10 +11,10 @@ use crate::pg::params::ConnectParams;
 pub struct Plan {
     pub params: ConnectParams,
     pub connection: Connection,
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlannedStatement>,
 }
 
-pub struct Step {
+pub struct PlannedStatement {
     pub sql: String,
     /// What is given up by the statement.
     pub gives_up: String,
@@ -25,7 +25,7 @@ impl fmt::Display for Plan {
         if self.steps.is_empty() {
             return f.write_str("-- there is nothing to do");
         }
-        for (index, Step { sql, gives_up }) in self.steps.iter().enumerate() {
+        for (index, PlannedStatement { sql, gives_up }) in self.steps.iter().enumerate() {
             let end = if index > 0 { "\n" } else { "" };
             write!(f, "{end}-- gives up {gives_up}\n{sql};")?;
         }

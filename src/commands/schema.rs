@@ -10,19 +10,19 @@ use crate::{config, record};
 
 /// What a schema describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromArgValue)]
-pub enum Described {
+pub enum SchemaOf {
     /// A record of the topic.
     Events,
     /// The config file.
     Config,
 }
 
-impl Described {
+impl SchemaOf {
     /// The schema.
     pub fn schema(self) -> &'static str {
         match self {
-            Described::Events => record::events::SCHEMA,
-            Described::Config => config::SCHEMA,
+            SchemaOf::Events => record::events::SCHEMA,
+            SchemaOf::Config => config::SCHEMA,
         }
     }
 }

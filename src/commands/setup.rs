@@ -1,7 +1,7 @@
 //! `setup`: makes what is missing, publication and slot, and prints the SQL of it first.
 
 use super::cli::Setup;
-use super::plan::{Plan, Step, connect};
+use super::plan::{Plan, PlannedStatement, connect};
 use super::{load, onlookers, print};
 use crate::base::error::{Context, Result};
 use crate::config::{self, Config};
@@ -43,11 +43,11 @@ fn plan(config: &Config) -> Result<Plan> {
     if found.is_none() {
         refuse_to_hide_a_gap(config)?;
     }
-    let publication = missing.publication.map(|sql| Step {
+    let publication = missing.publication.map(|sql| PlannedStatement {
         sql,
         gives_up: "UPDATE and DELETE on published tables that have no replica identity".to_owned(),
     });
-    let slot = missing.slot.map(|sql| Step {
+    let slot = missing.slot.map(|sql| PlannedStatement {
         sql,
         gives_up: "the disk space of the WAL that is not yet in the topic".to_owned(),
     });

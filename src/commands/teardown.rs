@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::cli::Teardown;
-use super::plan::{Plan, Step, connect};
+use super::plan::{Plan, PlannedStatement, connect};
 use super::{load, onlookers, print};
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub fn teardown(arguments: &Teardown) -> Result<()> {
 /// Runs the statements, each of which may wait for what others hold.
 fn carry_out(mut plan: Plan) -> Result<()> {
     let _deferred = onlookers()?.watch_deferring_signals(&mut plan.connection, &plan.params);
-    for Step { sql, .. } in &plan.steps {
+    for PlannedStatement { sql, .. } in &plan.steps {
         plan.connection.wait_for(sql).at(|| sql.clone())?;
         log::info!("done: {sql}");
     }
@@ -58,7 +58,7 @@ fn plan(config: &Config, extent: Extent) -> Result<(Plan, Option<Error>)> {
     if let Some(found) = connection.slot(&config.slot)? {
         continuity::check_own(&found, params.database())
             .at(|| format!("replication slot {}", config.slot))?;
-        steps.push(Step {
+        steps.push(PlannedStatement {
             sql: format!(
                 "SELECT pg_catalog.pg_drop_replication_slot({})",
                 quote_literal(&config.slot)
@@ -75,7 +75,7 @@ fn plan(config: &Config, extent: Extent) -> Result<(Plan, Option<Error>)> {
     let found = found.filter(|_| extent == Extent::WithPublication);
     let forbidden = found.as_ref().and_then(|found| found.forbids(config));
     if found.is_some() {
-        steps.push(Step {
+        steps.push(PlannedStatement {
             sql: format!("DROP PUBLICATION {}", quote_identifier(&config.publication)),
             gives_up: "the streams of others that read it".to_owned(),
         });

@@ -67,7 +67,7 @@ fn read(options: &Options, from: Option<i64>) -> Result<Verification> {
     let partition = Partition::open_to_read(options)?;
     let bounds = partition.bounds();
     let first = from.unwrap_or(bounds.start).max(bounds.start);
-    let mut verifier = Verifier::starting_at(first);
+    let mut verifier = TopicVerifier::starting_at(first);
     let mut reader = partition.reader()?;
     let mut offset = first;
     let mut work = LongWork::begin("verifying");
@@ -135,7 +135,7 @@ impl fmt::Display for Verification {
 }
 
 /// Follows the records; its memory does not grow with them.
-struct Verifier {
+struct TopicVerifier {
     report: Verification,
     place: Place,
     last: Option<Unit>,
@@ -155,10 +155,10 @@ enum Place {
     },
 }
 
-impl Verifier {
+impl TopicVerifier {
     fn starting_at(offset: i64) -> Self {
         let from_the_beginning = offset == 0;
-        Verifier {
+        TopicVerifier {
             report: Verification {
                 first_offset: offset,
                 ..Verification::default()
@@ -361,7 +361,7 @@ mod tests {
     }
 
     fn violations(first: i64, records: &[String]) -> Vec<(i64, String)> {
-        let mut verifier = Verifier::starting_at(first);
+        let mut verifier = TopicVerifier::starting_at(first);
         for (record, offset) in records.iter().zip(first..) {
             verifier.check(offset, record.as_bytes());
         }

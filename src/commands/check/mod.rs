@@ -40,7 +40,7 @@ use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::{Known, StateFile};
 
 /// What the checks of a database have in common.
-pub struct Context<'a> {
+pub struct DatabaseChecks<'a> {
     config: &'a Config,
     /// The config file, for a shell.
     path: &'a str,
@@ -131,7 +131,7 @@ impl Examination<'_> {
             }
         };
         let owned = Examination { known, ..*self };
-        let context = Context {
+        let context = DatabaseChecks {
             config: self.config,
             path: self.path,
             params,
@@ -212,7 +212,7 @@ impl Examination<'_> {
     }
 }
 
-impl Context<'_> {
+impl DatabaseChecks<'_> {
     /// The command that accepts a gap, which is the only way past it.
     fn accept_gap(&self) -> Mend {
         let command = format!(

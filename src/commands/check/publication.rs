@@ -6,7 +6,7 @@ use super::condition::Condition;
 use super::identity::{self, named};
 use super::report::{Mend, Report};
 use super::sql::Sql;
-use super::{Context, warn_if_unseen};
+use super::{DatabaseChecks, warn_if_unseen};
 use crate::base::error::{Kind, Result};
 use crate::config::Setup;
 use crate::pg::connection::{quote_identifier, quote_literal};
@@ -43,7 +43,7 @@ struct Table {
 pub fn check(
     report: &mut Report,
     sql: &mut Sql<'_>,
-    context: &Context<'_>,
+    context: &DatabaseChecks<'_>,
 ) -> Result<Option<ExaminedPublication>> {
     let name = quote_literal(&context.config.publication);
     let found: Option<ExaminedPublication> = sql.first(&format!(
@@ -74,7 +74,7 @@ pub fn check(
 }
 
 /// The configured tables, resolved by the rules of the server.
-fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
+fn tables(sql: &mut Sql<'_>, context: &DatabaseChecks<'_>) -> Result<Vec<Table>> {
     let config = context.config;
     let named = sql.ask(|connection| resolve(connection, &config.tables))?;
     let mut tables = Vec::new();
@@ -95,7 +95,7 @@ fn tables(sql: &mut Sql<'_>, context: &Context<'_>) -> Result<Vec<Table>> {
 }
 
 /// Reports that there is no publication: it is made, if the config and the user's rights allow it.
-fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
+fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &DatabaseChecks<'_>) -> Result<()> {
     let (config, condition) = (context.config, Condition::Publication);
     let tables = &*tables(sql, context)?;
     let quoted: Vec<String> = tables.iter().map(|table| table.quoted.clone()).collect();
@@ -163,7 +163,7 @@ fn missing(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Res
 }
 
 /// Whether the publication has the tables that the config names, or any.
-fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> Result<()> {
+fn published(report: &mut Report, sql: &mut Sql<'_>, context: &DatabaseChecks<'_>) -> Result<()> {
     #[derive(Deserialize)]
     struct Count {
         count: i64,
@@ -194,7 +194,7 @@ fn published(report: &mut Report, sql: &mut Sql<'_>, context: &Context<'_>) -> R
 }
 
 impl ExaminedPublication {
-    fn actions(&self, report: &mut Report, context: &Context<'_>) {
+    fn actions(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let kinds = self.publication.operations();
         let all: Vec<&str> = kinds
             .iter()
@@ -239,7 +239,7 @@ impl ExaminedPublication {
     }
 
     /// Compares what the publication makes of rows with the config.
-    fn options(&self, report: &mut Report, context: &Context<'_>) {
+    fn options(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let config = context.config;
         let set = self.publication.differing(&config.publishing).join(", ");
         if set.is_empty() {

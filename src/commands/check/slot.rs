@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Context;
+use super::DatabaseChecks;
 use super::condition::Condition;
 use super::publication::ExaminedPublication;
 use super::report::{Mend, Report};
@@ -40,7 +40,7 @@ pub struct ExaminedSlot {
 pub fn check(
     report: &mut Report,
     sql: &mut Sql<'_>,
-    context: &Context<'_>,
+    context: &DatabaseChecks<'_>,
     publication: Option<&ExaminedPublication>,
 ) -> Result<Option<ExaminedSlot>> {
     // Whatever the slot needs then was needed when they were listed.
@@ -76,7 +76,7 @@ pub fn check(
 }
 
 /// Reports that there is no slot: it is made, if nothing was read before and the config allows it.
-fn missing(report: &mut Report, context: &Context<'_>) {
+fn missing(report: &mut Report, context: &DatabaseChecks<'_>) {
     let (slot, condition) = (&context.config.slot, Condition::Slot);
     match (context.has_history, context.config.setup) {
         (true, _) if context.server.facts.is_standby => report.failure(
@@ -106,7 +106,7 @@ fn missing(report: &mut Report, context: &Context<'_>) {
 
 impl ExaminedSlot {
     /// Whether the slot is the program's own.
-    fn owner(&self, report: &mut Report, context: &Context<'_>) -> bool {
+    fn owner(&self, report: &mut Report, context: &DatabaseChecks<'_>) -> bool {
         let own = continuity::check_own(&self.slot, context.params.database());
         let is_ours = self.slot.plugin.as_deref() == Some("pgoutput") && !self.slot.temporary;
         let mend = || {
@@ -136,7 +136,7 @@ impl ExaminedSlot {
         }
     }
 
-    fn failover(&self, report: &mut Report, context: &Context<'_>) {
+    fn failover(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let condition = Condition::SlotFailover;
         let (Some(wanted), Some(is)) = (context.config.failover, self.slot.failover) else {
             return report.ok(condition, "the config leaves it open");
@@ -155,7 +155,7 @@ impl ExaminedSlot {
         );
     }
 
-    fn active(&self, report: &mut Report, context: &Context<'_>) {
+    fn active(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let condition = Condition::SlotActive;
         let Some(pid) = self.active_pid else {
             return report.ok(condition, "nobody streams from it");
@@ -176,7 +176,7 @@ impl ExaminedSlot {
         );
     }
 
-    fn wal_status(&self, report: &mut Report, context: &Context<'_>) {
+    fn wal_status(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let condition = Condition::SlotWalStatus;
         if let Err(error) = continuity::check_slot(&self.slot, context.params.database()) {
             return self.useless(report, context, &error);
@@ -193,7 +193,7 @@ impl ExaminedSlot {
     }
 
     /// Reports a slot of which nothing can be read: only a new one helps.
-    fn useless(&self, report: &mut Report, context: &Context<'_>, error: &Error) {
+    fn useless(&self, report: &mut Report, context: &DatabaseChecks<'_>, error: &Error) {
         let slot = quote_literal(&context.config.slot);
         let mend = match context.has_history {
             true => context.accept_gap(),
@@ -204,7 +204,7 @@ impl ExaminedSlot {
         report.failure(Condition::SlotWalStatus, kind, found, [mend]);
     }
 
-    fn lag(&self, report: &mut Report, context: &Context<'_>) {
+    fn lag(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let (condition, lag) = (Condition::SlotLag, self.lag.unwrap_or_default());
         let limit = context.server.keep_bytes();
         let safe = match self.safe_wal_size {
@@ -218,7 +218,7 @@ impl ExaminedSlot {
         }
     }
 
-    fn catch_up(&self, context: &Context<'_>) -> Vec<Mend> {
+    fn catch_up(&self, context: &DatabaseChecks<'_>) -> Vec<Mend> {
         match self.active_pid {
             Some(_) => vec![Mend::advice("see in the program's log what it waits for")],
             None => vec![Mend::shell(format!(
@@ -232,7 +232,12 @@ impl ExaminedSlot {
     /// transaction older than the slot's horizon counts as committed before anything that it decodes; so if
     /// the publication's row is older than that, all that the slot will send was written after it. The
     /// converse does not hold.
-    fn age(&self, report: &mut Report, context: &Context<'_>, publication: &ExaminedPublication) {
+    fn age(
+        &self,
+        report: &mut Report,
+        context: &DatabaseChecks<'_>,
+        publication: &ExaminedPublication,
+    ) {
         let condition = Condition::SlotAge;
         let is_older = self
             .catalog_age

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::commands::schema::Described;
+use crate::commands::schema::SchemaOf;
 
 /// The name that the program calls itself by.
 pub const PROGRAM: &str = "postgres-source";
@@ -196,7 +196,7 @@ pub struct Peek {
 pub struct Schema {
     /// events or config
     #[argh(positional)]
-    pub what: Described,
+    pub what: SchemaOf,
 }
 
 /// Print the SQL that makes what is missing, publication and slot, and run it.

@@ -51,13 +51,13 @@ pub struct Connector {
 }
 
 /// The work of a thread, which can be tried again when there is no thread to be had.
-type Work = Arc<dyn Fn() + Send + Sync>;
+type ThreadWork = Arc<dyn Fn() + Send + Sync>;
 
 /// The threads that show a running program and keep its place clean.
 pub struct Monitor {
     params: Arc<Mutex<ConnectParams>>,
     /// The threads that do not run yet, by their names.
-    to_start: Vec<(&'static str, Work)>,
+    to_start: Vec<(&'static str, ThreadWork)>,
 }
 
 impl Monitor {
@@ -94,7 +94,7 @@ pub fn prepare(
         to_start: Vec::new(),
     };
     if orphans::are_ours() {
-        let wait: Work = Arc::new(orphans::wait_for_ever);
+        let wait: ThreadWork = Arc::new(orphans::wait_for_ever);
         monitor.to_start.push(("orphans", wait));
     }
     if let Some(address) = listen {

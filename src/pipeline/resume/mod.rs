@@ -74,18 +74,18 @@ pub struct Dropped {
 
 /// What is still to come of what the topic has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum Outstanding {
     /// Bytes of WAL.
     Wal(u64),
     /// Rows of the transaction that the topic has a part of.
     Rows(u64),
 }
 
-impl fmt::Display for Left {
+impl fmt::Display for Outstanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Left::Wal(bytes) => write!(f, "{} of WAL", ByteSize(*bytes)),
-            Left::Rows(rows) => write!(f, "{rows} rows"),
+            Outstanding::Wal(bytes) => write!(f, "{} of WAL", ByteSize(*bytes)),
+            Outstanding::Rows(rows) => write!(f, "{rows} rows"),
         }
     }
 }
@@ -160,14 +160,14 @@ impl Resume {
     }
 
     /// What is still to come of what the topic has, while something is.
-    pub fn left(&self) -> Option<Left> {
+    pub fn left(&self) -> Option<Outstanding> {
         match self.mode {
             Mode::Part { rows: 0, .. } => None,
-            Mode::Part { rows, .. } => Some(Left::Rows(rows)),
+            Mode::Part { rows, .. } => Some(Outstanding::Rows(rows)),
             Mode::New if !self.is_awaiting() => None,
-            Mode::New | Mode::Whole | Mode::Search { .. } => {
-                Some(Left::Wal(self.tail.reach().bytes_since(self.arrived)))
-            }
+            Mode::New | Mode::Whole | Mode::Search { .. } => Some(Outstanding::Wal(
+                self.tail.reach().bytes_since(self.arrived),
+            )),
         }
     }
 

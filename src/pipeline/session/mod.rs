@@ -259,7 +259,7 @@ impl<'a> Program<'a> {
     ) -> Result<Ending> {
         let (batches, inbox) = bounded(CHANNEL_BATCHES);
         let (running, ended) = bounded(0);
-        let work = Work {
+        let work = ProducerWork {
             lanes: opened.lanes,
             unsettled: opened.unsettled,
             progress: Arc::clone(progress),
@@ -332,7 +332,7 @@ impl<'a> Program<'a> {
         result
     }
 
-    fn spawn_producer(&self, work: Work, running: Sender<()>) -> Result<ProducerThread> {
+    fn spawn_producer(&self, work: ProducerWork, running: Sender<()>) -> Result<ProducerThread> {
         let (raw_text, linger) = (self.config.raw_text, self.config.linger);
         let metrics = Arc::clone(&self.metrics);
         let producer = move || {
@@ -374,7 +374,7 @@ impl<'a> Program<'a> {
 }
 
 /// What the producer works with.
-struct Work {
+struct ProducerWork {
     lanes: Vec<Lane>,
     unsettled: Option<Stored>,
     progress: Arc<Progress>,

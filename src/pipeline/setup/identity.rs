@@ -65,12 +65,12 @@ struct Mended {
     /// `None` for the one that the table has.
     clause: Option<String>,
     is_full: bool,
-    changes: Option<Vec<Change>>,
+    changes: Option<Vec<IdentityChange>>,
 }
 
 /// A publication that does not fit yet.
 #[derive(Debug, Deserialize)]
-struct Change {
+struct IdentityChange {
     publication: Option<String>,
     reason: Mismatch,
     /// The table that its column list is of.
@@ -135,7 +135,7 @@ impl Refused {
     }
 }
 
-impl Change {
+impl IdentityChange {
     fn mending(&self, is_full: bool) -> Mending {
         let Some(publication) = self.publication.as_deref().map(quote_identifier) else {
             return Mending::Config("parameters: { generated_columns: stored }");

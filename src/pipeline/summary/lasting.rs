@@ -27,7 +27,7 @@ pub struct Lasting {
 }
 
 /// What has changed since the last line.
-pub struct Change {
+pub struct SinceLastLine {
     /// How long ago the last line was.
     pub elapsed: Duration,
     /// Messages that came.
@@ -55,7 +55,7 @@ impl Lasting {
     }
 
     /// What takes long, if anything does and moves: what is not new, what belongs together, or all.
-    pub fn describe(&self, view: View<'_>, change: &Change, now: Instant) -> Option<String> {
+    pub fn describe(&self, view: View<'_>, change: &SinceLastLine, now: Instant) -> Option<String> {
         let went = change.events > 0;
         if went
             && is_long(self.resuming, now)

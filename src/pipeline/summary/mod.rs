@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
-use self::lasting::{Change, Lasting};
+use self::lasting::{Lasting, SinceLastLine};
 use crate::base::lsn::Lsn;
 use crate::observe::long_work;
 use crate::observe::metrics::Metrics;
@@ -151,7 +151,7 @@ impl Summary {
         }
         let lasts = self.lasting.follow(view, now);
         let ended = !lasts && !std::mem::take(&mut self.long).is_empty();
-        let change = Change {
+        let change = SinceLastLine {
             elapsed: now.duration_since(self.since),
             events: self.total.events - self.before.events,
             stored: self.stored,

@@ -17,7 +17,7 @@ use fluvio_spu_schema::fetch::FetchRequest;
 
 use super::answer::Ask;
 use super::server::FluvioServer;
-use super::stream::Stream;
+use super::stream::FluvioStream;
 use super::unpack::RecordSet;
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::base::printable::capped;
@@ -37,7 +37,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// A connection. After an error it is of no use: what the server did is not known. Dropping it gives up
 /// what the server has not taken; what it has taken and not read may still come.
 pub struct Rpc {
-    stream: Stream,
+    stream: FluvioStream,
     address: String,
     timeout: Duration,
     versions: Vec<ApiVersionKey>,
@@ -70,8 +70,8 @@ pub struct Begun<R> {
 impl Rpc {
     /// Connects and agrees on versions. `timeout` holds for this and for each request.
     pub fn connect(server: &FluvioServer, timeout: Duration) -> Result<Rpc> {
-        let stream =
-            Stream::connect(server, timeout).at(|| format!("Fluvio at {}", server.address))?;
+        let stream = FluvioStream::connect(server, timeout)
+            .at(|| format!("Fluvio at {}", server.address))?;
         let mut rpc = Rpc {
             stream,
             address: server.address.clone(),
@@ -287,7 +287,7 @@ where
     }
 }
 
-fn read_response(stream: &mut Stream, most: usize, deadline: Instant) -> Result<Vec<u8>> {
+fn read_response(stream: &mut FluvioStream, most: usize, deadline: Instant) -> Result<Vec<u8>> {
     let mut len = [0; 4];
     stream.read_exact(&mut len, deadline)?;
     let len = i32::from_be_bytes(len);

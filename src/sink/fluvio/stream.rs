@@ -19,7 +19,7 @@ use crate::sink::lease::Lease;
 const LEASE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A connected socket.
-pub struct Stream {
+pub struct FluvioStream {
     socket: Socket,
     /// Whoever writes has to give up when it is over.
     lease: Option<Lease>,
@@ -32,24 +32,24 @@ enum Socket {
     Tls(Box<TlsStream>),
 }
 
-impl Stream {
+impl FluvioStream {
     /// Connects, and makes the TLS handshake if the cluster has TLS. What the server does not take
     /// for `timeout` is given up.
-    pub fn connect(server: &FluvioServer, timeout: Duration) -> Result<Stream> {
+    pub fn connect(server: &FluvioServer, timeout: Duration) -> Result<FluvioStream> {
         let deadline = Instant::now() + timeout;
         let tcp = connect(&server.address, deadline)?;
         give_up_what_is_not_taken(&tcp, timeout).map_err(lost)?;
         let Some((config, name)) = server.tls()? else {
-            return Ok(Stream::over(Socket::Tcp(tcp)));
+            return Ok(FluvioStream::over(Socket::Tcp(tcp)));
         };
         let tls = TlsStream::connect(tcp, config, name, deadline).map_err(|e| {
             lost(e).with_hint("does this port of the cluster have TLS, as the profile says?")
         })?;
-        Ok(Stream::over(Socket::Tls(Box::new(tls))))
+        Ok(FluvioStream::over(Socket::Tls(Box::new(tls))))
     }
 
-    fn over(socket: Socket) -> Stream {
-        Stream {
+    fn over(socket: Socket) -> FluvioStream {
+        FluvioStream {
             socket,
             lease: None,
         }
