@@ -33,6 +33,8 @@
 //! it later (a proxy that buffers); the next acknowledgement tells that it did.
 
 pub(crate) mod continuity;
+mod gaps;
+mod held;
 pub(crate) mod owner;
 pub(crate) mod source;
 pub(crate) mod state;
@@ -42,16 +44,17 @@ pub(crate) mod topic_end;
 
 pub use tail::{Mark, NoTail, RowPlace, Tail, WalkBack};
 
-use std::collections::HashMap;
 use std::fmt;
 
 use bytesize::ByteSize;
 
-use crate::base::error::{Error, Kind, Result};
+use self::gaps::{another_history, gap, is_there, not_found, rewritten, undecidable};
+use self::held::Held;
+use crate::base::error::Result;
 use crate::base::lsn::Lsn;
 use crate::change::relation::Catalog;
 use crate::change::{Batch, Envelope};
-use crate::pg::wire::pgoutput::{Logical, Message, Type};
+use crate::pg::wire::pgoutput::{Logical, Message};
 use crate::record::readback::{Checksum, Unit};
 
 /// What happens with a message.
@@ -422,88 +425,4 @@ impl Resume {
             _ => Ok(()),
         }
     }
-}
-
-/// Descriptions that were dropped and not written since.
-#[derive(Default)]
-struct Held {
-    relations: HashMap<u32, Envelope>,
-    types: HashMap<u32, (Envelope, Type<'static>)>,
-}
-
-impl Held {
-    fn hold_type(&mut self, envelope: Envelope, described: &Type<'_>) {
-        let described = Type {
-            id: described.id,
-            namespace: described.namespace.clone().into_owned().into(),
-            name: described.name.clone().into_owned().into(),
-        };
-        self.types.insert(described.id, (envelope, described));
-    }
-
-    fn release(&mut self, rel_id: u32, batch: &mut Batch, catalog: &mut Catalog) -> Result<()> {
-        let Some(envelope) = self.relations.remove(&rel_id) else {
-            return Ok(());
-        };
-        let relation = catalog.relation(rel_id)?;
-        for column in relation.columns.iter() {
-            if let Some((envelope, described)) = self.types.remove(&column.type_id) {
-                batch.push_type(envelope, &described);
-            }
-        }
-        batch.push_relation(envelope, rel_id, catalog)
-    }
-}
-
-fn another_history(last: Unit) -> Error {
-    gap(format!(
-        "the topic ends with the {last}, which the slot has not confirmed and does not send: the \
-         database was restored to an earlier point, or is another one, or \"messages\" or \"origin\" \
-         were changed since and exclude it"
-    ))
-}
-
-/// The last row that the topic has must be what comes in its place.
-fn is_there(last_row: RowPlace, envelope: Envelope, message: &Message<'_>) -> Result<()> {
-    let rel_id = match message {
-        Message::Insert { rel_id, .. }
-        | Message::Update { rel_id, .. }
-        | Message::Delete { rel_id, .. } => Some(*rel_id),
-        _ => None,
-    };
-    if envelope.wal_start == last_row.wal_start && rel_id == last_row.rel_id {
-        return Ok(());
-    }
-    Err(gap(format!(
-        "the last row that the topic has is at {}, and another change comes in its place, at {}: the \
-         database was restored to an earlier point, or what it publishes is not what it was",
-        last_row.wal_start, envelope.wal_start
-    )))
-}
-
-fn rewritten(last: Unit) -> Error {
-    gap(format!(
-        "the topic ends with the {last}, and another one is in its place now: the database was restored \
-         to an earlier point and has been written to since; what the topic has of the time after that \
-         point never happened here, and what was written since is not in it"
-    ))
-}
-
-fn undecidable(position: Lsn) -> Error {
-    gap(format!(
-        "the topic ends inside a transaction whose begin its retention has removed, and several rows of \
-         it have the position {position}: it cannot be told how many of these are there"
-    ))
-}
-
-fn not_found(last_row: RowPlace) -> Error {
-    gap(format!(
-        "the topic ends inside a transaction whose begin its retention has removed, with a row at {}, \
-         which the slot does not send again",
-        last_row.wal_start
-    ))
-}
-
-fn gap(message: String) -> Error {
-    Error::new(Kind::Gap, message)
 }
