@@ -34,6 +34,8 @@ pub struct ExaminedSlot {
     catalog_age: Option<i64>,
     /// Whether other slots have a horizon: a new slot begins with the oldest of them.
     horizon_is_shared: bool,
+    /// The slots in `synchronized_standby_slots` (17+) that no standby streams from.
+    absent_standbys: Vec<String>,
 }
 
 /// Looks at the slot; returns what was found, if there is one.
@@ -51,7 +53,11 @@ pub fn check(
              pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                ELSE pg_current_wal_lsn() END, s.restart_lsn)::int8 AS lag, \
              EXISTS (SELECT FROM pg_replication_slots o WHERE o.slot_name <> s.slot_name AND \
-               coalesce(o.catalog_xmin, o.xmin) IS NOT NULL) AS horizon_is_shared \
+               coalesce(o.catalog_xmin, o.xmin) IS NOT NULL) AS horizon_is_shared, \
+             (SELECT coalesce(json_agg(btrim(n, ' \"')), '[]') FROM unnest(string_to_array( \
+               current_setting('synchronized_standby_slots', true), ',')) n WHERE NOT EXISTS ( \
+               SELECT FROM pg_replication_slots o WHERE o.slot_name = btrim(n, ' \"') AND o.active)) \
+               AS absent_standbys \
              FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
              WHERE s.slot_name = {}",
         quote_literal(&context.config.slot)
@@ -138,6 +144,19 @@ impl ExaminedSlot {
 
     fn failover(&self, report: &mut Report, context: &DatabaseChecks<'_>) {
         let condition = Condition::SlotFailover;
+        if self.slot.failover == Some(true) && !self.absent_standbys.is_empty() {
+            return report.warning(
+                condition,
+                format!(
+                    "changes wait until the standbys of synchronized_standby_slots have them, and nobody \
+                     streams from {}",
+                    self.absent_standbys.join(", ")
+                ),
+                [Mend::advice(
+                    "start these standbys, or take those that are gone out of the setting",
+                )],
+            );
+        }
         let (Some(wanted), Some(is)) = (context.config.failover, self.slot.failover) else {
             return report.ok(condition, "the config leaves it open");
         };

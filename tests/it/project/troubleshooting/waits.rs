@@ -4,6 +4,7 @@ use super::row::Row;
 use super::site;
 use crate::observe::waiting::transaction;
 use crate::pipeline::session::frozen::{Rivals, WAL_SENDER_TIMEOUT};
+use crate::support::check::check;
 use crate::support::outcome::FAIL_DEADLINE;
 use crate::support::pipeline::DEADLINE;
 use crate::support::postgres::{Database, Postgres, unique};
@@ -163,6 +164,8 @@ pub fn standbys_that_are_gone(row: &Row) {
     site::streams(database, &config, &database.url());
     database.query_one_text("SELECT pg_create_physical_replication_slot('gone')");
     set_standbys(&server, database, "gone");
+    let checked = check(&config, &database.url());
+    checked.assert_says("slot.failover", "nobody streams from gone");
     database.execute("INSERT INTO t VALUES (1)");
     let connector = site::start(&config, &database.url());
     wait_until("it waits for them", FAIL_DEADLINE, || {
@@ -172,6 +175,7 @@ pub fn standbys_that_are_gone(row: &Row) {
     });
     row.advises("take those that are gone out of the setting");
     set_standbys(&server, database, "");
+    check(&config, &database.url()).assert_status("slot.failover", "ok");
     site::goes_on(database, connector);
 }
 
