@@ -3,9 +3,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The time of day.
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The time since 1970-01-01 UTC; zero by a clock that is set to before.
 pub fn since_unix_epoch() -> Duration {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default()
 }
 

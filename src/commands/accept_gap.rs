@@ -3,10 +3,9 @@
 //! It finds the gap as a session would, says what is given up, makes the slot anew where it is gone
 //! or of no use, and writes down where slot and topic meet from now on.
 
-use std::time::SystemTime;
-
 use super::cli::AcceptGap;
 use super::{load, onlookers};
+use crate::base::clock;
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::config::{Config, Setup};
 use crate::observe::waiting::Onlookers;
@@ -46,7 +45,7 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
         return Ok(());
     };
     log::warn!("giving up what is missing: {}; reason: {reason}", loss.gap);
-    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let at = humantime::format_rfc3339_seconds(clock::now()).to_string();
     let accepted = Accepted {
         at,
         reason: reason.to_owned(),

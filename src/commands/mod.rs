@@ -1,4 +1,4 @@
-//! The verbs, each in a file of its name, and the command line that names them.
+//! The verbs, each in a file of its name or a line here, and the command line that names them.
 
 mod accept_gap;
 mod check;

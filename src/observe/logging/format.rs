@@ -1,12 +1,12 @@
 //! The forms of a log line.
 
 use std::io::{self, Write};
-use std::time::SystemTime;
 
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::base::clock;
 use crate::base::printable::{self, Printable};
 
 /// How lines are written.
@@ -58,7 +58,7 @@ fn write_json(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
     let mut line = Vec::with_capacity(256);
     let mut json = serde_json::Serializer::new(&mut line);
     let mut object = json.serialize_map(None)?;
-    let time = humantime::format_rfc3339_micros(SystemTime::now());
+    let time = humantime::format_rfc3339_micros(clock::now());
     object.serialize_entry("time", &format_args!("{time}"))?;
     let level = record.level().as_str().to_ascii_lowercase();
     object.serialize_entry("level", &level)?;
