@@ -1,6 +1,8 @@
-//! One session: the slot taken (`taking`), both sides opened (`opening`) and found to meet, and the two
-//! threads between them; and whom it may have to wait for (`peers`).
+//! One session: the slot taken (`taking`), both sides opened (`opening`) and found to meet, with what is known
+//! of the lane from the sessions before (`lane`), and the two threads between them; and whom it may have to
+//! wait for (`peers`).
 
+mod lane;
 mod opening;
 mod peers;
 mod taking;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use self::lane::LanePast;
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::lsn::Lsn;
 use crate::base::signals::Signals;
@@ -67,14 +70,7 @@ pub struct Program<'a> {
     onlookers: Onlookers,
     memory: Memory,
     metrics: Arc<Metrics>,
-    /// Records that the last session sent and that may be stored or not.
-    in_doubt: Option<InDoubt>,
-    /// Where the topic ends, once it has been opened.
-    topic_end: Option<i64>,
-    /// Where the topic ended when the last session did, without what was in doubt then.
-    left_at: i64,
-    /// How long the topic must be still although nothing of this process is in doubt.
-    least_settle: Duration,
+    lane: LanePast,
     /// Only the first session makes what is missing.
     is_set_up: bool,
 }
@@ -117,10 +113,7 @@ impl<'a> Program<'a> {
             onlookers,
             memory,
             metrics: Arc::default(),
-            in_doubt: None,
-            topic_end: None,
-            left_at: 0,
-            least_settle: opening::FIRST_SETTLE,
+            lane: LanePast::none(),
             is_set_up: false,
         })
     }
@@ -129,7 +122,7 @@ impl<'a> Program<'a> {
     pub fn session(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
         let (ended, proved) = self.open_and_stream(goal, signals);
         let ended = ended.map_err(|error| {
-            self.least_settle = opening::FIRST_SETTLE;
+            self.lane.failed();
             self.with_row_filters(error)
         });
         (self.remember(ended), proved)
@@ -150,7 +143,7 @@ impl<'a> Program<'a> {
             .session_begins(opened.confirmed, opened.stored.lsn);
         let (before, begun) = (opened.stored, Instant::now());
         let result = self.stream(opened, &progress, goal, signals);
-        self.left_at = self.left_at.max(progress.stored().offset);
+        self.lane.left_at = self.lane.left_at.max(progress.stored().offset);
         self.metrics.session_ends();
         let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
         (result, proved)
@@ -365,7 +358,7 @@ impl<'a> Program<'a> {
                         records: in_doubt.records.count(),
                     })?;
                 }
-                self.in_doubt = in_doubt;
+                self.lane.in_doubt = in_doubt;
                 Err(error)
             }
             Err(_) => Err(Error::new(Kind::Bug, "the producer panicked")),

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::lane::SETTLE;
 use super::taking::{Taken, give_back};
 use super::{Opened, Output, Program};
 use crate::base::error::{Context, Result};
@@ -24,17 +25,6 @@ use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::Partition;
 use crate::sink::lane::Lane;
 use crate::sink::stdout::RecordLines;
-
-/// How long a topic must be still, at the least, before its end counts: a former process may have
-/// sent something that its server has not taken yet.
-const SETTLE: Duration = Duration::from_millis(100);
-
-/// How long a topic must be still when the process has just started, or a session failed: one before it
-/// may have been killed or cut off a moment ago, here or on another machine, with more on its way.
-pub(super) const FIRST_SETTLE: Duration = Duration::from_secs(1);
-
-/// A server that was so slow to answer may be just as slow to store what it was sent before.
-const SETTLE_FACTOR: u32 = 10;
 
 impl Opened {
     /// Reads until what the topic ends with has come again, writes and confirms nothing, and gives
@@ -115,7 +105,7 @@ impl<'a> Program<'a> {
         self.wait_for(&self.cluster());
         let partition = Partition::open(self.config.fluvio.clone())?;
         self.metrics.waits.answered(Side::Sink);
-        self.topic_end = Some(partition.bounds().end);
+        self.lane.end = Some(partition.bounds().end);
         let has_history = partition.bounds().end > self.memory.first_offset();
         let mut taken = self.take_slot(has_history)?;
         match self.meet(&partition, &mut taken) {
@@ -174,7 +164,7 @@ impl<'a> Program<'a> {
             true => (stored, None),
             false => (at(confirmed), Some(stored)),
         };
-        self.left_at = end;
+        self.lane.left_at = end;
         let kept = confirmed_in(confirmed, topic.tail, end);
         self.memory.begin(Known::first(self.config, source, kept))?;
         let writer = partition.writer(end, lease.clone())?;
@@ -190,30 +180,12 @@ impl<'a> Program<'a> {
     /// more records than we left there, they are of whoever moved the slot, and we go on as it would.
     fn follow_others(&mut self, source: &Source, end: i64) -> Result<()> {
         let moved = continuity::check_moved(self.memory.known(), source);
-        if moved.is_err() && !self.memory.is_shared() && end > self.left_at {
+        if moved.is_err() && !self.memory.is_shared() && end > self.lane.left_at {
             log::info!("another process had the slot in between: going on where it left the topic");
             self.memory.forget();
             return Ok(());
         }
         moved.at(|| self.slot_place())
-    }
-
-    /// How long the partition must be still, and where it ends if all that is in doubt is there: then
-    /// nothing more can come. `resume` says what each time is long enough for.
-    fn settle(&self, partition: &Partition) -> (Duration, Option<i64>) {
-        let timeout = self.config.fluvio.timeout;
-        let sent = |offset: i64, records: u64| offset.saturating_add_unsigned(records);
-        let noted = self.memory.known().and_then(|known| known.in_doubt);
-        let (patience, all) = match (&self.in_doubt, noted) {
-            (Some(own), _) => (own.settle, Some(sent(own.offset, own.records.count()))),
-            (None, Some(noted)) => (timeout, Some(sent(noted.offset, noted.records))),
-            (None, None) if partition.bounds().end > 0 => (self.least_settle, None),
-            (None, None) => (SETTLE, None),
-        };
-        let settle = (partition.slowest() * SETTLE_FACTOR)
-            .max(patience)
-            .clamp(SETTLE, timeout.max(SETTLE));
-        (settle, all)
     }
 
     /// Reads the topic's end, once it is still, and compares it with what was in doubt. The server
@@ -224,8 +196,10 @@ impl<'a> Program<'a> {
         stream: &mut ReplicationStream,
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
-        let (settle, all) = self.settle(partition);
-        let in_doubt = self.in_doubt.as_ref();
+        let noted = self.memory.known().and_then(|known| known.in_doubt);
+        let timeout = self.config.fluvio.timeout;
+        let (settle, all) = self.lane.settle(partition, noted, timeout);
+        let in_doubt = self.lane.in_doubt.as_ref();
         let mut reported = Instant::now();
         let (notify, patience) = (&self.notify, self.leader(partition).patience);
         let meanwhile = || {
@@ -260,8 +234,7 @@ impl<'a> Program<'a> {
             Some(found) => found,
             None => tail.read(bounds, self.memory.first_offset())?,
         };
-        self.in_doubt = None;
-        self.least_settle = SETTLE;
+        self.lane.settled();
         Ok(Topic {
             name: &self.config.fluvio.topic,
             partition: self.config.fluvio.partition,

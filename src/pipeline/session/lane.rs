@@ -1,0 +1,77 @@
+//! What is known of a lane from one session to the next, and how long it must be still before a session
+//! believes what it ends with.
+
+use std::time::Duration;
+
+use crate::pipeline::resume::state_file::Sent;
+use crate::sink::InDoubt;
+use crate::sink::fluvio::Partition;
+
+/// How long a topic must be still, at the least, before its end counts: a former process may have
+/// sent something that its server has not taken yet.
+pub(super) const SETTLE: Duration = Duration::from_millis(100);
+
+/// How long a topic must be still when the process has just started, or a session failed: one before it
+/// may have been killed or cut off a moment ago, here or on another machine, with more on its way.
+const FIRST_SETTLE: Duration = Duration::from_secs(1);
+
+/// How many times as long as a server took to answer it must be still: it may be just as slow to store
+/// what it was sent before.
+const SETTLE_FACTOR: u32 = 10;
+
+/// What the sessions of this process know of a lane.
+pub(super) struct LanePast {
+    /// Records that the last session sent and that may be stored or not.
+    pub in_doubt: Option<InDoubt>,
+    /// Where the lane ends, once it has been opened.
+    pub end: Option<i64>,
+    /// Where the lane ended when the last session did, without what was in doubt then.
+    pub left_at: i64,
+    /// How long the lane must be still although nothing of this process is in doubt.
+    least_settle: Duration,
+}
+
+impl LanePast {
+    /// Begins with a lane that this process has not opened yet.
+    pub fn none() -> LanePast {
+        LanePast {
+            in_doubt: None,
+            end: None,
+            left_at: 0,
+            least_settle: FIRST_SETTLE,
+        }
+    }
+
+    /// Takes down that a session failed.
+    pub fn failed(&mut self) {
+        self.least_settle = FIRST_SETTLE;
+    }
+
+    /// Takes down that nothing more can come of what was sent before.
+    pub fn settled(&mut self) {
+        self.in_doubt = None;
+        self.least_settle = SETTLE;
+    }
+
+    /// How long the partition must be still, and where it ends if all that is in doubt is there: then
+    /// nothing more can come. `noted` is what a process before this one left in doubt. The module `resume`
+    /// says what each time is long enough for.
+    pub fn settle(
+        &self,
+        partition: &Partition,
+        noted: Option<Sent>,
+        timeout: Duration,
+    ) -> (Duration, Option<i64>) {
+        let sent = |offset: i64, records: u64| offset.saturating_add_unsigned(records);
+        let (patience, all) = match (&self.in_doubt, noted) {
+            (Some(own), _) => (own.settle, Some(sent(own.offset, own.records.count()))),
+            (None, Some(noted)) => (timeout, Some(sent(noted.offset, noted.records))),
+            (None, None) if partition.bounds().end > 0 => (self.least_settle, None),
+            (None, None) => (SETTLE, None),
+        };
+        let settle = (partition.slowest() * SETTLE_FACTOR)
+            .max(patience)
+            .clamp(SETTLE, timeout.max(SETTLE));
+        (settle, all)
+    }
+}
