@@ -2,14 +2,18 @@
 //!
 //! PostgreSQL gives the slot to somebody else once it has heard nothing of us for `wal_sender_timeout`,
 //! or when the walsender ended. A process that was frozen, or cut off, does not notice; but somebody
-//! else may have delivered meanwhile what it has in hand. So the reader notes each answer of the
-//! walsender to a status that asked for one, and the producer checks that before it sends a batch,
-//! and once more before the last byte of one that took long to send. When the last answer is old, which
-//! is so too while the reader waits for a slow topic, the server is asked over a connection of its own
-//! who has the slot.
+//! else may have delivered meanwhile what it has in hand. So the reader notes when the walsender sent
+//! what is read, by its answers to statuses and by the times of its messages, and the producer checks
+//! that before it sends a batch, and once more before the last byte of one that took long to send. When
+//! the last sign is old, which is so too while the reader waits for a slow topic, the server is asked over
+//! a connection of its own who has the slot.
+//!
+//! That the server closed the stream is seen at once only if nothing stands before its end: the kernel
+//! does not take it before there is room for what was sent first.
 //!
 //! What this cannot exclude is a stop of the whole process between that check and the moment at which
-//! the kernel takes the bytes.
+//! the kernel takes the bytes; and a walsender that ended a moment ago, where the server cannot be asked, or
+//! is slow to answer.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,8 +28,20 @@ use crate::base::error::{Error, Result};
 /// What a server is taken to wait for when it waits for ever: its default.
 const ASSUMED_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An answer is new for this part of `wal_sender_timeout`. The rest is for what is sent then to arrive.
-const NEW_FOR: u32 = 4;
+/// A sign of the walsender is good for this part of `wal_sender_timeout`, as long as it has not ended. The
+/// rest is for what is sent then to arrive.
+const GOOD_FOR: u32 = 4;
+
+/// A sign is new for this long at the most: the walsender may have ended since. Whoever has the slot then
+/// believes what the topic ends with only after that has been still for a second (see
+/// `pipeline::resume`); the other half is for what is sent to arrive.
+const NEW_FOR: Duration = Duration::from_millis(500);
+
+/// A server is asked no more often than this, as long as its last sign is good.
+const ASKED_APART: Duration = Duration::from_millis(100);
+
+/// A server that is slow to let us in, or does not, takes at most a tenth of the producer's time.
+const PAUSE_FOR_ASKING: u32 = 9;
 
 /// An answer to who has the slot may take this part of `wal_sender_timeout`: it is asked for over a
 /// connection that is made for it, which takes a moment on a busy machine.
@@ -67,8 +83,8 @@ impl Moment {
     }
 }
 
-/// Asks the server whether the slot is still ours; `Err` if it is not, or cannot be asked.
-pub type AskForSlot = Box<dyn Fn() -> Result<()> + Send + Sync>;
+/// Asks the server whether the slot is still ours; `Err` if it cannot be asked.
+pub type AskForSlot = Box<dyn Fn() -> Result<bool> + Send + Sync>;
 
 /// The right to write, for as long as the slot is ours. The reader and the producer share it.
 #[derive(Clone)]
@@ -78,8 +94,10 @@ struct Inner {
     /// The socket of the stream.
     socket: OwnedFd,
     patience: Duration,
-    /// When a status was sent that the server has answered.
+    /// When the server is known to have had the slot for us.
     proved_ms: AtomicU64,
+    /// When the server may be asked again.
+    ask_from_ms: AtomicU64,
     has_ended: AtomicBool,
     ask: AskForSlot,
 }
@@ -91,16 +109,17 @@ impl Lease {
             socket,
             patience: wal_sender_timeout.unwrap_or(ASSUMED_TIMEOUT),
             proved_ms: AtomicU64::new(Moment::now().since_boot_ms),
+            ask_from_ms: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
             ask,
         }))
     }
 
-    /// Renews the lease: the server had the slot for us when it received what was sent at `sent`.
-    pub fn renew(&self, sent: Moment) {
+    /// Renews the lease: the server had the slot for us at `proved`, or later.
+    pub fn renew(&self, proved: Moment) {
         self.0
             .proved_ms
-            .fetch_max(sent.since_boot_ms, Ordering::Relaxed);
+            .fetch_max(proved.since_boot_ms, Ordering::Relaxed);
     }
 
     /// Ends the lease: the stream has ended, or is about to, and nothing may be written from now on.
@@ -116,18 +135,32 @@ impl Lease {
         Ok(())
     }
 
-    /// Makes sure that the slot is ours now; asks the server if its last answer is old.
+    /// Makes sure that the slot is ours now; asks the server if its last sign is old. Where it cannot be
+    /// asked, an older one is good enough.
     pub fn hold(&self) -> Result<()> {
         self.check()?;
         if self.is_new() {
             return Ok(());
         }
-        log::debug!("the walsender's last answer is old: asking who has the slot");
         let asked = Moment::now();
-        (self.0.ask)()?;
-        self.renew(asked);
+        if self.is_good() && asked.since_boot_ms < self.0.ask_from_ms.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        log::debug!("the walsender's last sign is old: asking who has the slot");
+        let answer = (self.0.ask)();
+        let took = asked.elapsed();
+        let ask_from_ms = (took * PAUSE_FOR_ASKING).max(ASKED_APART).as_millis() as u64;
+        let ask_from_ms = Moment::now().since_boot_ms + ask_from_ms;
+        self.0.ask_from_ms.store(ask_from_ms, Ordering::Relaxed);
+        match answer {
+            Ok(true) => self.renew(asked),
+            Ok(false) => return Err(lost("another one streams from it, or nobody")),
+            Err(error) if self.is_good() => log::debug!("who has the slot is not told: {error}"),
+            // Whatever keeps it from answering, the stream itself may be well.
+            Err(error) => return Err(lost(&error.message())),
+        }
         // It was so at some time since then.
-        match asked.elapsed() < self.0.patience / ANSWERS_WITHIN {
+        match took < self.0.patience / ANSWERS_WITHIN {
             true => self.check(),
             false => Err(lost("the server's answer took too long")),
         }
@@ -138,9 +171,9 @@ impl Lease {
         self.0.patience
     }
 
-    /// How long an answer is new.
-    fn new_for(&self) -> Duration {
-        self.0.patience / NEW_FOR
+    /// How long a sign of the walsender is new.
+    pub fn new_for(&self) -> Duration {
+        NEW_FOR.min(self.0.patience / GOOD_FOR)
     }
 
     /// The last moment at which the server is known to have had the slot for us.
@@ -152,6 +185,11 @@ impl Lease {
 
     fn is_new(&self) -> bool {
         self.proved().elapsed() < self.new_for()
+    }
+
+    /// Whether the last sign is good enough where the server cannot be asked.
+    fn is_good(&self) -> bool {
+        self.proved().elapsed() < self.0.patience / GOOD_FOR
     }
 
     /// Whether the server has closed its side, or the connection broke; what it sent before may still
@@ -182,7 +220,7 @@ mod tests {
         let count = Arc::clone(&asked);
         let ask = move || {
             count.fetch_add(1, Ordering::Relaxed);
-            answer.then_some(()).ok_or_else(|| lost("it has it not"))
+            Ok(answer)
         };
         let timeout = Some(Duration::from_millis(timeout_ms));
         let lease = Lease::begin(OwnedFd::from(ours), timeout, Box::new(ask));
@@ -208,6 +246,27 @@ mod tests {
         let (lost, _peer, _) = lease(40, false);
         wait_until_old(&lost);
         assert!(lost.hold().unwrap_err().kind().is_transient());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_asked_ends_it_only_when_its_last_sign_is_good_no_more() {
+        let (ours, _peer) = UnixStream::pair().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let ask = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Err(Error::unreachable("too many connections"))
+        };
+        let timeout = Some(Duration::from_secs(8));
+        let lease = Lease::begin(OwnedFd::from(ours), timeout, Box::new(ask));
+        wait_until_old(&lease);
+        lease.hold().unwrap();
+        lease.hold().unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        while lease.is_good() {
+            std::thread::yield_now();
+        }
+        assert!(lease.hold().unwrap_err().kind().is_transient());
     }
 
     #[test]

@@ -278,8 +278,11 @@ impl<'a> Reader<'a> {
 
     fn report_if_due(&mut self) -> Result<()> {
         let is_due = self.status_sent.elapsed() >= self.status_interval;
-        if is_due || self.until_confirmed() == Some(Duration::ZERO) {
+        let until_confirmed = self.until_confirmed();
+        if is_due || until_confirmed == Some(Duration::ZERO) {
             self.report()?;
+        } else if until_confirmed.is_some() && self.silence.must_prove() {
+            self.stream.send_status_and_ask(self.position.confirmed())?;
         }
         self.log_progress();
         Ok(())

@@ -21,7 +21,7 @@ use crate::pipeline::resume::owner::{self, Owner};
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state::Memory;
 use crate::pipeline::setup;
-use crate::sink::lease::{self, AskForSlot, Lease};
+use crate::sink::lease::{AskForSlot, Lease};
 
 /// The slot, taken.
 pub(super) struct Taken {
@@ -325,13 +325,9 @@ impl Program<'_> {
             metrics.waits.begin(Side::Postgres);
             let found = Connection::connect_for_sql_to(&endpoint, &params)
                 .and_then(|mut connection| connection.slot(&slot));
-            // Whatever keeps it from answering, the stream itself may be well.
-            let found = found.map_err(|error| lease::lost(&error.message()))?;
+            let is_held = found?.is_some_and(|found| is_held(&found, walsender));
             metrics.waits.answered(Side::Postgres);
-            match found.is_some_and(|found| is_held(&found, walsender)) {
-                true => Ok(()),
-                false => Err(lease::lost("another one streams from it, or nobody")),
-            }
+            Ok(is_held)
         })
     }
 }

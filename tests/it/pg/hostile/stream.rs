@@ -95,7 +95,7 @@ pub fn stream_within(
     let connection = connect(script).expect("it lets us in");
     let stream = connection.start("s", Wanted::of("p")).expect("it streams");
     let socket = stream.socket().expect("it is open");
-    let lease = Lease::begin(socket, wal_sender_timeout, Box::new(|| Ok(())));
+    let lease = Lease::begin(socket, wal_sender_timeout, Box::new(|| Ok(true)));
     let progress = Progress::starting_at(Stored::default()).expect("an eventfd");
     let mut memory = Memory::default();
     let metrics = Metrics::default();

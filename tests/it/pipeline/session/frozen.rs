@@ -15,6 +15,8 @@ pub const WAL_SENDER_TIMEOUT: &str = "3s";
 
 /// So many rows of a kilobyte are some twenty batches.
 const ROWS: i64 = 300;
+/// So many are more than a program takes that waits for its topic, and than the buffers of its socket hold.
+const MANY_ROWS: i64 = 20_000;
 /// A request has less than this besides its batch, and a batch with a row in it has more.
 const ROW_BYTES: u64 = 1000;
 
@@ -23,6 +25,7 @@ pub struct Rivals {
     pub pipeline: Pipeline,
     pub spu_line: Proxy,
     pub postgres: Postgres,
+    rows: i64,
 }
 
 impl Rivals {
@@ -37,6 +40,7 @@ impl Rivals {
             pipeline,
             spu_line,
             postgres,
+            rows: ROWS,
         }
     }
 
@@ -83,7 +87,8 @@ impl Rivals {
         let sent = || self.spu_line.bytes(Direction::ToServer);
         let (sent_before, stored_before) = (sent(), self.stored().len());
         self.pipeline.database.execute(&format!(
-            "INSERT INTO t SELECT id, repeat('x', 1000) FROM generate_series(1, {ROWS}) id"
+            "INSERT INTO t SELECT id, repeat('x', 1000) FROM generate_series(1, {}) id",
+            self.rows
         ));
         wait_until(
             "one batch is stored and the next was sent",
@@ -107,14 +112,14 @@ impl Rivals {
     #[track_caller]
     pub fn assert_exactly_once(&self, first: Connector, second: Connector) {
         first.wait_log("is active for PID", DEADLINE);
-        self.arrives(ROWS + 1);
+        self.arrives(self.rows + 1);
         for connector in [&first, &second] {
             assert_eq!(connector.exit_code(), None, "{}", connector.log());
         }
         second.kill();
-        self.arrives(ROWS + 2);
+        self.arrives(self.rows + 2);
         assert_eq!(first.exit_code(), None, "{}", first.log());
-        let expected: Vec<i64> = (1..=ROWS + 2).collect();
+        let expected: Vec<i64> = (1..=self.rows + 2).collect();
         assert_same_rows(&inserted(&self.pipeline.records()), &expected);
     }
 
@@ -128,7 +133,10 @@ impl Rivals {
 
 /// A program is stopped with batches in hand, and goes on when another one has delivered everything.
 fn frozen(name: &str, wal_sender_timeout: &str, free_the_slot: fn(&Rivals)) {
-    let rivals = Rivals::new(name, wal_sender_timeout);
+    frozen_with(Rivals::new(name, wal_sender_timeout), free_the_slot);
+}
+
+fn frozen_with(rivals: Rivals, free_the_slot: fn(&Rivals)) {
     let first = rivals.start_first(&rivals.pipeline.database.url());
     rivals.insert_with_batches_in_hand();
     first.signal("STOP");
@@ -144,12 +152,24 @@ fn the_slot_is_given_up_by_the_server() {
     frozen("frozen", WAL_SENDER_TIMEOUT, |_| {});
 }
 
+fn terminate_walsender(rivals: &Rivals) {
+    let Pipeline { database, slot, .. } = &rivals.pipeline;
+    assert!(database.terminate_walsender(slot));
+}
+
 #[test]
 fn the_walsender_is_terminated() {
-    frozen("frozen_terminated", "60s", |rivals| {
-        let Pipeline { database, slot, .. } = &rivals.pipeline;
-        assert!(database.terminate_walsender(slot));
-    });
+    frozen("frozen_terminated", "60s", terminate_walsender);
+}
+
+/// The end of the stream stands behind rows that the kernel does not take before the first are read.
+#[test]
+fn the_walsender_is_terminated_behind_unread_rows() {
+    let rivals = Rivals {
+        rows: MANY_ROWS,
+        ..Rivals::new("frozen_unread", "60s")
+    };
+    frozen_with(rivals, terminate_walsender);
 }
 
 /// The program lives, its line to PostgreSQL does not, and Fluvio does not answer it.
