@@ -37,8 +37,9 @@ const GOOD_FOR: u32 = 4;
 /// `pipeline::resume`); the other half is for what is sent to arrive.
 const NEW_FOR: Duration = Duration::from_millis(500);
 
-/// A server is asked no more often than this, as long as its last sign is good.
-const ASKED_APART: Duration = Duration::from_millis(100);
+/// A server is asked no more often than this, as long as its last sign is good: whoever goes on writing
+/// keeps the topic from being still.
+const ASKED_APART: Duration = Duration::from_secs(1);
 
 /// A server that is slow to let us in, or does not, takes at most a tenth of the producer's time.
 const PAUSE_FOR_ASKING: u32 = 9;
