@@ -182,7 +182,7 @@ pub const CONDITIONS: [(Condition, &str, &str); 41] = [
     (
         SlotFailover,
         "slot.failover",
-        "it survives a failover as the config says",
+        "it survives a failover as the config says, and waits for no standby that is gone",
     ),
     (SlotActive, "slot.active", "nobody else streams from it"),
     (

@@ -325,6 +325,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_a_sign_once_a_reply_has_told_the_clock() {
+        let mut stage = Stage::new();
+        let lease = stage.silence.lease.clone();
+        let proved = |stage: &Stage| lease.proved().since_boot_ms() - stage.begun;
+        let now = stage.at(1_000);
+        stage.silence.message_at(SERVER_MS + 990, now);
+        assert_eq!(proved(&stage), 0);
+        stage.silence.asked = Some(stage.at(2_000));
+        let now = stage.at(2_004);
+        stage.silence.keepalive_at(SERVER_MS + 2_003, true, now);
+        assert_eq!(proved(&stage), 2_000);
+        // The reply may have been on its way for all of its 4 ms.
+        let now = stage.at(5_010);
+        stage.silence.message_at(SERVER_MS + 5_000, now);
+        assert_eq!(proved(&stage), 4_997);
+        // It was sent before a freeze, and is read after it.
+        let now = stage.at(90_000);
+        stage.silence.message_at(SERVER_MS + 6_000, now);
+        assert_eq!(proved(&stage), 5_997);
+    }
+
+    #[test]
     fn what_trickles_is_as_good_as_nothing() {
         let nothing = |_: &mut Silence, _: i64, _: Moment| {};
         assert_eq!(Stage::new().last(0, nothing), [Some(5_100), Some(60_100)]);
