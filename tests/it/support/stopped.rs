@@ -97,12 +97,20 @@ impl Stopped {
         if self.pipeline.database.major() >= 11 {
             return self.on_slot("pg_replication_slot_advance", ", pg_current_wal_lsn()");
         }
-        // Before, a slot only moved when somebody took what it had.
-        let options = format!(
-            ", NULL, NULL, 'proto_version', '1', 'publication_names', '{}'",
-            self.pipeline.publication
+        // Before, a slot only moved when somebody took what it had. A session decodes once: what pgoutput
+        // leaves behind in one may break the next time.
+        let Pipeline {
+            database,
+            slot,
+            publication,
+            ..
+        } = &self.pipeline;
+        let take = format!(
+            "SELECT pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', \
+             'publication_names', '{publication}')"
         );
-        self.on_slot("pg_logical_slot_get_binary_changes", &options);
+        let taken = database.client().batch_execute(&take);
+        taken.unwrap_or_else(|error| panic!("{error}\nin: {take}"));
     }
 
     pub fn truncate(&self, end: i64) {
