@@ -40,9 +40,10 @@ impl<'a> Sql<'a> {
     }
 
     /// The files of `pg_wal`, if this user may know. A connection of its own has no limit of time: to list
-    /// a large directory on a slow disk takes what it takes.
+    /// a large directory on a slow disk takes what it takes. It goes to the server that the other
+    /// questions go to, of whichever the URL names.
     pub fn wal_files(&self) -> Result<Option<WalFiles>> {
-        let mut connection = Connection::connect_for_sql(self.params)?;
+        let mut connection = Connection::connect_for_sql_to(&self.endpoint, self.params)?;
         let found = WalFiles::list(&mut connection)?;
         connection.terminate();
         Ok(found)
