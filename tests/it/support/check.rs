@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -149,4 +150,18 @@ impl Checked {
             database.execute(&statement);
         }
     }
+}
+
+/// Runs a command of the shell that mends something, with the server and its superuser in the environment,
+/// where `psql` and the like find them.
+#[track_caller]
+pub fn run_as_superuser(server: &Postgres, command: &str) {
+    let done = Command::new("sh")
+        .args(["-c", command])
+        .env("PGHOST", server.socket_dir())
+        .env("PGPORT", server.port().to_string())
+        .env("PGUSER", "postgres")
+        .output()
+        .expect("sh runs");
+    assert!(done.status.success(), "{command}: {done:?}");
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::check::{check, check_as};
+use crate::support::check::{check, check_as, run_as_superuser};
 use crate::support::connector::temp_dir;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Database, Postgres};
@@ -99,13 +99,6 @@ fn a_shell_gets_one_word() {
     let command = check(&config, &url)
         .mends("slot.failover", "shell")
         .concat();
-    let altered = Command::new("sh")
-        .args(["-c", &command])
-        .env("PGHOST", server.socket_dir())
-        .env("PGPORT", server.port().to_string())
-        .env("PGUSER", "postgres")
-        .output()
-        .expect("sh runs");
-    assert!(altered.status.success(), "{command}: {altered:?}");
+    run_as_superuser(&server, &command);
     check(&config, &url).assert_status("slot.failover", "ok");
 }

@@ -1,8 +1,6 @@
 //! Slots that cannot be read, made or kept.
 
-use std::process::Command;
-
-use crate::support::check::{Checked, check, healthy_server};
+use crate::support::check::{Checked, check, healthy_server, run_as_superuser};
 use crate::support::connector::{ConfigFile, URL_VARIABLE, run_command};
 use crate::support::outcome::FAIL_DEADLINE;
 use crate::support::pipeline::{DEADLINE, Pipeline};
@@ -74,14 +72,7 @@ fn a_slot_that_does_not_survive_a_failover() {
     checked.assert_status("slot.failover", "warning");
     checked.assert_says("slot.failover", "false, the config says true");
     let command = checked.mends("slot.failover", "shell").concat();
-    let altered = Command::new("sh")
-        .args(["-c", &command])
-        .env("PGHOST", server.socket_dir())
-        .env("PGPORT", server.port().to_string())
-        .env("PGUSER", "postgres")
-        .output()
-        .expect("sh runs");
-    assert!(altered.status.success(), "{command}: {altered:?}");
+    run_as_superuser(server, &command);
     check(&config, &url).assert_status("slot.failover", "ok");
 }
 
