@@ -10,21 +10,27 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::GeneratedColumns;
+use super::identifier::TablePattern;
+use super::keys::Keys;
 use super::message::message;
+use super::partition::{Partitioning, Partitions};
 use super::secret::Secret;
+use super::topic::TopicTemplate;
 use super::value::{
     Endpoint, FilePath, LogLevel, MessagePrefix, Name, Operation, Publication, Refused, SlotName,
-    SourceType, TableName, TopicName, address, batch_bytes, boolean, command, compression,
-    database_url, duration, generated_columns, log_format, origin, positive_duration, raw_text,
-    size,
+    SourceType, TableName, address, batch_bytes, boolean, command, compression, database_url,
+    duration, format, generated_columns, int8, json, log_format, origin, positive_duration,
+    raw_text, size,
 };
 use crate::base::error::{Error, Result};
 use crate::observe::logging::Format;
 use crate::pg::replication::Origins;
 use crate::record::events::RawText;
+use crate::record::{self, Int8, JsonStyle};
 
 /// The config file as written, or as it takes effect.
 #[derive(Debug, Deserialize, Serialize)]
@@ -35,11 +41,23 @@ pub struct File {
     pub name: Name,
     #[serde(rename = "type")]
     _type: SourceType,
-    pub(super) topic: Option<TopicName>,
+    #[serde(default, with = "format")]
+    pub(super) format: record::Format,
+    pub(super) topic: Option<TopicTemplate>,
     #[serde(default = "yes", rename = "create-topic", alias = "create_topic")]
     pub create_topic: bool,
     #[serde(default)]
-    pub partition: u32,
+    pub(super) partitions: Partitions,
+    #[serde(default)]
+    pub(super) partition: Partitioning,
+    #[serde(default)]
+    pub(super) routes: Vec<RouteEntry>,
+    #[serde(default)]
+    pub(super) keys: Keys,
+    #[serde(default, with = "int8")]
+    pub(super) int8: Option<Int8>,
+    #[serde(default, with = "json")]
+    pub(super) json: Option<JsonStyle>,
     pub parameters: Parameters,
     #[serde(default)]
     pub(super) secrets: Secrets,
@@ -112,7 +130,36 @@ pub struct Parameters {
     #[serde(default, with = "origin")]
     pub origin: Origins,
     #[serde(skip_serializing)]
-    topic: Option<TopicName>,
+    topic: Option<TopicTemplate>,
+}
+
+/// One of `routes`. What it leaves out it takes from the top level.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a route: { tables: [public.t], topic: t }"
+)]
+#[allow(missing_docs)]
+pub struct RouteEntry {
+    #[serde(deserialize_with = "some_patterns")]
+    pub(super) tables: Vec<TablePattern>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) topic: Option<TopicTemplate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) partitions: Option<Partitions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) partition: Option<Partitioning>,
+}
+
+/// Patterns, of which there is at least one: a route without any would never be taken.
+fn some_patterns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<TablePattern>, D::Error> {
+    let patterns = Vec::deserialize(deserializer)?;
+    match patterns.is_empty() {
+        true => Err(D::Error::custom("expected at least one table")),
+        false => Ok(patterns),
+    }
 }
 
 /// `secrets`.
@@ -228,12 +275,12 @@ impl File {
     }
 
     /// The topic, which connectors of this family have had in either place.
-    pub fn topic(&self) -> Result<String> {
+    pub fn topic(&self) -> Result<TopicTemplate> {
         match (&self.topic, &self.parameters.topic) {
-            (Some(a), Some(b)) if a.0 != b.0 => {
+            (Some(a), Some(b)) if a != b => {
                 Err(Error::config("\"topic\" and \"parameters.topic\" differ"))
             }
-            (Some(topic), _) | (None, Some(topic)) => Ok(topic.0.clone()),
+            (Some(topic), _) | (None, Some(topic)) => Ok(topic.clone()),
             (None, None) => Err(Error::config(
                 "missing field `topic`: the topic to write into",
             )),
@@ -386,7 +433,7 @@ mod tests {
     #[test]
     fn a_topic_in_either_place() {
         let text = with("  slot: s\n  topic: t");
-        assert_eq!(File::parse(&text).unwrap().topic().unwrap(), "t");
+        assert_eq!(File::parse(&text).unwrap().topic().unwrap().text(), "t");
         let text = with("  slot: s\n  topic: other");
         assert!(File::parse(&text).unwrap().topic().is_err());
     }

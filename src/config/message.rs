@@ -1,9 +1,22 @@
 //! What the YAML parser says of a file, with the line of each mistake and without what could be the
 //! secret.
 
+use std::borrow::Cow;
+
+use super::identifier::QualifiedTable;
+
 /// The reason why `text` is no config.
 pub fn message(error: &yaml_serde::Error, text: &str) -> String {
-    without_values(&with_line(error, text))
+    without_values(&without_tables(&with_line(error, text)))
+}
+
+/// The message without the table that stands in the path to a value of `keys`.
+fn without_tables(message: &str) -> Cow<'_, str> {
+    let table = message.strip_prefix("keys.").map(QualifiedTable::skip);
+    match table {
+        Some(rest) => format!("keys{}", rest.unwrap_or(": not understood")).into(),
+        None => message.into(),
+    }
 }
 
 /// The message with its line: the parser names none at the very beginning, and places a key that comes

@@ -11,8 +11,13 @@
 
 mod effective;
 pub(crate) mod file;
+mod identifier;
+mod keys;
 mod message;
+mod partition;
+pub(crate) mod routes;
 pub(crate) mod secret;
+mod topic;
 pub(crate) mod value;
 
 use std::path::{Path, PathBuf};
@@ -20,8 +25,10 @@ use std::time::Duration;
 
 use self::effective::Effective;
 pub use self::file::{File, Retry};
+use self::keys::Keys;
+use self::routes::{Route, Routes};
 use self::secret::{DatabaseUrl, Secret};
-use self::value::{FilePath, Publication, SlotName, TopicName};
+use self::value::{FilePath, Publication, SlotName};
 use crate::base::error::{Context, Error, Result};
 use crate::base::input;
 use crate::observe::logging::{FORMAT_VARIABLE, Format};
@@ -30,6 +37,7 @@ use crate::pg::params::ConnectParams;
 use crate::pg::params::password::PasswordCommand;
 use crate::pg::replication::Origins;
 use crate::record::events::RawText;
+use crate::record::{self, Int8, JsonStyle};
 use crate::sink::fluvio;
 
 /// The schema of the config file, a [JSON Schema](https://json-schema.org/draft/2020-12).
@@ -60,6 +68,16 @@ pub struct Config {
     pub messages: Vec<String>,
     /// The changes that are asked for, by where they were made.
     pub origin: Origins,
+    /// The form of records.
+    pub format: record::Format,
+    /// The topic and partition of each table.
+    pub routes: Routes,
+    /// The columns that are a row's key, where the stream does not say which they are.
+    pub keys: Keys,
+    /// The form of an `int8` in rows.
+    pub int8: Int8,
+    /// The form of `json` and `jsonb` in rows.
+    pub json: JsonStyle,
     /// The topic, and how it is written.
     pub fluvio: fluvio::Options,
     /// The time that a record waits for others.
@@ -163,7 +181,8 @@ impl Config {
     fn resolve(file: File, database_url: DatabaseUrl) -> Result<Config> {
         let file = in_effect(file, &database_url)?;
         let effective = Effective::of(&file)?;
-        let topic = file.topic()?;
+        let topic = file.topic()?.text().to_owned();
+        let routes = routes(&file)?;
         let parameters = file.parameters;
         Ok(Config {
             name: file.name.0,
@@ -189,10 +208,15 @@ impl Config {
                 .map(|prefix| prefix.0)
                 .collect(),
             origin: parameters.origin,
+            format: file.format,
+            routes,
+            keys: file.keys,
+            int8: file.int8.unwrap_or_default(),
+            json: file.json.unwrap_or_default(),
             fluvio: fluvio::Options {
                 endpoint: file.fluvio.endpoint.map(|endpoint| endpoint.0),
                 topic,
-                partition: file.partition,
+                partition: file.partition.fixed_or_first(),
                 create_topic: file.create_topic,
                 batch_bytes: file.producer.batch_size,
                 compression: file.producer.compression,
@@ -225,14 +249,55 @@ fn in_effect(mut file: File, database_url: &DatabaseUrl) -> Result<File> {
     overridden(&mut file.log_format, FORMAT_VARIABLE, |text| {
         Format::parse(text).map(Some)
     })?;
-    file.topic = Some(TopicName(file.topic()?));
+    file.topic = Some(file.topic()?);
     if file.retry.min > file.retry.max {
         return Err(Error::config("retry: \"min\" is longer than \"max\""));
     }
+    of_the_format(&mut file)?;
     file.version = env!("CARGO_PKG_VERSION").to_owned();
     file.secrets.database_url = Some(database_url.text.clone());
     file.state_dir = file.state_dir.or_else(state_directory);
     Ok(file)
+}
+
+/// Refuses the keys that the format of the file does not have, and sets those that it has.
+fn of_the_format(file: &mut File) -> Result<()> {
+    if file.format == record::Format::Rows {
+        file.int8.get_or_insert_default();
+        file.json.get_or_insert_default();
+        return Ok(());
+    }
+    let of_rows = [
+        ("keys", !file.keys.is_empty()),
+        ("int8", file.int8.is_some()),
+        ("json", file.json.is_some()),
+    ];
+    match of_rows.into_iter().find(|(_, is_set)| *is_set) {
+        Some((key, _)) => Err(Error::config(format!(
+            "\"{key}\" does nothing with \"format: events\": it is of the rows of \"format: rows\""
+        ))
+        .with_hint("take it out, or set \"format: rows\"")),
+        None => Ok(()),
+    }
+}
+
+/// The routes, with what they leave out from the top level.
+fn routes(file: &File) -> Result<Routes> {
+    let topic = file.topic()?;
+    let routes = file.routes.iter().map(|entry| Route {
+        tables: entry.tables.clone(),
+        topic: entry.topic.as_ref().unwrap_or(&topic).clone(),
+        partitions: entry.partitions.unwrap_or(file.partitions).0,
+        partitioning: entry.partition.unwrap_or(file.partition),
+    });
+    let routes = routes.collect();
+    let top_level = Route {
+        tables: Vec::new(),
+        topic,
+        partitions: file.partitions.0,
+        partitioning: file.partition,
+    };
+    Routes::new(routes, top_level, file.format, &file.keys)
 }
 
 /// The directory that a service manager made for this service.

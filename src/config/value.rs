@@ -15,10 +15,13 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::GeneratedColumns;
+use super::identifier::{Column, QualifiedTable, TablePattern};
 use super::secret::Secret;
+use super::topic::TopicTemplate;
 use crate::observe::logging::Format;
 use crate::pg::replication::Origins;
 use crate::record::events::RawText;
+use crate::record::{self, Int8, JsonStyle};
 use crate::sink::fluvio::batch::MAX_BATCH_BYTES;
 
 /// Reads a scalar as a text and parses it on the spot.
@@ -44,6 +47,16 @@ fn parsed<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Text(parse, PhantomData))
 }
 
+macro_rules! deserialize {
+    ($($name:ty),+) => {
+        $(impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                parsed(deserializer, Self::parse)
+            }
+        })+
+    };
+}
+
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident($(#[$serde:meta])* $inner:ty), $parse:expr) => {
         $(#[$doc])*
@@ -58,13 +71,11 @@ macro_rules! text {
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                parsed(deserializer, Self::parse)
-            }
-        }
+        deserialize!($name);
     };
 }
+
+deserialize!(TopicTemplate, TablePattern, QualifiedTable, Column);
 
 fn if_valid(text: &str, valid: bool, expected: &'static str) -> Result<String, &'static str> {
     if valid {
@@ -127,14 +138,6 @@ text!(
     /// The prefix of messages. An empty one is one like any other.
     MessagePrefix(String),
     |text| if_valid(text, !text.contains('\0'), "a prefix without zero bytes")
-);
-text!(
-    /// The name of a topic, as the SC takes it.
-    TopicName(String),
-    |text| {
-        let valid = !text.is_empty() && fluvio_sc_schema::topic::validate::valid_topic_name(text);
-        if_valid(text, valid, "a topic name: 1 to 63 lower-case letters, digits and inner hyphens")
-    }
 );
 text!(
     /// The address of a server. A name without a port could not be reached however often it is tried.
@@ -352,4 +355,19 @@ word!(
     /// `origin`.
     origin: Origins, "any or none",
     "any" = Origins::Any, "none" = Origins::None
+);
+word!(
+    /// `format`.
+    format: record::Format, "events or rows",
+    "events" = record::Format::Events, "rows" = record::Format::Rows
+);
+word!(
+    /// `int8`.
+    int8: Int8, "number or string",
+    "number" = Int8::Number, "string" = Int8::String
+);
+word!(
+    /// `json`.
+    json: JsonStyle, "value or text",
+    "value" = JsonStyle::Value, "text" = JsonStyle::Text
 );

@@ -15,6 +15,36 @@ pub use self::rows::{
     Transaction,
 };
 
+/// What records look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Events of transactions, which are explained by the descriptions of tables between them.
+    #[default]
+    Events,
+    /// Changes of rows, each of which explains itself.
+    Rows,
+}
+
+/// How an `int8` is written in rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Int8 {
+    /// A number, which not every reader of JSON reads exactly beyond 2^53.
+    #[default]
+    Number,
+    /// A string.
+    String,
+}
+
+/// How an object or an array of `json` or `jsonb` is written in rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum JsonStyle {
+    /// The JSON itself, in its place.
+    #[default]
+    Value,
+    /// Its text, as a string.
+    Text,
+}
+
 impl Placed {
     /// Reads a record back, in whatever form it is written; `None` when this program did not write it.
     pub fn parse(record: &[u8]) -> Option<Placed> {
