@@ -12,7 +12,7 @@ pub use self::readback::{Checksum, Placed, Record, Unit};
 pub use self::rows::readback::{Commit, Op, RowNames, RowPlaced};
 pub use self::rows::{
     Int8, JsonStyle, LAST, OrderKind, Place, RowOp, RowOrder, RowRecord, RowStyle, RowTable,
-    Transaction,
+    Transaction, table_key,
 };
 
 /// What records look like.
@@ -23,26 +23,6 @@ pub enum Format {
     Events,
     /// Changes of rows, each of which explains itself.
     Rows,
-}
-
-/// How an `int8` is written in rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Int8 {
-    /// A number, which not every reader of JSON reads exactly beyond 2^53.
-    #[default]
-    Number,
-    /// A string.
-    String,
-}
-
-/// How an object or an array of `json` or `jsonb` is written in rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum JsonStyle {
-    /// The JSON itself, in its place.
-    #[default]
-    Value,
-    /// Its text, as a string.
-    Text,
 }
 
 impl Placed {
