@@ -51,21 +51,18 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
         reason: reason.to_owned(),
         gap: loss.gap,
     };
-    let end = Partition::open(config.fluvio.clone())?.bounds().end;
+    let end = Partition::open(&config.fluvio, &config.place)?.bounds().end;
     let source = take_slot(&mut program, config, loss.slot_is_useless)?;
-    let mut stored = Stored {
-        lsn: source.slot.confirmed(),
-        offset: end,
-    };
+    let mut stored = Stored::in_one(source.slot.confirmed(), end);
     let before = program.first_offset();
-    program.accept(&source, stored, before, accepted.clone())?;
+    program.accept(&source, &stored, before, accepted.clone())?;
     let mut left = prove_continuity(&mut program)?;
     // That nobody can read the slot shows when nothing else is in the way.
     if let Some(loss) = left.as_ref().filter(|loss| loss.slot_is_useless) {
         log::warn!("giving up what the slot holds: {}", loss.gap);
         let source = take_slot(&mut program, config, true)?;
         stored.lsn = source.slot.confirmed();
-        program.accept(&source, stored, before, accepted.clone())?;
+        program.accept(&source, &stored, before, accepted.clone())?;
         left = prove_continuity(&mut program)?;
     }
     // What the topic ends with may be of use still: then what it has does not come twice.
@@ -74,12 +71,12 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
             "what the topic has is not looked at any more, so what it has of the changes to come comes \
              twice: {gap}"
         );
-        program.accept(&source, stored, end, accepted)?;
+        program.accept(&source, &stored, end, accepted)?;
     }
     log::warn!(
         "accepted: the next run continues with the changes after {} at offset {end} of {}",
         stored.lsn,
-        config.fluvio.place()
+        config.place
     );
     Ok(())
 }

@@ -60,8 +60,10 @@ pub struct Config {
     pub messages: Vec<String>,
     /// The changes that are asked for, by where they were made.
     pub origin: Origins,
-    /// The topic, and how it is written.
+    /// The cluster, and how its topics are written.
     pub fluvio: fluvio::Options,
+    /// The partition that is written.
+    pub place: fluvio::Place,
     /// The time that a record waits for others.
     pub linger: Duration,
     /// The form of values that have no JSON form of their own.
@@ -191,12 +193,14 @@ impl Config {
             origin: parameters.origin,
             fluvio: fluvio::Options {
                 endpoint: file.fluvio.endpoint.map(|endpoint| endpoint.0),
-                topic,
-                partition: file.partition,
                 create_topic: file.create_topic,
                 batch_bytes: file.producer.batch_size,
                 compression: file.producer.compression,
                 timeout: file.fluvio.timeout,
+            },
+            place: fluvio::Place {
+                topic: topic.into(),
+                partition: file.partition,
             },
             linger: file.producer.linger,
             raw_text: file.raw_text,

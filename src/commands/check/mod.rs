@@ -201,8 +201,8 @@ impl Examination<'_> {
             return Ok("slot and state file meet; the topic could not be read");
         };
         let topic = Topic {
-            name: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
+            name: &self.config.place.topic,
+            partition: self.config.place.partition,
             bounds: topic.bounds,
             tail,
         };

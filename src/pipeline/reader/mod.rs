@@ -98,7 +98,8 @@ pub struct ReaderParts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: ReaderParts<'a>) -> Self {
-        let confirmation = Confirmation::of(parts.confirmed, parts.memory.is_shared());
+        let confirmed = parts.confirmed.lsn;
+        let confirmation = Confirmation::of(parts.confirmed.clone(), parts.memory.is_shared());
         Reader {
             stream: parts.stream,
             silence: Silence::of(parts.summary.server().to_owned(), parts.lease.clone()),
@@ -118,7 +119,7 @@ impl<'a> Reader<'a> {
             resume: parts.resume,
             messages: parts.messages,
             batch: Batch::default(),
-            position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
+            position: Position::starting_at(confirmed, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: parts.summary,
         }
@@ -300,7 +301,7 @@ impl<'a> Reader<'a> {
     /// is confirmed.
     fn until_confirmed(&mut self) -> Option<Duration> {
         let stored = self.progress.stored();
-        if !self.position.is_idle(stored) {
+        if !self.position.is_idle(&stored) {
             return Some(POLL);
         }
         if self.resume.is_awaiting() {
@@ -308,7 +309,7 @@ impl<'a> Reader<'a> {
         }
         let confirmable = self.position.confirmable(stored);
         let next = self.delay.pass(confirmable, Instant::now());
-        (next.lsn > self.position.confirmed()).then(|| self.confirmation.due_in(next))
+        (next.lsn > self.position.confirmed()).then(|| self.confirmation.due_in(&next))
     }
 
     fn report(&mut self) -> Result<()> {
@@ -318,7 +319,7 @@ impl<'a> Reader<'a> {
             self.count_position(confirmable.lsn);
             let now = Instant::now();
             let confirmed = self.delay.pass(confirmable, now);
-            self.memory.confirm(confirmed)?;
+            self.memory.confirm(&confirmed)?;
             self.position.confirm(confirmed.lsn);
             self.confirmation.made(confirmed, now);
         }

@@ -30,8 +30,8 @@ impl<'a> Owner<'a> {
         Owner {
             system_identifier,
             slot: &config.slot,
-            topic: &config.fluvio.topic,
-            partition: config.fluvio.partition,
+            topic: &config.place.topic,
+            partition: config.place.partition,
             end,
         }
     }

@@ -133,10 +133,10 @@ impl Memory {
     }
 
     /// Writes down a position before it is confirmed, so that the slot is never ahead of it.
-    pub fn confirm(&mut self, stored: Stored) -> Result<()> {
+    pub fn confirm(&mut self, stored: &Stored) -> Result<()> {
         match &mut self.known {
             Some(known) if stored.lsn > known.confirmed => {
-                (known.confirmed, known.offset) = (stored.lsn, stored.offset);
+                (known.confirmed, known.offset) = (stored.lsn, stored.offset());
                 self.save()
             }
             _ => Ok(()),
@@ -177,15 +177,12 @@ mod tests {
 
     fn at(stored: Stored) -> Known {
         let mut known = known();
-        (known.confirmed, known.offset) = (stored.lsn, stored.offset);
+        (known.confirmed, known.offset) = (stored.lsn, stored.offset());
         known
     }
 
     fn stored(lsn: u64, offset: i64) -> Stored {
-        Stored {
-            lsn: Lsn(lsn),
-            offset,
-        }
+        Stored::in_one(Lsn(lsn), offset)
     }
 
     #[test]
@@ -195,8 +192,8 @@ mod tests {
         let mut memory = Memory::load(path, "s").unwrap();
         assert!(memory.known().is_none());
         memory.begin(at(stored(10, 3))).unwrap();
-        memory.confirm(stored(20, 6)).unwrap();
-        memory.confirm(stored(15, 5)).unwrap();
+        memory.confirm(&stored(20, 6)).unwrap();
+        memory.confirm(&stored(15, 5)).unwrap();
         let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
         assert_eq!((known.confirmed, known.offset), (Lsn(20), 6));
         assert!(Memory::load(path, "other").unwrap().known().is_none());
@@ -222,10 +219,10 @@ mod tests {
         let mut frozen = load();
         frozen.begin(at(stored(10, 3))).unwrap();
         let mut streams = load();
-        streams.confirm(stored(30, 9)).unwrap();
+        streams.confirm(&stored(30, 9)).unwrap();
         assert!(
             frozen
-                .confirm(stored(20, 6))
+                .confirm(&stored(20, 6))
                 .unwrap_err()
                 .kind()
                 .is_transient()
@@ -237,7 +234,7 @@ mod tests {
         frozen.note_in_doubt(sent).unwrap();
         assert_eq!(load().known(), streams.known());
         frozen.refresh().unwrap();
-        frozen.confirm(stored(40, 12)).unwrap();
+        frozen.confirm(&stored(40, 12)).unwrap();
         assert_eq!(load().known().unwrap().confirmed, Lsn(40));
         frozen.note_in_doubt(sent).unwrap();
         assert_eq!(load().known().unwrap().in_doubt, Some(sent));
@@ -298,7 +295,7 @@ mod tests {
             let error = found.unwrap_err().to_string();
             assert!(error.contains("it is a symbolic link"), "{error}");
         }
-        assert!(memory.confirm(stored(20, 6)).is_err());
+        assert!(memory.confirm(&stored(20, 6)).is_err());
         assert!(is_kept());
     }
 }

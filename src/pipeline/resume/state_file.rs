@@ -89,7 +89,7 @@ pub struct Accepted {
 
 impl Known {
     /// What is known when slot and topic of the config meet at `stored`, and nothing from before.
-    pub fn first(config: &Config, source: &Source, stored: Stored) -> Known {
+    pub fn first(config: &Config, source: &Source, stored: &Stored) -> Known {
         Known {
             version: VERSION,
             system_identifier: source.system.identifier.clone(),
@@ -97,11 +97,11 @@ impl Known {
             is_standby: source.is_standby,
             publication_oid: source.publication_oid,
             slot: config.slot.clone(),
-            topic: config.fluvio.topic.clone(),
-            partition: config.fluvio.partition,
+            topic: config.place.topic.to_string(),
+            partition: config.place.partition,
             first_offset: 0,
             confirmed: stored.lsn,
-            offset: stored.offset,
+            offset: stored.offset(),
             in_doubt: None,
             gap: None,
             stuck: None,

@@ -69,15 +69,17 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
             let records = self.reader.fetch(offset)?;
             (self.meanwhile)()?;
             offset += records.len() as i64;
-            found.extend(records.into_iter().map(|record| record.value));
+            found.extend(records);
         }
         // What comes after that was not sent by us.
         found.truncate((sent - removed) as usize);
-        let values = found.iter().map(|value| &value[..]);
-        if in_doubt.records.match_after(removed, values) {
+        let records = found
+            .iter()
+            .map(|record| (record.key.as_deref(), &record.value[..]));
+        if in_doubt.records.match_after(removed, records) {
             return Ok(Some(sent - removed - found.len() as u64));
         }
-        if found.iter().all(|value| Placed::parse(value).is_some()) {
+        if (found.iter()).all(|record| Placed::parse(&record.value).is_some()) {
             return Ok(None);
         }
         let at = in_doubt.offset;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::pipeline::resume::state_file::Sent;
 use crate::sink::InDoubt;
-use crate::sink::fluvio::Partition;
 
 /// How long a topic must be still, at the least, before its end counts: a former process may have
 /// sent something that its server has not taken yet.
@@ -53,12 +52,13 @@ impl LanePast {
         self.least_settle = SETTLE;
     }
 
-    /// How long the partition must be still, and where it ends if all that is in doubt is there: then
+    /// How long the partition must be still, which ends at `end` and whose leader took `slowest` to answer, and where it ends if all that is in doubt is there: then
     /// nothing more can come. `noted` is what a process before this one left in doubt. The module `resume`
     /// says what each time is long enough for.
     pub fn settle(
         &self,
-        partition: &Partition,
+        end: i64,
+        slowest: Duration,
         noted: Option<Sent>,
         timeout: Duration,
     ) -> (Duration, Option<i64>) {
@@ -66,10 +66,10 @@ impl LanePast {
         let (patience, all) = match (&self.in_doubt, noted) {
             (Some(own), _) => (own.settle, Some(sent(own.offset, own.records.count()))),
             (None, Some(noted)) => (timeout, Some(sent(noted.offset, noted.records))),
-            (None, None) if partition.bounds().end > 0 => (self.least_settle, None),
+            (None, None) if end > 0 => (self.least_settle, None),
             (None, None) => (SETTLE, None),
         };
-        let settle = (partition.slowest() * SETTLE_FACTOR)
+        let settle = (slowest * SETTLE_FACTOR)
             .max(patience)
             .clamp(SETTLE, timeout.max(SETTLE));
         (settle, all)

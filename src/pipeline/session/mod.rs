@@ -35,7 +35,8 @@ use crate::pipeline::resume::state::Memory;
 use crate::pipeline::resume::state_file::{Accepted, Known, Sent};
 use crate::pipeline::summary::Summary;
 use crate::sink::InDoubt;
-use crate::sink::lane::Lane;
+use crate::sink::fluvio::Place;
+use crate::sink::lane::Lanes;
 use crate::sink::lease::Lease;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
@@ -70,14 +71,15 @@ pub struct Program<'a> {
     onlookers: Onlookers,
     memory: Memory,
     metrics: Arc<Metrics>,
-    lane: LanePast,
+    /// What is known of each lane.
+    lanes: Vec<LanePast>,
     /// Only the first session makes what is missing.
     is_set_up: bool,
 }
 
 /// Both sides, ready to stream.
 pub struct Opened {
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     stream: ReplicationStream,
     lease: Lease,
     resume: Resume,
@@ -113,7 +115,8 @@ impl<'a> Program<'a> {
             onlookers,
             memory,
             metrics: Arc::default(),
-            lane: LanePast::none(),
+            // There is one as yet.
+            lanes: vec![LanePast::none()],
             is_set_up: false,
         })
     }
@@ -122,7 +125,7 @@ impl<'a> Program<'a> {
     pub fn session(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
         let (ended, proved) = self.open_and_stream(goal, signals);
         let ended = ended.map_err(|error| {
-            self.lane.failed();
+            self.lanes.iter_mut().for_each(LanePast::failed);
             self.with_row_filters(error)
         });
         (self.remember(ended), proved)
@@ -133,7 +136,7 @@ impl<'a> Program<'a> {
             Ok(opened) => opened,
             Err(error) => return (Err(error), false),
         };
-        let progress = match Progress::starting_at(opened.stored) {
+        let progress = match Progress::starting_at(opened.stored.clone()) {
             Ok(progress) => Arc::new(progress),
             Err(error) => return (Err(error), false),
         };
@@ -141,9 +144,11 @@ impl<'a> Program<'a> {
         self.announce(&opened);
         self.metrics
             .session_begins(opened.confirmed, opened.stored.lsn);
-        let (before, begun) = (opened.stored, Instant::now());
+        let (before, begun) = (opened.stored.clone(), Instant::now());
         let result = self.stream(opened, &progress, goal, signals);
-        self.lane.left_at = self.lane.left_at.max(progress.stored().offset);
+        for (past, &offset) in self.lanes.iter_mut().zip(&*progress.stored().offsets) {
+            past.left_at = past.left_at.max(offset);
+        }
         self.metrics.session_ends();
         let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
         (result, proved)
@@ -184,16 +189,16 @@ impl<'a> Program<'a> {
         } = self.config;
         let to = match self.output {
             Output::Topic => {
-                let (topic, partition) = (&self.config.fluvio.topic, self.config.fluvio.partition);
+                let Place { topic, partition } = &self.config.place;
                 format!(
                     "topic {topic}, partition {partition}, offset {}",
-                    opened.stored.offset
+                    opened.stored.offset()
                 )
             }
             Output::Stdout => "standard output".to_owned(),
         };
         log::info!(
-            slot = slot.as_str(), confirmed_lsn:% = opened.confirmed, offset = opened.stored.offset;
+            slot = slot.as_str(), confirmed_lsn:% = opened.confirmed, offset = opened.stored.offset();
             "streaming from {}, slot {slot}, publication {publication}, from {} to {to}",
             opened.stream.endpoint(),
             opened.confirmed,
@@ -224,7 +229,7 @@ impl<'a> Program<'a> {
     pub fn accept(
         &mut self,
         source: &Source,
-        stored: Stored,
+        stored: &Stored,
         first_offset: i64,
         accepted: Accepted,
     ) -> Result<()> {
@@ -276,7 +281,7 @@ impl<'a> Program<'a> {
             messages: &self.config.messages,
             confirmed: Stored {
                 lsn: opened.confirmed,
-                offset: 0,
+                ..Stored::default()
             },
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
@@ -349,16 +354,16 @@ impl<'a> Program<'a> {
     fn join(&mut self, producer: ProducerThread) -> Result<()> {
         match producer.join() {
             Ok(Ok(())) => Ok(()),
-            Ok(Err((error, mut in_doubt))) => {
-                // There is one lane.
-                let in_doubt = in_doubt.pop();
-                if let Some(in_doubt) = &in_doubt {
+            Ok(Err((error, in_doubt))) => {
+                self.lanes.iter_mut().for_each(|past| past.in_doubt = None);
+                for in_doubt in in_doubt {
                     self.memory.note_in_doubt(Sent {
                         offset: in_doubt.offset,
                         records: in_doubt.records.count(),
                     })?;
+                    let lane = in_doubt.lane;
+                    self.lanes[lane].in_doubt = Some(in_doubt);
                 }
-                self.lane.in_doubt = in_doubt;
                 Err(error)
             }
             Err(_) => Err(Error::new(Kind::Bug, "the producer panicked")),
@@ -368,7 +373,7 @@ impl<'a> Program<'a> {
 
 /// What the producer works with.
 struct ProducerWork {
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     unsettled: Option<Stored>,
     progress: Arc<Progress>,
     inbox: Receiver<Batch>,

@@ -4,6 +4,8 @@
 //! the slot (`taking`): from that moment nobody else can stream from it, and only then the topic's end
 //! is read.
 
+use std::slice;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lane::SETTLE;
@@ -12,6 +14,7 @@ use super::{Opened, Output, Program};
 use crate::base::error::{Context, Result};
 use crate::base::lsn::Lsn;
 use crate::change::relation::Catalog;
+use crate::config::Config;
 use crate::observe::long_work::LongWork;
 use crate::observe::peer::{Peer, Side};
 use crate::pg::replication::{ReplicationStream, StreamMessage};
@@ -22,8 +25,8 @@ use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::Known;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Resume, Tail};
-use crate::sink::fluvio::Partition;
-use crate::sink::lane::Lane;
+use crate::sink::fluvio::{Leaders, WantedTopic};
+use crate::sink::lane::Lanes;
 use crate::sink::stdout::RecordLines;
 
 impl Opened {
@@ -76,14 +79,11 @@ impl<'a> Program<'a> {
         self.metrics.wal_end.set(source.system.wal_flush.0);
         let confirmed = source.slot.confirmed();
         continuity::check_moved(self.memory.known(), &source).at(|| self.slot_place())?;
-        let stored = Stored {
-            lsn: confirmed,
-            offset: 0,
-        };
-        let first = Known::first(self.config, &source, stored);
+        let stored = Stored::in_one(confirmed, 0);
+        let first = Known::first(self.config, &source, &stored);
         self.memory.begin(first)?;
         Ok(Opened {
-            lanes: vec![Lane::new(Box::new(lines), stored)],
+            lanes: Lanes::new(Box::new(lines), &stored),
             stream,
             lease,
             resume: Resume::default(),
@@ -103,14 +103,15 @@ impl<'a> Program<'a> {
 
     fn open_topic(&mut self) -> Result<Opened> {
         self.wait_for(&self.cluster());
-        let partition = Partition::open(self.config.fluvio.clone())?;
+        let leaders = self.find_leaders()?;
         self.metrics.waits.answered(Side::Sink);
-        self.lane.end = Some(partition.bounds().end);
-        let has_history = partition.bounds().end > self.memory.first_offset();
+        let end = leaders.bounds(0).end;
+        self.lanes[0].end = Some(end);
+        let has_history = end > self.memory.first_offset();
         let mut taken = self.take_slot(has_history)?;
-        match self.meet(&partition, &mut taken) {
+        match self.meet(&leaders, &mut taken) {
             Ok(met) => Ok(Opened {
-                lanes: vec![met.lane],
+                lanes: met.lanes,
                 stream: taken.stream,
                 lease: taken.lease,
                 resume: met.resume,
@@ -119,7 +120,7 @@ impl<'a> Program<'a> {
                 unsettled: met.unsettled,
                 status_interval: taken.status_interval,
                 goal: taken.source.decodable,
-                peer: self.leader(&partition),
+                peer: self.leader(&leaders),
             }),
             Err(error) => {
                 give_back(&mut taken.stream);
@@ -128,8 +129,18 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// Finds the servers that lead the lanes, and creates what is missing.
+    fn find_leaders(&self) -> Result<Leaders> {
+        let Config { fluvio, place, .. } = self.config;
+        let topic = WantedTopic {
+            name: Arc::clone(&place.topic),
+            partitions: 1,
+        };
+        Leaders::find(fluvio, &[topic], slice::from_ref(place))
+    }
+
     /// Reads the topic's end, now that the slot is ours, and finds that it and the slot meet.
-    fn meet(&mut self, partition: &Partition, taken: &mut Taken) -> Result<Met> {
+    fn meet(&mut self, leaders: &Leaders, taken: &mut Taken) -> Result<Met> {
         let Taken {
             stream,
             lease,
@@ -137,8 +148,8 @@ impl<'a> Program<'a> {
             ..
         } = taken;
         let confirmed = source.slot.confirmed();
-        self.wait_for(&self.leader(partition));
-        let mut topic = self.reconcile(partition, stream, confirmed)?;
+        self.wait_for(&self.leader(leaders));
+        let mut topic = self.reconcile(leaders, stream, confirmed)?;
         self.metrics.waits.answered(Side::Sink);
         let end = topic.bounds.end;
         self.follow_others(source, end)?;
@@ -154,22 +165,20 @@ impl<'a> Program<'a> {
         self.metrics.wal_end.set(source.system.wal_flush.0);
         continuity::check_topic(self.memory.known(), source, &topic)
             .at(|| format!("topic {}", topic.name))?;
-        let at = |lsn: Lsn| Stored {
-            lsn: lsn.max(confirmed),
-            offset: end,
-        };
+        let at = |lsn: Lsn| Stored::in_one(lsn.max(confirmed), end);
         // What not all replicas have may go missing still.
         let stored = topic.tail.stored().map_or(at(confirmed), at);
         let (stored, unsettled) = match topic.bounds.stable >= end {
             true => (stored, None),
             false => (at(confirmed), Some(stored)),
         };
-        self.lane.left_at = end;
+        self.lanes[0].left_at = end;
         let kept = confirmed_in(confirmed, topic.tail, end);
-        self.memory.begin(Known::first(self.config, source, kept))?;
-        let writer = partition.writer(end, lease.clone())?;
+        self.memory
+            .begin(Known::first(self.config, source, &kept))?;
+        let writer = leaders.writer(&[end], lease)?;
         Ok(Met {
-            lane: Lane::new(Box::new(writer), stored),
+            lanes: Lanes::new(Box::new(writer), &stored),
             resume: Resume::after(topic.tail, confirmed, source.system.wal_flush),
             stored,
             unsettled,
@@ -180,7 +189,7 @@ impl<'a> Program<'a> {
     /// more records than we left there, they are of whoever moved the slot, and we go on as it would.
     fn follow_others(&mut self, source: &Source, end: i64) -> Result<()> {
         let moved = continuity::check_moved(self.memory.known(), source);
-        if moved.is_err() && !self.memory.is_shared() && end > self.lane.left_at {
+        if moved.is_err() && !self.memory.is_shared() && end > self.lanes[0].left_at {
             log::info!("another process had the slot in between: going on where it left the topic");
             self.memory.forget();
             return Ok(());
@@ -192,16 +201,18 @@ impl<'a> Program<'a> {
     /// is kept informed meanwhile.
     fn reconcile(
         &mut self,
-        partition: &Partition,
+        leaders: &Leaders,
         stream: &mut ReplicationStream,
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
         let noted = self.memory.known().and_then(|known| known.in_doubt);
         let timeout = self.config.fluvio.timeout;
-        let (settle, all) = self.lane.settle(partition, noted, timeout);
-        let in_doubt = self.lane.in_doubt.as_ref();
+        let past = &self.lanes[0];
+        let (end, slowest) = (leaders.bounds(0).end, leaders.slowest(0));
+        let (settle, all) = past.settle(end, slowest, noted, timeout);
+        let in_doubt = past.in_doubt.as_ref();
         let mut reported = Instant::now();
-        let (notify, patience) = (&self.notify, self.leader(partition).patience);
+        let (notify, patience) = (&self.notify, self.leader(leaders).patience);
         let meanwhile = || {
             notify.promise(patience);
             if reported.elapsed() >= SETTLE {
@@ -211,7 +222,7 @@ impl<'a> Program<'a> {
             Ok(())
         };
         let mut tail = TailReader {
-            reader: partition.reader()?,
+            reader: leaders.reader(0)?,
             meanwhile,
         };
         let bounds = tail.settled(settle, all)?;
@@ -234,10 +245,10 @@ impl<'a> Program<'a> {
             Some(found) => found,
             None => tail.read(bounds, self.memory.first_offset())?,
         };
-        self.lane.settled();
+        self.lanes[0].settled();
         Ok(Topic {
-            name: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
+            name: &self.config.place.topic,
+            partition: self.config.place.partition,
             bounds,
             tail: found,
         })
@@ -246,7 +257,7 @@ impl<'a> Program<'a> {
 
 /// Slot and topic, which meet.
 struct Met {
-    lane: Lane,
+    lanes: Lanes,
     resume: Resume,
     stored: Stored,
     unsettled: Option<Stored>,
@@ -260,8 +271,5 @@ fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> Stored {
         Tail::Complete { end_lsn, .. } if end_lsn <= confirmed => end,
         Tail::Complete { .. } | Tail::Open { .. } | Tail::Headless { .. } => 0,
     };
-    Stored {
-        lsn: confirmed,
-        offset,
-    }
+    Stored::in_one(confirmed, offset)
 }

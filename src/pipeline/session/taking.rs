@@ -96,7 +96,7 @@ impl Program<'_> {
         let (Some(known), Some(file)) = (self.memory.known(), self.memory.file()) else {
             return Ok(());
         };
-        let owner = Owner::of(self.config, &system.identifier, self.lane.end);
+        let owner = Owner::of(self.config, &system.identifier, self.lanes[0].end);
         owner::check(known, file, &owner)
     }
 

@@ -18,7 +18,7 @@ use postgres_source::pipeline::Summary;
 use postgres_source::pipeline::{Progress, Stored};
 use postgres_source::pipeline::{Reader, ReaderParts};
 use postgres_source::record::{ProducerRecord, RawText};
-use postgres_source::sink::{Lane, Lease, Sink};
+use postgres_source::sink::{Lanes, Lease, Sink};
 
 use super::{assert_error, chatter, connect};
 use crate::support::script::{Peer, Script, Step, frames};
@@ -63,7 +63,7 @@ struct Kept {
 }
 
 impl Sink for Kept {
-    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+    fn write(&mut self, _: usize, record: &ProducerRecord<'_>) -> Result<usize> {
         let mut whole = Vec::new();
         record.render(&mut whole);
         let record = String::from_utf8(whole).expect("a record is UTF-8");
@@ -73,11 +73,19 @@ impl Sink for Kept {
         Ok(len)
     }
 
+    fn end_unit(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn stored(&self) -> u64 {
+    fn stored(&self, _: usize) -> u64 {
+        self.count
+    }
+
+    fn acknowledged(&self) -> u64 {
         self.count
     }
 }
@@ -101,13 +109,13 @@ pub fn stream_within(
     let metrics = Metrics::default();
     let records = Arc::new(Mutex::new(Vec::new()));
     let producer = Producer {
-        lanes: vec![Lane::new(
+        lanes: Lanes::new(
             Box::new(Kept {
                 records: Arc::clone(&records),
                 count: 0,
             }),
-            Stored::default(),
-        )],
+            &Stored::in_one(Default::default(), 0),
+        ),
         raw_text: RawText::Bytes,
         linger: Duration::ZERO,
         progress: &progress,
