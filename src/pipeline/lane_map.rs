@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::resume::state_file::Routing;
 use crate::base::error::Result;
 use crate::config::Config;
 use crate::config::routes::{Partitioning, Routes, TableRoute};
@@ -67,6 +66,16 @@ impl Spread {
         };
         first as usize..(first + count) as usize
     }
+}
+
+/// The ways that records took to their lanes: into one partition as events, or as a text says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// Into one partition, as events.
+    #[default]
+    OneLane,
+    /// By a format, routes and keys, as the config has them in one text.
+    Of(String),
 }
 
 /// The lanes of a session.

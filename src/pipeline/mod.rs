@@ -13,10 +13,12 @@ pub(crate) mod session;
 pub(crate) mod setup;
 pub(crate) mod summary;
 
+pub use self::lane_map::LaneMap;
 pub use self::position::Position;
-pub use self::producer::Producer;
+pub use self::producer::{Form, Producer};
 pub use self::progress::{Progress, Stored};
 pub use self::reader::{Reader, ReaderParts};
+pub use self::resume::past::Past;
 pub use self::resume::state::Memory;
 pub use self::resume::{Mark, NoTail, Resume, Tail, Verdict, WalkBack};
 pub use self::summary::Summary;

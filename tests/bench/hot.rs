@@ -149,14 +149,14 @@ fn render_all(batches: &[Batch], raw_text: RawText, mut each: impl FnMut(&[u8]))
 
 /// As the writer does it, up to what goes to the socket, the checksum in it.
 fn encode(records: &[Vec<u8>]) -> Result<()> {
-    let (mut batch, mut spare) = (BatchBuilder::default(), Vec::new());
+    let mut batch = BatchBuilder::default();
     for (index, record) in records.iter().enumerate() {
-        batch.push(record);
+        batch.push(None, record);
         if batch.len() >= BATCH_BYTES || index + 1 == records.len() {
-            let finished = batch.finish(Compression::None, std::mem::take(&mut spare))?;
+            let finished = batch.finish(Compression::None)?;
             black_box((&finished.head, &finished.records));
             drop(finished.records);
-            spare = finished.sent.into_memory(2 * BATCH_BYTES);
+            batch.reuse(finished.sent.into_memory(2 * BATCH_BYTES));
         }
     }
     Ok(())

@@ -6,11 +6,12 @@
 
 use super::Tail;
 use super::source::Source;
-use super::state_file::{Known, KnownLane, Routing};
+use super::state_file::{Known, KnownLane};
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot};
 use crate::pg::wire::server_error::GIVE_UP;
+use crate::pipeline::lane_map::Routing;
 use crate::sink::fluvio::Place;
 use crate::sink::fluvio::reader::Bounds;
 
@@ -530,16 +531,20 @@ mod tests {
         assert!(
             error(None, topic(10, complete(199, 201))).contains("restored to an earlier point")
         );
-        let moved = Topic {
-            name: "u",
-            ..topic(10, Tail::Empty)
+        let lane = |topic: &str, partition| {
+            let topic = topic.into();
+            [Place { topic, partition }]
         };
-        assert!(error(Some(&known), moved).contains("into partition 0 of the topic t"));
-        let moved = Topic {
-            partition: 1,
-            ..topic(10, Tail::Empty)
-        };
-        assert!(error(Some(&known), moved).contains("into partition 0 of the topic t"));
+        check_lanes(&known, &lane("t", 0)).unwrap();
+        for moved in [lane("u", 0), lane("t", 1)] {
+            let error = check_lanes(&known, &moved).unwrap_err().to_string();
+            assert!(error.contains("into partition 0 of the topic t"), "{error}");
+        }
+        let left = |end| check_left(&known, &known.lanes[0], end);
+        left(Some(10)).unwrap();
+        left(None).unwrap();
+        let error = left(Some(12)).unwrap_err().to_string();
+        assert!(error.contains("has 2 records"), "{error}");
         let evicted = Topic {
             bounds: Bounds {
                 start: 9,

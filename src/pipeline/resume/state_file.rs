@@ -15,6 +15,7 @@ use crate::base::input::{self, Links};
 use crate::base::lsn::Lsn;
 use crate::base::replace::{self, Readers};
 use crate::config::Config;
+use crate::pipeline::lane_map::Routing;
 
 /// The version of the format that says of many lanes, or of rows.
 const VERSION: u32 = 2;
@@ -69,16 +70,6 @@ pub struct KnownLane {
     /// Records that were sent and not acknowledged when the last session ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_doubt: Option<Sent>,
-}
-
-/// The ways that records took to their lanes: into one partition as events, or as a text says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Routing {
-    /// Into one partition, as events.
-    #[default]
-    OneLane,
-    /// By a format, routes and keys, as the config has them in one text.
-    Of(String),
 }
 
 /// The fields of the file, in their order. The first version has those of its lane among the others.

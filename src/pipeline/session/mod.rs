@@ -385,8 +385,7 @@ impl<'a> Program<'a> {
                 form: work.rows.map_or(Form::Events(raw_text), Form::Rows),
                 linger,
                 progress: &work.progress,
-                unsettled: work.unsettled,
-                asked_at: Instant::now(),
+                unsettled: work.unsettled.map(Into::into),
                 metrics: &metrics,
             }
             .run(&work.inbox)

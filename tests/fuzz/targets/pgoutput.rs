@@ -105,10 +105,7 @@ impl Session {
         }
         let confirmed = self.position.confirmed();
         self.ended = self.take(payload).is_err();
-        let stored = Stored {
-            lsn: confirmed,
-            offset: 0,
-        };
+        let stored = Stored::in_one(confirmed, 0);
         let confirmable = self.position.confirmable(stored).lsn;
         self.position.confirm(confirmable);
         assert!(self.position.confirmed() >= confirmed, "never backwards");

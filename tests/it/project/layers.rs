@@ -30,9 +30,9 @@ const PG: &[&[&str]] = &[
 
 /// The same within `pipeline`.
 const PIPELINE: &[&[&str]] = &[
-    &["progress", "setup"],
+    &["progress", "setup", "lane_map"],
     &["position", "resume"],
-    &["summary"],
+    &["summary", "rows"],
     &["reader", "producer"],
     &["session"],
     &["run"],

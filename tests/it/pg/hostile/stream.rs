@@ -12,13 +12,12 @@ use postgres_source::observe::Notify;
 use postgres_source::observe::{Peer as ObservedPeer, Side};
 use postgres_source::pg::Wanted;
 use postgres_source::pipeline::Memory;
-use postgres_source::pipeline::Producer;
-use postgres_source::pipeline::Resume;
 use postgres_source::pipeline::Summary;
+use postgres_source::pipeline::{Form, LaneMap, Past, Producer};
 use postgres_source::pipeline::{Progress, Stored};
 use postgres_source::pipeline::{Reader, ReaderParts};
 use postgres_source::record::{ProducerRecord, RawText};
-use postgres_source::sink::{Lane, Lease, Sink};
+use postgres_source::sink::{Lanes, Lease, Sink};
 
 use super::{assert_error, chatter, connect};
 use crate::support::script::{Peer, Script, Step, frames};
@@ -63,7 +62,7 @@ struct Kept {
 }
 
 impl Sink for Kept {
-    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+    fn write(&mut self, _: usize, record: &ProducerRecord<'_>) -> Result<usize> {
         let mut whole = Vec::new();
         record.render(&mut whole);
         let record = String::from_utf8(whole).expect("a record is UTF-8");
@@ -73,11 +72,19 @@ impl Sink for Kept {
         Ok(len)
     }
 
+    fn end_unit(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn stored(&self) -> u64 {
+    fn stored(&self, _: usize) -> u64 {
+        self.count
+    }
+
+    fn acknowledged(&self) -> u64 {
         self.count
     }
 }
@@ -101,14 +108,14 @@ pub fn stream_within(
     let metrics = Metrics::default();
     let records = Arc::new(Mutex::new(Vec::new()));
     let producer = Producer {
-        lanes: vec![Lane::new(
+        lanes: Lanes::new(
             Box::new(Kept {
                 records: Arc::clone(&records),
                 count: 0,
             }),
-            Stored::default(),
-        )],
-        raw_text: RawText::Bytes,
+            &Stored::in_one(Default::default(), 0),
+        ),
+        form: Form::Events(RawText::Bytes),
         linger: Duration::ZERO,
         progress: &progress,
         unsettled: None,
@@ -133,7 +140,8 @@ pub fn stream_within(
             progress: &progress,
             memory: &mut memory,
             metrics: &metrics,
-            resume: Resume::default(),
+            past: Past::default(),
+            lanes: Arc::new(LaneMap::standard_output()),
             messages: &[],
             confirmed: Stored::default(),
             status_interval: Duration::from_millis(20),

@@ -19,6 +19,13 @@ pub enum Close {
 pub enum Fault {
     /// Nothing is stored and the answer is this error.
     Error(ErrorCode),
+    /// The records of one partition are not stored and get this error; those of the others are stored.
+    ErrorOf {
+        /// The partition's number, of whichever topic.
+        partition: u32,
+        /// What the answer says of it.
+        code: ErrorCode,
+    },
     /// The records are stored and the answer is this error all the same.
     ErrorAfterApply(ErrorCode),
     /// The records are stored at once and the answer comes so much later.

@@ -1,5 +1,5 @@
-//! A Fluvio cluster inside of the test process: one SC and one SPU that the ordinary client cannot
-//! tell from real ones as far as these tests go, kept in memory, with faults on demand.
+//! A Fluvio cluster inside of the test process: one SC, and one SPU or several, that the ordinary client
+//! cannot tell from real ones as far as these tests go, kept in memory, with faults on demand.
 //!
 //! [`Cluster`] is what most tests start: this server, or a real cluster if the environment names
 //! one.
@@ -18,6 +18,7 @@ mod spu;
 mod topics;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -54,19 +55,36 @@ struct Shared {
     not_leader_until: Mutex<Option<Instant>>,
     /// What is added to all versions of requests that the servers say they have.
     version_shift: Mutex<i16>,
+    /// How many requests of each key came to the SC and to the SPUs.
+    requests: Mutex<BTreeMap<(Side, u16), usize>>,
 }
 
 impl Shared {
-    fn new(spu_port: u16) -> Self {
+    fn new(spu_ports: Vec<u16>) -> Self {
         Self {
-            topics: Mutex::new(Topics::new(spu_port)),
+            topics: Mutex::new(Topics::new(spu_ports)),
             topics_changed: watch::Sender::new(()),
             records_changed: watch::Sender::new(()),
             produce_faults: Mutex::default(),
             offset_faults: Mutex::default(),
             not_leader_until: Mutex::default(),
             version_shift: Mutex::default(),
+            requests: Mutex::default(),
         }
+    }
+
+    fn count(&self, side: Side, key: u16) {
+        *self
+            .requests
+            .lock()
+            .unwrap()
+            .entry((side, key))
+            .or_default() += 1;
+    }
+
+    /// Whether an SPU leads a partition now.
+    fn leads(&self, spu: usize, topic: &str, partition: u32) -> bool {
+        !self.is_not_leader() && self.topics.lock().unwrap().leads(spu, topic, partition)
     }
 
     fn change_topics(&self, change: impl FnOnce(&mut Topics) -> Status) -> Status {
@@ -124,37 +142,61 @@ pub struct FluvioServer {
     runtime: Option<Runtime>,
     shared: Arc<Shared>,
     sc: Arc<Endpoint>,
-    spu: Arc<Endpoint>,
-    frozen: watch::Sender<bool>,
+    spus: Vec<Arc<Endpoint>>,
+    sc_frozen: watch::Sender<bool>,
+    spus_frozen: Vec<watch::Sender<bool>>,
     not_leader_after_restart: Mutex<Option<Duration>>,
 }
 
 impl FluvioServer {
     /// Listens on two free ports of the loopback interface.
     pub fn start() -> Self {
-        Self::start_on(0, 0).expect("the loopback interface has free ports")
+        Self::start_with_spus(1)
+    }
+
+    /// Listens on free ports of the loopback interface, with so many SPUs, which lead the partitions of a topic
+    /// in turn.
+    pub fn start_with_spus(spus: usize) -> Self {
+        Self::start_on_ports(0, &vec![0; spus]).expect("the loopback interface has free ports")
     }
 
     /// Listens on these ports of the loopback interface; 0 is any free one.
     pub fn start_on(sc_port: u16, spu_port: u16) -> io::Result<Self> {
+        Self::start_on_ports(sc_port, &[spu_port])
+    }
+
+    fn start_on_ports(sc_port: u16, spu_ports: &[u16]) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("fluvio-server")
             .enable_all()
             .build()?;
-        let frozen = watch::Sender::new(false);
-        let bind = |side, port| Endpoint::bind(side, port, runtime.handle(), Gate::new(&frozen));
-        let (sc, sc_listener) = bind(Side::Sc, sc_port)?;
-        let (spu, spu_listener) = bind(Side::Spu, spu_port)?;
-        let shared = Arc::new(Shared::new(spu.address().port()));
+        let bind = |side, port| {
+            let frozen = watch::Sender::new(false);
+            let bound = Endpoint::bind(side, port, runtime.handle(), Gate::new(&frozen));
+            bound.map(|(endpoint, listener)| (endpoint, listener, frozen))
+        };
+        let (sc, sc_listener, sc_frozen) = bind((Side::Sc, 0), sc_port)?;
+        let (mut spus, mut listeners, mut spus_frozen) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, &port) in spu_ports.iter().enumerate() {
+            let (spu, listener, frozen) = bind((Side::Spu, number), port)?;
+            spus.push(spu);
+            listeners.push(listener);
+            spus_frozen.push(frozen);
+        }
+        let ports = spus.iter().map(|spu| spu.address().port()).collect();
+        let shared = Arc::new(Shared::new(ports));
         sc.listen(sc_listener, &shared);
-        spu.listen(spu_listener, &shared);
+        for (spu, listener) in spus.iter().zip(listeners) {
+            spu.listen(listener, &shared);
+        }
         Ok(Self {
             runtime: Some(runtime),
             shared,
             sc,
-            spu,
-            frozen,
+            spus,
+            sc_frozen,
+            spus_frozen,
             not_leader_after_restart: Mutex::default(),
         })
     }
@@ -164,9 +206,15 @@ impl FluvioServer {
         self.sc.address().to_string()
     }
 
-    /// The address of the SPU, which clients learn from the SC.
+    /// The address of the first SPU, which clients learn from the SC.
     pub fn spu_addr(&self) -> String {
-        self.spu.address().to_string()
+        self.spus[0].address().to_string()
+    }
+
+    /// How many requests of a key came to one of the two sides, to whichever SPU.
+    pub fn requests(&self, side: Side, key: u16) -> usize {
+        let requests = self.shared.requests.lock().unwrap();
+        requests.get(&(side, key)).copied().unwrap_or_default()
     }
 
     /// From now on both servers say that they have other versions of every request: newer ones, or
@@ -181,11 +229,35 @@ impl FluvioServer {
         self.shared.topics.lock().unwrap().advertise_spu(port);
     }
 
-    fn endpoint(&self, side: Side) -> &Arc<Endpoint> {
+    fn endpoints(&self, side: Side) -> &[Arc<Endpoint>] {
         match side {
-            Side::Sc => &self.sc,
-            Side::Spu => &self.spu,
+            Side::Sc => std::slice::from_ref(&self.sc),
+            Side::Spu => &self.spus,
         }
+    }
+
+    /// Closes the listener and every connection of one SPU.
+    pub fn stop_spu(&self, number: usize) {
+        self.spus[number].close_listener();
+        self.spus[number].close_connections(Close::Fin);
+    }
+
+    /// Lets one SPU listen again.
+    pub fn restart_spu(&self, number: usize) {
+        self.spus[number].listen_again(&self.shared);
+    }
+
+    /// Freezes one SPU, or lets it go on.
+    pub fn freeze_spu(&self, number: usize, is_frozen: bool) {
+        self.spus_frozen[number].send_replace(is_frozen);
+    }
+
+    /// Adds partitions to a topic until it has so many.
+    pub fn add_partitions(&self, topic: &str, partitions: u32) {
+        self.shared.change_topics(|topics| {
+            topics.add_partitions(topic, partitions);
+            Status::new_ok(topic.to_owned())
+        });
     }
 
     /// Closes both listeners and every connection, in order. The records stay.
@@ -202,8 +274,10 @@ impl FluvioServer {
 
     /// Stops one of the two. The SC goes on to call the SPU online while it is stopped.
     pub fn stop_side(&self, side: Side) {
-        self.endpoint(side).close_listener();
-        self.endpoint(side).close_connections(Close::Fin);
+        for endpoint in self.endpoints(side) {
+            endpoint.close_listener();
+            endpoint.close_connections(Close::Fin);
+        }
     }
 
     /// Starts one of the two again.
@@ -214,7 +288,9 @@ impl FluvioServer {
                 self.not_leader_for(pause);
             }
         }
-        self.endpoint(side).listen_again(&self.shared);
+        for endpoint in self.endpoints(side) {
+            endpoint.listen_again(&self.shared);
+        }
     }
 
     /// The real SPU leads no partition for 0.2 to 1.1 s after each start. From now on this one
@@ -231,29 +307,39 @@ impl FluvioServer {
     /// Nothing is read, applied or answered any more, as if the process were stopped by SIGSTOP.
     /// Connections are still taken by the kernel, and so is what fits into their buffers.
     pub fn freeze(&self) {
-        self.frozen.send_replace(true);
+        self.set_frozen(true);
     }
 
     /// Everything goes on, with what has come in between.
     pub fn thaw(&self) {
-        self.frozen.send_replace(false);
+        self.set_frozen(false);
+    }
+
+    fn set_frozen(&self, is_frozen: bool) {
+        for frozen in self.spus_frozen.iter().chain([&self.sc_frozen]) {
+            frozen.send_replace(is_frozen);
+        }
     }
 
     /// Closes the connections of both servers. New ones are welcome.
     pub fn drop_connections(&self, how: Close) {
-        self.sc.drop_connections(how);
-        self.spu.drop_connections(how);
+        for endpoint in self.spus.iter().chain([&self.sc]) {
+            endpoint.drop_connections(how);
+        }
     }
 
     /// Both servers refuse connections from now on for so long. Those that exist stay.
     pub fn refuse_for(&self, pause: Duration) {
-        self.sc.listen_after(pause, &self.shared);
-        self.spu.listen_after(pause, &self.shared);
+        for endpoint in self.spus.iter().chain([&self.sc]) {
+            endpoint.listen_after(pause, &self.shared);
+        }
     }
 
     /// What happens to new connections of one of the two.
     pub fn set_accepting(&self, side: Side, accepting: Accepting) {
-        self.endpoint(side).set_accepting(accepting);
+        for endpoint in self.endpoints(side) {
+            endpoint.set_accepting(accepting);
+        }
     }
 
     /// Arms a fault on produce requests with records.

@@ -18,7 +18,7 @@ use super::{Shared, sc, spu};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The two servers of a cluster. They need two ports: the same request keys mean other things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// The controller: topics, partitions and the address of the SPU.
     Sc,
@@ -91,6 +91,8 @@ impl Drop for Counted {
 /// One listener with its connections.
 pub(super) struct Endpoint {
     side: Side,
+    /// The number of the SPU; zero for the SC.
+    number: usize,
     address: SocketAddr,
     runtime: Handle,
     gate: Gate,
@@ -104,7 +106,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Binds and does not listen yet: requests need the state that needs the port.
     pub(super) fn bind(
-        side: Side,
+        (side, number): (Side, usize),
         port: u16,
         runtime: &Handle,
         gate: Gate,
@@ -112,6 +114,7 @@ impl Endpoint {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let endpoint = Arc::new(Self {
             side,
+            number,
             address: listener.local_addr()?,
             runtime: runtime.clone(),
             gate,
@@ -232,7 +235,7 @@ async fn accept(
         let connection = Connection::new(stream, endpoint.gate.clone());
         tokio::spawn(serve(
             counted,
-            endpoint.side,
+            (endpoint.side, endpoint.number),
             Arc::clone(&shared),
             connection,
             closing,
@@ -243,7 +246,7 @@ async fn accept(
 
 async fn serve(
     _counted: Counted,
-    side: Side,
+    (side, number): (Side, usize),
     shared: Arc<Shared>,
     mut connection: Connection,
     mut closing: watch::Receiver<Close>,
@@ -255,7 +258,7 @@ async fn serve(
     let requests = async {
         match side {
             Side::Sc => sc::serve(&mut connection, &shared).await,
-            Side::Spu => spu::serve(&mut connection, &shared).await,
+            Side::Spu => spu::serve(&mut connection, &shared, number).await,
         }
     };
     let how = tokio::select! {

@@ -52,40 +52,47 @@ pub(super) async fn produce(
     mut body: Bytes,
     fault: Option<Fault>,
     shared: &Arc<Shared>,
+    spu: usize,
 ) -> io::Result<Option<Close>> {
     let request = Produce::decode_from(&mut body, header.api_version())?;
     let response = match fault {
-        None => append(&request, shared),
+        None => append(&request, shared, spu),
+        Some(Fault::ErrorOf { partition, code }) => {
+            append_except(&request, shared, spu, |of| match of == partition {
+                true => Err(code.clone()),
+                false => Ok(()),
+            })
+        }
         Some(Fault::Error(code)) => same_answer(&request, &code),
         Some(Fault::ErrorAfterApply(code)) => {
-            append(&request, shared);
+            append(&request, shared, spu);
             same_answer(&request, &code)
         }
         Some(Fault::AckDelay(delay)) => {
-            let response = append(&request, shared);
+            let response = append(&request, shared, spu);
             tokio::time::sleep(delay).await;
             response
         }
         Some(Fault::CloseBefore(how) | Fault::CloseAfterBytes(_, how)) => return Ok(Some(how)),
         Some(Fault::CloseAfter(how)) => {
-            append(&request, shared);
+            append(&request, shared, spu);
             return Ok(Some(how));
         }
         Some(Fault::SilenceBefore) => std::future::pending().await,
         Some(Fault::SilenceAfter) => {
-            append(&request, shared);
+            append(&request, shared, spu);
             std::future::pending().await
         }
         Some(Fault::SilenceAndApplyLate(delay)) => {
             let shared = Arc::clone(shared);
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
-                append(&request, &shared);
+                append(&request, &shared, spu);
             });
             std::future::pending().await
         }
         Some(Fault::WrongBaseOffset(shift)) => {
-            let mut response = append(&request, shared);
+            let mut response = append(&request, shared, spu);
             let topics = response.responses.iter_mut();
             for partition in topics.flat_map(|topic| &mut topic.partitions) {
                 partition.base_offset += shift;
@@ -127,9 +134,20 @@ fn same_answer(request: &Produce, code: &ErrorCode) -> ProduceResponse {
     answer_each(request, |_, _, _| Err(code.clone()))
 }
 
-fn append(request: &Produce, shared: &Shared) -> ProduceResponse {
+fn append(request: &Produce, shared: &Shared, spu: usize) -> ProduceResponse {
+    append_except(request, shared, spu, |_| Ok(()))
+}
+
+/// Appends what is not refused, as the real server: one partition after the other, each by itself.
+fn append_except(
+    request: &Produce,
+    shared: &Shared,
+    spu: usize,
+    refuse: impl Fn(u32) -> Result<(), ErrorCode>,
+) -> ProduceResponse {
     answer_each(request, |topic, partition, records| {
-        if shared.is_not_leader() || !shared.has_partition(topic, partition) {
+        refuse(partition)?;
+        if !shared.leads(spu, topic, partition) {
             return Err(ErrorCode::NotLeaderForPartition);
         }
         // The checks take their time and are made while nobody waits for the topics.

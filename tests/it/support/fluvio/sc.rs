@@ -28,6 +28,7 @@ use fluvio_sc_schema::{AdminSpec, Status, TryEncodableFrom};
 use super::Shared;
 use super::connection::{Connection, FrameSender};
 use super::faults::Close;
+use super::net::Side;
 use super::wire::{response_frame, version_range};
 
 /// The ordinary client looks a topic up in what it watches. The answer to a create leaves a little
@@ -40,6 +41,7 @@ const PLATFORM_VERSION: &str = "0.50.1";
 pub(super) async fn serve(connection: &mut Connection, shared: &Arc<Shared>) -> io::Result<Close> {
     while let Some(mut frame) = connection.frame().await? {
         let header = RequestHeader::decode_from(&mut frame, 0)?;
+        shared.count(Side::Sc, header.api_key());
         match header.api_key() {
             ApiVersionsRequest::API_KEY => answer(connection, &header, versions(shared)?).await?,
             ObjectApiCreateRequest::API_KEY => {

@@ -24,6 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::Shared;
 use super::connection::{Connection, FrameSender};
 use super::faults::{Close, Fault, OffsetFault};
+use super::net::Side;
 use super::produce::{PRODUCE_HEAD, Produce, has_records, produce};
 use super::wire::{RawRecordSet, response_frame, version_range, version_range_from};
 
@@ -33,7 +34,11 @@ type StreamFetch = StreamFetchRequest<RawRecordSet>;
 /// Where the offsets that a consumer reports go, for each stream of a connection.
 type Streams = HashMap<u32, UnboundedSender<i64>>;
 
-pub(super) async fn serve(connection: &mut Connection, shared: &Arc<Shared>) -> io::Result<Close> {
+pub(super) async fn serve(
+    connection: &mut Connection,
+    shared: &Arc<Shared>,
+    spu: usize,
+) -> io::Result<Close> {
     let mut streams = Streams::new();
     while let Some(head) = connection.peek(PRODUCE_HEAD).await? {
         let fault = if has_records(head) {
@@ -49,24 +54,25 @@ pub(super) async fn serve(connection: &mut Connection, shared: &Arc<Shared>) -> 
             break;
         };
         let header = RequestHeader::decode_from(&mut frame, 0)?;
+        shared.count(Side::Spu, header.api_key());
         match header.api_key() {
             ApiVersionsRequest::API_KEY => answer(connection, &header, versions(shared)).await?,
             Produce::API_KEY => {
-                if let Some(how) = produce(connection, &header, frame, fault, shared).await? {
+                if let Some(how) = produce(connection, &header, frame, fault, shared, spu).await? {
                     return Ok(how);
                 }
             }
             FetchOffsetsRequest::API_KEY => {
                 let request = FetchOffsetsRequest::decode_from(&mut frame, header.api_version())?;
-                answer(connection, &header, fetch_offsets(request, shared)).await?;
+                answer(connection, &header, fetch_offsets(request, shared, spu)).await?;
             }
             Fetch::API_KEY => {
                 let request = Fetch::decode_from(&mut frame, header.api_version())?;
-                answer(connection, &header, fetch(&request, shared)).await?;
+                answer(connection, &header, fetch(&request, shared, spu)).await?;
             }
             StreamFetch::API_KEY => {
                 let request = StreamFetch::decode_from(&mut frame, header.api_version())?;
-                start_stream(connection, header, request, shared, &mut streams).await?;
+                start_stream(connection, header, request, (shared, spu), &mut streams).await?;
             }
             UpdateOffsetsRequest::API_KEY => {
                 let request = UpdateOffsetsRequest::decode_from(&mut frame, header.api_version())?;
@@ -105,7 +111,11 @@ fn versions(shared: &Shared) -> ApiVersionsResponse {
     }
 }
 
-fn fetch_offsets(request: FetchOffsetsRequest, shared: &Shared) -> FetchOffsetsResponse {
+fn fetch_offsets(
+    request: FetchOffsetsRequest,
+    shared: &Shared,
+    spu: usize,
+) -> FetchOffsetsResponse {
     let fault = shared.offset_faults.lock().unwrap().meet();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
@@ -115,7 +125,7 @@ fn fetch_offsets(request: FetchOffsetsRequest, shared: &Shared) -> FetchOffsetsR
                 ..Default::default()
             };
             let bounds = shared.bounds(&topic.name, index);
-            match bounds.filter(|_| !shared.is_not_leader()) {
+            match bounds.filter(|_| shared.leads(spu, &topic.name, index)) {
                 Some(bounds) => {
                     response.start_offset = bounds.start;
                     response.last_stable_offset = bounds.end;
@@ -142,12 +152,12 @@ fn fetch_offsets(request: FetchOffsetsRequest, shared: &Shared) -> FetchOffsetsR
     }
 }
 
-fn fetch(request: &Fetch, shared: &Shared) -> FetchResponse<RawRecordSet> {
+fn fetch(request: &Fetch, shared: &Shared, spu: usize) -> FetchResponse<RawRecordSet> {
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.fetch_partitions.iter().map(|partition| {
             // The limit of the request counts and not that of the partition, as on the real one.
             read(
-                shared,
+                (shared, spu),
                 &topic.name,
                 partition.partition_index,
                 partition.fetch_offset,
@@ -167,7 +177,7 @@ fn fetch(request: &Fetch, shared: &Shared) -> FetchResponse<RawRecordSet> {
 }
 
 fn read(
-    shared: &Shared,
+    (shared, spu): (&Shared, usize),
     topic: &str,
     partition: u32,
     offset: i64,
@@ -177,9 +187,10 @@ fn read(
         partition_index: partition,
         ..Default::default()
     };
+    let leads = shared.leads(spu, topic, partition);
     let topics = shared.topics.lock().unwrap();
     match topics.log(topic, partition) {
-        Some(log) if !shared.is_not_leader() => {
+        Some(log) if leads => {
             let max_bytes = usize::try_from(max_bytes).unwrap_or(0);
             match log.read(offset, max_bytes) {
                 Ok(records) => {
@@ -198,11 +209,11 @@ async fn start_stream(
     connection: &mut Connection,
     header: RequestHeader,
     request: StreamFetch,
-    shared: &Arc<Shared>,
+    (shared, spu): (&Arc<Shared>, usize),
     streams: &mut Streams,
 ) -> io::Result<()> {
-    if shared.is_not_leader() || !shared.has_partition(&request.topic, request.partition) {
-        let response = read(shared, &request.topic, request.partition, 0, 0);
+    if !shared.leads(spu, &request.topic, request.partition) {
+        let response = read((shared, spu), &request.topic, request.partition, 0, 0);
         let response = StreamFetchResponse {
             topic: request.topic,
             stream_id: 0,
@@ -216,7 +227,8 @@ async fn start_stream(
     streams.insert(stream_id, reported);
     let sender = connection.sender();
     let shared = Arc::clone(shared);
-    connection.spawn(stream(sender, header, request, shared, stream_id, reports));
+    let place = (shared, spu);
+    connection.spawn(stream(sender, header, request, place, stream_id, reports));
     Ok(())
 }
 
@@ -225,7 +237,7 @@ async fn stream(
     sender: FrameSender,
     header: RequestHeader,
     request: StreamFetch,
-    shared: Arc<Shared>,
+    (shared, spu): (Arc<Shared>, usize),
     stream_id: u32,
     mut reports: UnboundedReceiver<i64>,
 ) -> io::Result<()> {
@@ -233,7 +245,7 @@ async fn stream(
     let mut offset = request.fetch_offset;
     loop {
         let mut partition = read(
-            &shared,
+            (&shared, spu),
             &request.topic,
             request.partition,
             offset,

@@ -15,12 +15,8 @@ use fluvio_sc_schema::topic::{TopicResolution, TopicSpec, TopicStatus};
 
 use super::log::PartitionLog;
 
-/// The id of the only SPU, the one that the real cluster gives to its first.
+/// The id of the first SPU, the one that the real cluster gives to its first.
 const SPU_ID: i32 = 5001;
-const SPU_NAME: &str = "custom-spu-5001";
-
-/// The ids of those that partitions with more replicas are on besides: nobody is there.
-const FOLLOWER_IDS: std::ops::RangeFrom<i32> = SPU_ID + 1..;
 
 /// The real SC creates this topic when it starts. Without any topic the ordinary client waits for
 /// a minute before it says that a topic does not exist.
@@ -28,7 +24,7 @@ const SYSTEM_TOPIC: &str = "consumer-offset";
 
 /// Every topic with its partitions.
 pub(super) struct Topics {
-    spu_port: u16,
+    spu_ports: Vec<u16>,
     topics: BTreeMap<String, Topic>,
 }
 
@@ -38,18 +34,24 @@ struct Topic {
 }
 
 impl Topic {
-    /// The SPUs that hold each of its partitions, the leader first.
-    fn replicas(&self) -> Vec<i32> {
+    /// The ids of the SPUs that hold a partition, the leader first. On those that hold it besides, which come
+    /// after the `spus` that there are, nobody is there.
+    fn replicas(&self, partition: usize, spus: usize) -> Vec<i32> {
         let factor = self.spec.replicas().replication_factor().unwrap_or(1);
-        let followers = FOLLOWER_IDS.take(factor.saturating_sub(1) as usize);
-        iter::once(SPU_ID).chain(followers).collect()
+        let followers = (id(spus)..).take(factor.saturating_sub(1) as usize);
+        iter::once(id(partition % spus)).chain(followers).collect()
     }
 }
 
+/// The id of an SPU by its number.
+fn id(number: usize) -> i32 {
+    SPU_ID + i32::try_from(number).expect("a small number")
+}
+
 impl Topics {
-    pub(super) fn new(spu_port: u16) -> Self {
+    pub(super) fn new(spu_ports: Vec<u16>) -> Self {
         let mut topics = Self {
-            spu_port,
+            spu_ports,
             topics: BTreeMap::new(),
         };
         let mut spec = TopicSpec::new_computed(1, 1, None);
@@ -59,7 +61,23 @@ impl Topics {
     }
 
     pub(super) fn advertise_spu(&mut self, port: u16) {
-        self.spu_port = port;
+        self.spu_ports[0] = port;
+    }
+
+    /// Whether the SPU of this number leads the partition: they are led in turn.
+    pub(super) fn leads(&self, spu: usize, topic: &str, partition: u32) -> bool {
+        let number = usize::try_from(partition).expect("a small number");
+        self.log(topic, partition).is_some() && number % self.spu_ports.len() == spu
+    }
+
+    /// Adds partitions to a topic until it has so many.
+    pub(super) fn add_partitions(&mut self, topic: &str, partitions: u32) {
+        let topic = self.topics.get_mut(topic).expect("there is such a topic");
+        topic.spec = TopicSpec::new_computed(partitions, 1, None);
+        let partitions = usize::try_from(partitions).expect("a small number");
+        topic
+            .partitions
+            .resize_with(partitions, PartitionLog::default);
     }
 
     /// What the SC answers to a create. A dry run only checks.
@@ -139,7 +157,9 @@ impl Topics {
                 spec: topic.spec.clone(),
                 status: TopicStatus::new(
                     TopicResolution::Provisioned,
-                    vec![topic.replicas(); topic.partitions.len()],
+                    (0..topic.partitions.len())
+                        .map(|index| topic.replicas(index, self.spu_ports.len()))
+                        .collect(),
                     "",
                 ),
             })
@@ -151,11 +171,12 @@ impl Topics {
         let mut all = Vec::new();
         for (name, topic) in &self.topics {
             for (index, log) in topic.partitions.iter().enumerate() {
-                let replica = ReplicaStatus::new(SPU_ID, log.end(), log.end());
+                let replicas = topic.replicas(index, self.spu_ports.len());
+                let replica = ReplicaStatus::new(replicas[0], log.end(), log.end());
                 let size = i64::try_from(log.bytes()).unwrap_or(i64::MAX);
                 all.push(Metadata {
                     name: format!("{name}-{index}"),
-                    spec: PartitionSpec::from_replicas(topic.replicas(), &topic.spec, None),
+                    spec: PartitionSpec::from_replicas(replicas, &topic.spec, None),
                     status: PartitionStatus::new2(
                         replica,
                         Vec::new(),
@@ -170,14 +191,17 @@ impl Topics {
     }
 
     pub(super) fn spu_metadata(&self) -> Vec<Metadata<SpuSpec>> {
-        let spec =
-            SpuSpec::new_public_addr(SPU_ID, self.spu_port, "127.0.0.1".to_owned()).set_custom();
-        let mut spu = Metadata {
-            name: SPU_NAME.to_owned(),
-            spec,
-            ..Default::default()
-        };
-        spu.status.set_online();
-        vec![spu]
+        let spus = self.spu_ports.iter().enumerate().map(|(number, &port)| {
+            let id = id(number);
+            let spec = SpuSpec::new_public_addr(id, port, "127.0.0.1".to_owned()).set_custom();
+            let mut spu = Metadata {
+                name: format!("custom-spu-{id}"),
+                spec,
+                ..Default::default()
+            };
+            spu.status.set_online();
+            spu
+        });
+        spus.collect()
     }
 }

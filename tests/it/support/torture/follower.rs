@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use postgres_source::sink::{Options, Partition};
+use postgres_source::sink::{Options, Partition, Place};
 
 use super::super::fluvio::Cluster;
 use super::journal::{Change, Found, Journal, Kind};
@@ -42,7 +42,7 @@ enum Source<'a> {
     InProcess(&'a super::super::fluvio::FluvioServer, &'a str),
     /// The ordinary client sees no further than the last stable offset, which a server that was
     /// killed finds again only later; the log goes further.
-    Real(Options),
+    Real(Options, Place),
 }
 
 struct Described {
@@ -63,15 +63,20 @@ impl<'a> Follower<'a> {
     pub fn new(cluster: &'a Cluster, topic: &'a str, journal: &'a Journal) -> Follower<'a> {
         let source = match cluster {
             Cluster::InProcess(server) => Source::InProcess(server, topic),
-            Cluster::Real(sc_addr) => Source::Real(Options {
-                endpoint: Some(sc_addr.clone()),
-                topic: topic.to_owned(),
-                partition: 0,
-                create_topic: false,
-                batch_bytes: 1,
-                compression: None,
-                timeout: READ_TIMEOUT,
-            }),
+            Cluster::Real(sc_addr) => {
+                let options = Options {
+                    endpoint: Some(sc_addr.clone()),
+                    create_topic: false,
+                    batch_bytes: 1,
+                    compression: None,
+                    timeout: READ_TIMEOUT,
+                };
+                let place = Place {
+                    topic: topic.into(),
+                    partition: 0,
+                };
+                Source::Real(options, place)
+            }
         };
         Follower {
             source,
@@ -306,8 +311,8 @@ impl Source<'_> {
                 }
                 Some(server.records_from(topic, 0, offset))
             }
-            Source::Real(options) => {
-                let partition = Partition::open(options.clone()).ok()?;
+            Source::Real(options, place) => {
+                let partition = Partition::open(options, place).ok()?;
                 if partition.bounds().end <= offset {
                     return Some(Vec::new());
                 }
