@@ -157,7 +157,7 @@ fn some_patterns<'de, D: Deserializer<'de>>(
 ) -> Result<Vec<TablePattern>, D::Error> {
     let patterns = Vec::deserialize(deserializer)?;
     match patterns.is_empty() {
-        true => Err(D::Error::custom("expected at least one table")),
+        true => Err(D::Error::custom("expected at least one of \"tables\"")),
         false => Ok(patterns),
     }
 }
