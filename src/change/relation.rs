@@ -138,6 +138,8 @@ pub enum Class {
     Float8,
     /// The character types and `citext`.
     Text,
+    /// `json` and `jsonb`.
+    Json,
     /// Every other type: its text, verbatim.
     Raw,
 }
@@ -157,6 +159,8 @@ impl Class {
             701 => Class::Float8,
             // name, text, unknown, bpchar, varchar
             19 | 25 | 705 | 1042 | 1043 => Class::Text,
+            // json, jsonb
+            114 | 3802 => Class::Json,
             _ => Class::Raw,
         }
     }

@@ -187,6 +187,7 @@ impl Last {
                 transactional: false,
                 ..
             } => lsn,
+            Record::OfRows(placed) if placed.is_last => placed.order.unit.lsn(),
             _ => Lsn(0),
         }
     }
@@ -201,6 +202,7 @@ impl fmt::Display for Last {
                 transactional: false,
                 ..
             } => write!(f, "message at {lsn}"),
+            Record::OfRows(placed) if placed.is_last => write!(f, "{}", placed.order.unit),
             _ => write!(
                 f,
                 "inside the transaction that has a change at {}",

@@ -204,6 +204,7 @@ impl TopicVerifier {
                 }
                 self.row(offset, wal_start);
             }
+            Record::OfRows(_) => self.violation(offset, "a record of the row format".into()),
         }
     }
 

@@ -3,10 +3,17 @@
 pub(crate) mod events;
 mod producer_record;
 pub(crate) mod readback;
+pub(crate) mod rows;
+mod text;
 
 pub use self::events::{RawText, render};
 pub use self::producer_record::ProducerRecord;
 pub use self::readback::{Checksum, Placed, Record, Unit};
+pub use self::rows::readback::{Commit, Op, RowNames, RowPlaced};
+pub use self::rows::{
+    Int8, JsonStyle, LAST, OrderKind, Place, RowOp, RowOrder, RowRecord, RowStyle, RowTable,
+    Transaction,
+};
 
 /// What records look like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +48,10 @@ pub enum JsonStyle {
 impl Placed {
     /// Reads a record back, in whatever form it is written; `None` when this program did not write it.
     pub fn parse(record: &[u8]) -> Option<Placed> {
-        events::readback::parse(record)
+        match record.starts_with(b"{\"op\"") {
+            true => rows::readback::parse(record).map(Placed::from),
+            false => events::readback::parse(record),
+        }
     }
 }
 

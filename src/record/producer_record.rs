@@ -3,31 +3,73 @@
 use std::io::{self, Write};
 
 use super::events::{self, RawText};
+use super::rows::RowRecord;
+use super::text::WriteJson;
 use crate::base::error::Result;
 use crate::change::Event;
 
 /// The size of the pieces: large enough that handing one over costs nothing next to filling it.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The record of an event on its way to a sink, rendered as often as somebody asks for it.
+/// A record on its way to a sink, rendered as often as somebody asks for it.
 ///
 /// The record of a large event may be more than the memory there is: bytes of a `bytea` are two digits
 /// each in the stream and three characters a digit in the record, and a control character of a text is
 /// six.
 pub struct ProducerRecord<'e> {
-    event: &'e Event<'e>,
-    raw_text: RawText,
+    form: Form<'e>,
+}
+
+/// The form of a record, and what it is made of.
+enum Form<'e> {
+    Event {
+        event: &'e Event<'e>,
+        raw_text: RawText,
+    },
+    Row {
+        record: &'e RowRecord<'e>,
+        key: Option<&'e [u8]>,
+    },
 }
 
 impl<'e> ProducerRecord<'e> {
     /// The record of `event`.
     pub fn new(event: &'e Event<'e>, raw_text: RawText) -> Self {
-        ProducerRecord { event, raw_text }
+        ProducerRecord {
+            form: Form::Event { event, raw_text },
+        }
+    }
+
+    /// A record of the row format, and its key in Fluvio.
+    pub fn row(record: &'e RowRecord<'e>, key: Option<&'e [u8]>) -> Self {
+        ProducerRecord {
+            form: Form::Row { record, key },
+        }
+    }
+
+    /// The record's key in Fluvio, which events have none of.
+    pub fn key(&self) -> Option<&'e [u8]> {
+        match self.form {
+            Form::Event { .. } => None,
+            Form::Row { key, .. } => key,
+        }
+    }
+
+    /// Whether the record may turn out to be its transaction's last in its partition: then
+    /// [`LAST`](super::LAST) takes the place of its final byte.
+    pub fn is_open(&self) -> bool {
+        match self.form {
+            Form::Event { .. } => false,
+            Form::Row { record, .. } => record.is_open(),
+        }
     }
 
     /// Whether the record is not to be held whole without need.
     pub fn is_large(&self) -> bool {
-        self.event.is_large()
+        match self.form {
+            Form::Event { event, .. } => event.is_large(),
+            Form::Row { record, .. } => record.is_large(),
+        }
     }
 
     /// The length of the record, which takes as long as rendering it.
@@ -43,7 +85,14 @@ impl<'e> ProducerRecord<'e> {
 
     /// Appends the record to `out`.
     pub fn render(&self, out: &mut Vec<u8>) {
-        events::render(self.event, self.raw_text, out);
+        self.render_into(out);
+    }
+
+    fn render_into(&self, out: &mut impl WriteJson) {
+        match self.form {
+            Form::Event { event, raw_text } => events::render(event, raw_text, out),
+            Form::Row { record, .. } => record.render(out),
+        }
     }
 
     /// Gives the record to `each` piece by piece. After an error nothing more is given.
@@ -53,7 +102,7 @@ impl<'e> ProducerRecord<'e> {
             each,
             given: Ok(()),
         };
-        events::render(self.event, self.raw_text, &mut out);
+        self.render_into(&mut out);
         out.give();
         out.given
     }

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
+use super::rows::readback::RowPlaced;
 use crate::base::lsn::Lsn;
 
 /// A record and where in the WAL it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
-    /// Where the change begins in the WAL.
+    /// Where the change begins in the WAL; in the row format, where its unit's record is.
     pub wal_start: Lsn,
     /// When the transaction was committed that the record begins or ends, or else when the record was
-    /// sent, in the server's microseconds.
+    /// sent, in the server's microseconds. In the row format that of every commit is known, and of a
+    /// message between two transactions none: then it is 0.
     pub time_us: i64,
     /// What the record is.
     pub record: Record,
@@ -80,6 +82,18 @@ pub enum Record {
         /// Which message it is, by its bytes.
         content: Checksum,
     },
+    /// A record of the row format, whose place is known without the records before it.
+    OfRows(RowPlaced),
+}
+
+impl From<RowPlaced> for Placed {
+    fn from(placed: RowPlaced) -> Placed {
+        Placed {
+            wal_start: placed.order.unit.lsn(),
+            time_us: placed.commit.map_or(0, |commit| commit.time_us),
+            record: Record::OfRows(placed),
+        }
+    }
 }
 
 /// What the stream consists of, in its order: the WAL's.
@@ -146,7 +160,7 @@ impl fmt::Display for Unit {
 
 impl Record {
     /// Whether the record has a number within its transaction: decoding the same WAL again gives the same
-    /// sequence of these.
+    /// sequence of these. Those of the row format say theirs themselves.
     pub fn counts(self) -> bool {
         matches!(self, Record::Row { .. } | Record::Truncate)
     }

@@ -69,7 +69,7 @@ pub fn check(arguments: &Check) -> Result<()> {
 fn examine(config: &Config, path: &Path) -> Report {
     let mut report = Report::default();
     let known = files::check(&mut report, config, path);
-    let first_offset = known.as_ref().map_or(0, |known| known.first_offset);
+    let first_offset = first_offset(config, known.as_ref());
     let topic = topic::check(&mut report, config, first_offset);
     let examination = Examination {
         config,
@@ -79,6 +79,13 @@ fn examine(config: &Config, path: &Path) -> Report {
     };
     examination.check_postgres(&mut report);
     report
+}
+
+/// The offset before which the topic's records do not matter.
+fn first_offset(config: &Config, known: Option<&Known>) -> i64 {
+    let (topic, partition) = (&config.fluvio.topic, config.fluvio.partition);
+    let lane = known.and_then(|known| known.lane(topic, partition));
+    lane.map_or(0, |lane| lane.first_offset)
 }
 
 /// An examination: what was found before PostgreSQL is looked at, and the checks that build on it.
@@ -176,7 +183,7 @@ impl Examination<'_> {
 
     /// Whether something has been read before: then a missing slot is a gap.
     fn has_history(&self) -> bool {
-        let first_offset = self.known.map_or(0, |known| known.first_offset);
+        let first_offset = first_offset(self.config, self.known);
         let topic_end = self.topic.map_or(0, |topic| topic.bounds.end);
         self.known.is_some() || topic_end > first_offset
     }

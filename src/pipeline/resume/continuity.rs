@@ -6,7 +6,7 @@
 
 use super::Tail;
 use super::source::Source;
-use super::state_file::Known;
+use super::state_file::{Known, Routing};
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot};
@@ -193,17 +193,19 @@ pub fn check_moved(known: Option<&Known>, source: &Source) -> Result<()> {
 /// Checks the topic against the slot, and against what is known of it from before.
 pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) -> Result<()> {
     let end = topic.bounds.end;
-    if let Some(known) = known
-        && (&*known.topic, known.partition) != (topic.name, topic.partition)
+    let lane = known.and_then(|known| known.lane(topic.name, topic.partition));
+    if let (Some(known), None) = (known, lane)
+        && known.routing == Routing::OneLane
+        && let Some(other) = known.lanes.first()
     {
         return Err(gap(format!(
             "the slot has been streaming into partition {} of the topic {} up to {}: this one begins \
              later",
-            known.partition, known.topic, known.confirmed
+            other.partition, other.topic, known.confirmed
         )));
     }
-    if let Some(known) = known
-        && end < known.offset
+    if let (Some(known), Some(lane)) = (known, lane)
+        && end < lane.offset
     {
         let what = if end == 0 {
             "it was deleted or emptied"
@@ -213,10 +215,10 @@ pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) ->
         return Err(gap(format!(
             "it ends at offset {end}, it had {} records when {} was confirmed: {what}, and PostgreSQL \
              will not send those changes again",
-            known.offset, known.confirmed
+            lane.offset, known.confirmed
         )));
     }
-    if known.is_none() && topic.bounds.is_empty() && end > 0 {
+    if lane.is_none() && topic.bounds.is_empty() && end > 0 {
         return Err(gap(format!(
             "its {end} records were removed by its retention: it cannot be told what it had"
         )));
@@ -257,15 +259,16 @@ pub fn tail_to_resume(known: Option<&Known>, topic: &Topic<'_>) -> Result<Tail> 
         return Ok(topic.tail);
     };
     let is_removed = start == end && end > 0;
-    match known {
-        Some(known) if is_removed && end > known.first_offset => match end == known.offset {
+    let lane = known.and_then(|known| known.lane(topic.name, topic.partition));
+    match known.zip(lane) {
+        Some((known, lane)) if is_removed && end > lane.first_offset => match end == lane.offset {
             true => Ok(Tail::Removed {
                 stored: known.confirmed,
             }),
             false => Err(gap(format!(
                 "its records up to offset {end} were removed by its retention; {} was confirmed when it \
                  had {}, and it cannot be told what came after that",
-                known.confirmed, known.offset
+                known.confirmed, lane.offset
             ))),
         },
         _ => Ok(Tail::Empty),

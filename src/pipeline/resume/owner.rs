@@ -56,8 +56,8 @@ pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
         "its system identifier is {}, that of this server {}",
         known.system_identifier, owner.system_identifier
     );
-    let is_its_topic = (&*known.topic, known.partition) == (owner.topic, owner.partition);
-    if is_its_topic && owner.end.is_none_or(|end| end >= known.offset) {
+    let lane = known.lane(owner.topic, owner.partition);
+    if lane.is_some_and(|lane| owner.end.is_none_or(|end| end >= lane.offset)) {
         return Err(Error::new(
             Kind::Gap,
             format!(
@@ -71,10 +71,14 @@ pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
              database URL is wrong, correct it; if this server takes the place of that one, {ACCEPT}"
         )));
     }
+    let lanes = known.lanes.first().map_or("no topic".to_owned(), |lane| {
+        format!(
+            "partition {} of the topic {}, with {} records",
+            lane.partition, lane.topic, lane.offset
+        )
+    });
     Err(Error::config(format!(
-        "the state file {file} is of another cluster and topic: {clusters}, and it is about partition \
-         {} of the topic {}, with {} records",
-        known.partition, known.topic, known.offset
+        "the state file {file} is of another cluster and topic: {clusters}, and it is about {lanes}"
     ))
     .with_hint(
         "two connectors share it by mistake: name another state_dir in the config; if the other one is \

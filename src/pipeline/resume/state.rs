@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::state_file::{Accepted, Known, Sent, StateFile};
+use super::state_file::{Accepted, Known, KnownLane, Sent, StateFile};
 use crate::base::error::{Error, Result};
 use crate::pipeline::progress::Stored;
 
@@ -65,9 +65,9 @@ impl Memory {
         self.known.as_ref()
     }
 
-    /// The offset before which records do not matter.
-    pub fn first_offset(&self) -> i64 {
-        self.known.as_ref().map_or(0, |known| known.first_offset)
+    /// What is known of a lane, if anything.
+    pub fn lane(&self, topic: &str, partition: u32) -> Option<&KnownLane> {
+        self.known.as_ref()?.lane(topic, partition)
     }
 
     /// Begins a session with `first`. What was confirmed before stays so. On another timeline a position
@@ -77,27 +77,27 @@ impl Memory {
             if before.timeline == first.timeline {
                 first.confirmed = before.confirmed;
             }
-            first.offset = before.offset;
-            first.first_offset = before.first_offset;
+            for lane in &mut first.lanes {
+                if let Some(before) = before.lane(&lane.topic, lane.partition) {
+                    (lane.offset, lane.first_offset) = (before.offset, before.first_offset);
+                }
+            }
+            let is_left = |lane: &KnownLane| first.lane(&lane.topic, lane.partition).is_none();
+            let left: Vec<KnownLane> = before.lanes.into_iter().filter(is_left).collect();
+            first.lanes.extend(left);
             first.accepted = before.accepted;
         }
         self.known = Some(first);
         self.save()
     }
 
-    /// Accepts a gap. An operator gives up what was before: slot and topic meet as `first` says from now
-    /// on, and the topic's records count from `first_offset` on.
-    pub fn accept(
-        &mut self,
-        mut first: Known,
-        first_offset: i64,
-        accepted: Accepted,
-    ) -> Result<()> {
+    /// Accepts a gap. An operator gives up what was before: slot and lanes meet as `first` says from now
+    /// on.
+    pub fn accept(&mut self, mut first: Known, accepted: Accepted) -> Result<()> {
         if let Some(before) = self.known.take() {
             first.accepted = before.accepted;
         }
         first.accepted.push(accepted);
-        first.first_offset = first_offset;
         self.known = Some(first);
         self.save()
     }
@@ -122,9 +122,12 @@ impl Memory {
 
     /// Notes that the session has ended with something in doubt. Whoever goes on has to wait until that has
     /// arrived or cannot arrive any more. Another process that has the slot already has waited by itself.
-    pub fn note_in_doubt(&mut self, sent: Sent) -> Result<()> {
-        if let Some(known) = &mut self.known {
-            known.in_doubt = Some(sent);
+    pub fn note_in_doubt(&mut self, lanes: impl IntoIterator<Item = (usize, Sent)>) -> Result<()> {
+        for (lane, sent) in lanes {
+            let known = self.known.as_mut();
+            if let Some(lane) = known.and_then(|known| known.lanes.get_mut(lane)) {
+                lane.in_doubt = Some(sent);
+            }
         }
         match self.is_overtaken()? {
             true => Ok(()),
@@ -136,7 +139,10 @@ impl Memory {
     pub fn confirm(&mut self, stored: Stored) -> Result<()> {
         match &mut self.known {
             Some(known) if stored.lsn > known.confirmed => {
-                (known.confirmed, known.offset) = (stored.lsn, stored.offset);
+                known.confirmed = stored.lsn;
+                if let Some(lane) = known.lanes.first_mut() {
+                    lane.offset = stored.offset;
+                }
                 self.save()
             }
             _ => Ok(()),
@@ -177,7 +183,7 @@ mod tests {
 
     fn at(stored: Stored) -> Known {
         let mut known = known();
-        (known.confirmed, known.offset) = (stored.lsn, stored.offset);
+        (known.confirmed, known.lanes[0].offset) = (stored.lsn, stored.offset);
         known
     }
 
@@ -198,7 +204,7 @@ mod tests {
         memory.confirm(stored(20, 6)).unwrap();
         memory.confirm(stored(15, 5)).unwrap();
         let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
-        assert_eq!((known.confirmed, known.offset), (Lsn(20), 6));
+        assert_eq!((known.confirmed, known.lanes[0].offset), (Lsn(20), 6));
         assert!(Memory::load(path, "other").unwrap().known().is_none());
     }
 
@@ -234,17 +240,17 @@ mod tests {
             offset: 6,
             records: 3,
         };
-        frozen.note_in_doubt(sent).unwrap();
+        frozen.note_in_doubt([(0, sent)]).unwrap();
         assert_eq!(load().known(), streams.known());
         frozen.refresh().unwrap();
         frozen.confirm(stored(40, 12)).unwrap();
         assert_eq!(load().known().unwrap().confirmed, Lsn(40));
-        frozen.note_in_doubt(sent).unwrap();
-        assert_eq!(load().known().unwrap().in_doubt, Some(sent));
+        frozen.note_in_doubt([(0, sent)]).unwrap();
+        assert_eq!(load().known().unwrap().lanes[0].in_doubt, Some(sent));
         // It is settled by whoever begins next.
         let mut next = load();
         next.begin(at(stored(40, 12))).unwrap();
-        assert_eq!(load().known().unwrap().in_doubt, None);
+        assert_eq!(load().known().unwrap().lanes[0].in_doubt, None);
     }
 
     #[test]
@@ -264,11 +270,11 @@ mod tests {
             reason: "r".into(),
             gap: "g".into(),
         };
-        memory
-            .accept(at(stored(9, 4)), 4, accepted.clone())
-            .unwrap();
+        let mut first = at(stored(9, 4));
+        first.lanes[0].first_offset = 4;
+        memory.accept(first, accepted.clone()).unwrap();
         memory.begin(at(stored(10, 8))).unwrap();
-        assert_eq!(memory.first_offset(), 4);
+        assert_eq!(memory.lane("t", 0).unwrap().first_offset, 4);
         assert_eq!(memory.known().unwrap().accepted, [accepted]);
     }
 

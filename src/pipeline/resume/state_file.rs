@@ -15,54 +15,179 @@ use crate::base::input::{self, Links};
 use crate::base::lsn::Lsn;
 use crate::base::replace::{self, Readers};
 use crate::config::Config;
-use crate::pipeline::progress::Stored;
 
-/// The version of the format that is written.
-const VERSION: u32 = 1;
+/// The version of the format that says of many lanes, or of rows.
+const VERSION: u32 = 2;
+
+/// The version of the format that says of one lane with events.
+const ONE_LANE: u32 = 1;
 
 /// What an operator accepted is never removed, and is a few hundred bytes each time.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// What was true when a position was confirmed last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Known {
-    version: u32,
     /// The cluster, from IDENTIFY_SYSTEM.
     pub system_identifier: String,
     /// The cluster's timeline.
     pub timeline: u32,
     /// Whether the server was a standby when the last session began.
-    #[serde(default)]
     pub is_standby: bool,
     /// The publication's OID: one that is made again has another.
     pub publication_oid: u32,
     /// The slot.
     pub slot: String,
+    /// The ways that records took to their lanes.
+    pub routing: Routing,
+    /// The lanes that were written, those of the last session first.
+    pub lanes: Vec<KnownLane>,
+    /// The highest position that may have been confirmed.
+    pub confirmed: Lsn,
+    /// A gap that was found while streaming: it stays until it is accepted.
+    pub gap: Option<String>,
+    /// What the last session ended with if the slot is of no use any more, or holds what cannot be
+    /// delivered.
+    pub stuck: Option<String>,
+    /// Gaps that an operator accepted.
+    pub accepted: Vec<Accepted>,
+}
+
+/// A lane as it was when a position was confirmed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownLane {
     /// The topic.
     pub topic: String,
     /// The partition.
     pub partition: u32,
     /// Records before this offset do not matter any more.
     pub first_offset: i64,
-    /// The highest position that may have been confirmed.
-    #[serde(with = "text")]
-    pub confirmed: Lsn,
-    /// The topic's end when everything up to there was stored.
+    /// The lane's end when everything up to what was confirmed was stored.
     pub offset: i64,
     /// Records that were sent and not acknowledged when the last session ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_doubt: Option<Sent>,
-    /// A gap that was found while streaming: it stays until it is accepted.
+}
+
+/// The ways that records took to their lanes: into one partition as events, or as a text says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// Into one partition, as events.
+    #[default]
+    OneLane,
+    /// By a format, routes and keys, as the config has them in one text.
+    Of(String),
+}
+
+/// The fields of the file, in their order. The first version has those of its lane among the others.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    version: u32,
+    system_identifier: String,
+    timeline: u32,
+    #[serde(default)]
+    is_standby: bool,
+    publication_oid: u32,
+    slot: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gap: Option<String>,
-    /// What the last session ended with if the slot is of no use any more, or holds what cannot be
-    /// delivered.
+    routing: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stuck: Option<String>,
-    /// Gaps that an operator accepted.
+    lanes: Option<Vec<KnownLane>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partition: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_offset: Option<i64>,
+    #[serde(with = "text")]
+    confirmed: Lsn,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_doubt: Option<Sent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gap: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stuck: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accepted: Vec<Accepted>,
+    accepted: Vec<Accepted>,
+}
+
+impl From<Known> for Written {
+    fn from(known: Known) -> Written {
+        let common = Written {
+            version: VERSION,
+            system_identifier: known.system_identifier,
+            timeline: known.timeline,
+            is_standby: known.is_standby,
+            publication_oid: known.publication_oid,
+            slot: known.slot,
+            routing: None,
+            lanes: None,
+            topic: None,
+            partition: None,
+            first_offset: None,
+            confirmed: known.confirmed,
+            offset: None,
+            in_doubt: None,
+            gap: known.gap,
+            stuck: known.stuck,
+            accepted: known.accepted,
+        };
+        match (known.routing, &known.lanes[..]) {
+            (Routing::OneLane, [lane]) => Written {
+                version: ONE_LANE,
+                topic: Some(lane.topic.clone()),
+                partition: Some(lane.partition),
+                first_offset: Some(lane.first_offset),
+                offset: Some(lane.offset),
+                in_doubt: lane.in_doubt,
+                ..common
+            },
+            (routing, _) => Written {
+                routing: match routing {
+                    Routing::OneLane => None,
+                    Routing::Of(text) => Some(text),
+                },
+                lanes: Some(known.lanes),
+                ..common
+            },
+        }
+    }
+}
+
+impl TryFrom<Written> for Known {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Known, &'static str> {
+        let lanes = match (written.lanes, written.topic, written.partition) {
+            (Some(lanes), None, None) => lanes,
+            (None, Some(topic), Some(partition)) => vec![KnownLane {
+                topic,
+                partition,
+                first_offset: written.first_offset.ok_or("missing field `first_offset`")?,
+                offset: written.offset.ok_or("missing field `offset`")?,
+                in_doubt: written.in_doubt,
+            }],
+            _ => return Err("it must have lanes, or a topic and a partition"),
+        };
+        Ok(Known {
+            system_identifier: written.system_identifier,
+            timeline: written.timeline,
+            is_standby: written.is_standby,
+            publication_oid: written.publication_oid,
+            slot: written.slot,
+            routing: written.routing.map_or(Routing::OneLane, Routing::Of),
+            lanes,
+            confirmed: written.confirmed,
+            gap: written.gap,
+            stuck: written.stuck,
+            accepted: written.accepted,
+        })
+    }
 }
 
 /// Records that were sent and may be stored or not.
@@ -88,24 +213,46 @@ pub struct Accepted {
 }
 
 impl Known {
-    /// What is known when slot and topic of the config meet at `stored`, and nothing from before.
-    pub fn first(config: &Config, source: &Source, stored: Stored) -> Known {
+    /// What is known when the slot of the config is at `confirmed`, its lanes are these, and nothing is known from
+    /// before.
+    pub fn first(
+        config: &Config,
+        source: &Source,
+        confirmed: Lsn,
+        routing: Routing,
+        lanes: Vec<KnownLane>,
+    ) -> Known {
         Known {
-            version: VERSION,
             system_identifier: source.system.identifier.clone(),
             timeline: source.system.timeline,
             is_standby: source.is_standby,
             publication_oid: source.publication_oid,
             slot: config.slot.clone(),
-            topic: config.fluvio.topic.clone(),
-            partition: config.fluvio.partition,
-            first_offset: 0,
-            confirmed: stored.lsn,
-            offset: stored.offset,
-            in_doubt: None,
+            routing,
+            lanes,
+            confirmed,
             gap: None,
             stuck: None,
             accepted: Vec::new(),
+        }
+    }
+
+    /// What is known of a lane.
+    pub fn lane(&self, topic: &str, partition: u32) -> Option<&KnownLane> {
+        let mut lanes = self.lanes.iter();
+        lanes.find(|lane| (&*lane.topic, lane.partition) == (topic, partition))
+    }
+}
+
+impl KnownLane {
+    /// A lane with this many records, all of which count.
+    pub fn new(topic: impl Into<String>, partition: u32, offset: i64) -> KnownLane {
+        KnownLane {
+            topic: topic.into(),
+            partition,
+            first_offset: 0,
+            offset,
+            in_doubt: None,
         }
     }
 }
@@ -205,7 +352,7 @@ fn parse(json: &str) -> Result<Known> {
     };
     // First, because a later version has fields that this one does not know.
     let Versioned { version } = serde_json::from_str(json).map_err(unreadable)?;
-    if version == VERSION {
+    if (ONE_LANE..=VERSION).contains(&version) {
         return serde_json::from_str(json).map_err(unreadable);
     }
     let hint = if version > VERSION { LATER } else { UNREADABLE };
@@ -265,19 +412,28 @@ pub(super) mod tests {
     fn a_file_of_each_version_is_read_and_the_last_is_written() {
         let (_directory, file) = file_with(FIRST);
         let known = file.read().unwrap().unwrap();
-        assert_eq!((known.confirmed, known.offset), (Lsn(100), 10));
+        assert_eq!((known.confirmed, known.lanes[0].offset), (Lsn(100), 10));
         file.write(&known).unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), FIRST);
+        let mut wider = known.clone();
+        wider.lanes.push(KnownLane::new("u", 3, 7));
+        wider.routing = Routing::Of("rows".to_owned());
+        file.write(&wider).unwrap();
+        assert_eq!(file.read().unwrap(), Some(wider));
+        assert_eq!(
+            file.read().unwrap().unwrap().lane("u", 3).unwrap().offset,
+            7
+        );
     }
 
     #[test]
     fn a_file_of_a_later_version_says_so() {
-        let later = FIRST.replace("\"version\": 1,", "\"version\": 2, \"lanes\": [],");
+        let later = FIRST.replace("\"version\": 1,", "\"version\": 3, \"more\": [],");
         let (_directory, file) = file_with(later);
         let error = file.read().unwrap_err();
         assert_eq!(error.kind(), crate::base::error::Kind::Config);
         let what = format!("cannot read the state file {}: ", file.path().display());
-        assert_eq!(error.message(), what + "version 2, this program knows 1");
+        assert_eq!(error.message(), what + "version 3, this program knows 2");
         assert_eq!(error.hint(), Some(LATER));
     }
 
@@ -294,7 +450,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_damaged_file_is_an_error() {
-        for json in ["", "{}", "{\"version\":0}", "{\"version\":1}"] {
+        for json in [
+            "",
+            "{}",
+            "{\"version\":0}",
+            "{\"version\":1}",
+            "{\"version\":2}",
+        ] {
             let (_directory, file) = file_with(json);
             let error = file.read().unwrap_err();
             assert!(error.message().contains("s.json"), "{error}");

@@ -250,7 +250,8 @@ impl WalkBack {
                     ..Mark::default()
                 },
             },
-            None => Bracket::Foreign,
+            // What is written in two forms cannot be told to be whole.
+            None | Some(Record::OfRows(_)) => Bracket::Foreign,
             Some(record) => {
                 self.part.after += 1;
                 if let Some(place) = placed.and_then(RowPlace::of) {

@@ -32,9 +32,10 @@ use crate::pipeline::resume::Resume;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state::Memory;
-use crate::pipeline::resume::state_file::{Accepted, Known, Sent};
+use crate::pipeline::resume::state_file::{Accepted, Known, KnownLane, Routing, Sent};
 use crate::pipeline::summary::Summary;
 use crate::sink::InDoubt;
+use crate::sink::fluvio;
 use crate::sink::lane::Lane;
 use crate::sink::lease::Lease;
 
@@ -220,7 +221,8 @@ impl<'a> Program<'a> {
         Ok(connection)
     }
 
-    /// Writes down that slot and topic meet at `stored` from now on.
+    /// Writes down that slot and topic meet at `stored` from now on, and that the topic's records count from
+    /// `first_offset` on.
     pub fn accept(
         &mut self,
         source: &Source,
@@ -228,8 +230,34 @@ impl<'a> Program<'a> {
         first_offset: i64,
         accepted: Accepted,
     ) -> Result<()> {
-        let first = Known::first(self.config, source, stored);
-        self.memory.accept(first, first_offset, accepted)
+        let mut first = self.first_known(source, stored);
+        for lane in &mut first.lanes {
+            lane.first_offset = first_offset;
+        }
+        self.memory.accept(first, accepted)
+    }
+
+    /// What is known when slot and topic meet at `stored`, and nothing from before.
+    fn first_known(&self, source: &Source, stored: Stored) -> Known {
+        let fluvio::Options {
+            topic, partition, ..
+        } = &self.config.fluvio;
+        let lane = KnownLane::new(topic, *partition, stored.offset);
+        Known::first(
+            self.config,
+            source,
+            stored.lsn,
+            Routing::OneLane,
+            vec![lane],
+        )
+    }
+
+    /// What is known of the lane, if anything.
+    fn known_lane(&self) -> Option<&KnownLane> {
+        let fluvio::Options {
+            topic, partition, ..
+        } = &self.config.fluvio;
+        self.memory.lane(topic, *partition)
     }
 
     /// What the last run ended with, if it could not read or deliver what the slot holds.
@@ -239,7 +267,7 @@ impl<'a> Program<'a> {
 
     /// Records of the topic before this offset do not matter.
     pub fn first_offset(&self) -> i64 {
-        self.memory.first_offset()
+        self.known_lane().map_or(0, |lane| lane.first_offset)
     }
 
     /// Runs the two threads until one of them ends.
@@ -353,10 +381,11 @@ impl<'a> Program<'a> {
                 // There is one lane.
                 let in_doubt = in_doubt.pop();
                 if let Some(in_doubt) = &in_doubt {
-                    self.memory.note_in_doubt(Sent {
+                    let sent = Sent {
                         offset: in_doubt.offset,
                         records: in_doubt.records.count(),
-                    })?;
+                    };
+                    self.memory.note_in_doubt([(0, sent)])?;
                 }
                 self.lane.in_doubt = in_doubt;
                 Err(error)

@@ -19,7 +19,6 @@ use crate::pg::wire::pgoutput;
 use crate::pipeline::progress::Stored;
 use crate::pipeline::resume::continuity::{self, Topic};
 use crate::pipeline::resume::source::Source;
-use crate::pipeline::resume::state_file::Known;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::Partition;
@@ -80,8 +79,7 @@ impl<'a> Program<'a> {
             lsn: confirmed,
             offset: 0,
         };
-        let first = Known::first(self.config, &source, stored);
-        self.memory.begin(first)?;
+        self.memory.begin(self.first_known(&source, stored))?;
         Ok(Opened {
             lanes: vec![Lane::new(Box::new(lines), stored)],
             stream,
@@ -106,7 +104,7 @@ impl<'a> Program<'a> {
         let partition = Partition::open(self.config.fluvio.clone())?;
         self.metrics.waits.answered(Side::Sink);
         self.lane.end = Some(partition.bounds().end);
-        let has_history = partition.bounds().end > self.memory.first_offset();
+        let has_history = partition.bounds().end > self.first_offset();
         let mut taken = self.take_slot(has_history)?;
         match self.meet(&partition, &mut taken) {
             Ok(met) => Ok(Opened {
@@ -166,7 +164,7 @@ impl<'a> Program<'a> {
         };
         self.lane.left_at = end;
         let kept = confirmed_in(confirmed, topic.tail, end);
-        self.memory.begin(Known::first(self.config, source, kept))?;
+        self.memory.begin(self.first_known(source, kept))?;
         let writer = partition.writer(end, lease.clone())?;
         Ok(Met {
             lane: Lane::new(Box::new(writer), stored),
@@ -196,7 +194,7 @@ impl<'a> Program<'a> {
         stream: &mut ReplicationStream,
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
-        let noted = self.memory.known().and_then(|known| known.in_doubt);
+        let noted = self.known_lane().and_then(|lane| lane.in_doubt);
         let timeout = self.config.fluvio.timeout;
         let (settle, all) = self.lane.settle(partition, noted, timeout);
         let in_doubt = self.lane.in_doubt.as_ref();
@@ -232,7 +230,7 @@ impl<'a> Program<'a> {
         let removed = in_doubt.and_then(|in_doubt| tail.of_removed(bounds, in_doubt));
         let found = match removed {
             Some(found) => found,
-            None => tail.read(bounds, self.memory.first_offset())?,
+            None => tail.read(bounds, self.first_offset())?,
         };
         self.lane.settled();
         Ok(Topic {

@@ -13,12 +13,10 @@ use std::io::Write;
 use crate::change::relation::{Class, Relation};
 use crate::change::{Change, Event};
 use crate::pg::wire::pgoutput::{OldTuple, ReplicaIdentity, Tuple, Value};
+use crate::record::text::WriteJson;
 
 /// What a record may be: a [JSON Schema](https://json-schema.org/draft/2020-12).
 pub const SCHEMA: &str = include_str!("schema.json");
-
-/// Bytes that are worked on together.
-const PIECE: usize = 32;
 
 /// How values of types without a JSON form of their own are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,8 +33,6 @@ pub fn render(event: &Event<'_>, raw_text: RawText, out: &mut impl Write) {
     Writer { out, raw_text }.event(event);
 }
 
-/// Writes into what does not fail: a `Vec`, or pieces of a record, which keep what went wrong to
-/// themselves.
 struct Writer<'o, W: Write> {
     out: &'o mut W,
     raw_text: RawText,
@@ -196,11 +192,10 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn integer(&mut self, number: impl itoa::Integer) {
-        self.raw(itoa::Buffer::new().format(number).as_bytes());
+        self.out.integer(number);
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        let written = self.out.write_all(bytes);
-        debug_assert!(written.is_ok(), "nothing that fails is written into");
+        self.out.raw(bytes);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::{PIECE, Writer};
+use super::Writer;
+use crate::record::text::PIECE;
 
 impl<W: Write> Writer<'_, W> {
     /// Numbers with a comma between them, in pieces.

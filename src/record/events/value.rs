@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::{RawText, Writer};
 use crate::change::relation::Class;
+use crate::record::text::is_integer;
 
 impl<W: Write> Writer<'_, W> {
     pub(super) fn value(&mut self, class: Class, text: &[u8]) {
@@ -17,7 +18,7 @@ impl<W: Write> Writer<'_, W> {
             Class::Float4 => self.float4(text),
             Class::Float8 => self.float8(text),
             Class::Text => self.text(text),
-            Class::Raw => self.raw_text == RawText::String && self.text(text),
+            Class::Json | Class::Raw => self.raw_text == RawText::String && self.text(text),
         };
         if !written {
             self.bytes(text);
@@ -52,17 +53,7 @@ impl<W: Write> Writer<'_, W> {
 
     /// The digits as they came, once they are known to be the one way to write such a number.
     fn digits(&mut self, tag: &[u8], text: &[u8], min: i64, max: i64) -> bool {
-        let digits = match text {
-            [b'-', b'1'..=b'9', ..] => &text[1..],
-            [b'1'..=b'9', ..] | [b'0'] => text,
-            _ => return false,
-        };
-        let number = || std::str::from_utf8(text).ok()?.parse::<i64>().ok();
-        // Fewer digits than the largest has are in range.
-        let short = digits.len() < max.ilog10() as usize + 1 && (min < 0 || text[0] != b'-');
-        if !digits.iter().all(u8::is_ascii_digit)
-            || !(short || number().is_some_and(|n| (min..=max).contains(&n)))
-        {
+        if !is_integer(text, min, max) {
             return false;
         }
         self.raw(tag);
@@ -153,6 +144,7 @@ mod tests {
             (Class::Text, b"", r#"{"String":""}"#),
             (Class::Raw, b"2020", r#"{"RawText":[50,48,50,48]}"#),
             (Class::Raw, b"", r#"{"RawText":[]}"#),
+            (Class::Json, b"{}", r#"{"RawText":[123,125]}"#),
         ] {
             assert_eq!(value(class, text), json, "{class:?} {text:?}");
         }
@@ -183,10 +175,12 @@ mod tests {
 
     #[test]
     fn raw_text_as_string_unless_it_is_not_utf8() {
-        assert_eq!(
-            value_as(Class::Raw, b"a\"b", RawText::String),
-            r#"{"String":"a\"b"}"#
-        );
+        for class in [Class::Raw, Class::Json] {
+            assert_eq!(
+                value_as(class, b"a\"b", RawText::String),
+                r#"{"String":"a\"b"}"#
+            );
+        }
         assert_eq!(
             value_as(Class::Raw, b"\xC3", RawText::String),
             r#"{"RawText":[195]}"#

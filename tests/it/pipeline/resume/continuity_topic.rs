@@ -240,11 +240,11 @@ fn two_connectors_with_slots_of_their_own_do_not_share_a_topic() {
     wait_until("one of them ends", DEADLINE, || {
         !(one.is_running() && two.is_running())
     });
-    // On a slow machine both may have written a part of the row, and ended: then nobody writes the
-    // next.
-    let least = 4 + usize::from(one.is_running() || two.is_running());
     let late = if one.is_running() { &mut one } else { &mut two };
     writes(5, late);
     drop((one, two));
-    assert!(inserted(&first.pipeline.records()).len() >= least);
+    // On a slow machine both may have written row 4, or a part of it, and ended by themselves: then nobody
+    // has written row 5.
+    let rows = inserted(&first.pipeline.records());
+    assert!(rows.contains(&4), "{rows:?}");
 }
