@@ -358,6 +358,14 @@ mod tests {
             (with("  slot: s\npartition: -1"), "partition: invalid"),
             (with(""), "missing field `slot`"),
             (
+                with("  slot: s\nkeys: { a.b: [&c x, *c] }"),
+                "keys: expected the columns of the key, each of them once at line 8",
+            ),
+            (
+                with("  slot: s\n  tables: [&t a.b]\nkeys: { *t : [1] }"),
+                "keys[0]: expected the name of a column, quoted as in SQL where that is needed at line 9",
+            ),
+            (
                 "type: http-source".into(),
                 "type: expected \"postgres-source\"",
             ),

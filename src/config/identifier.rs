@@ -33,7 +33,7 @@ pub struct QualifiedTable {
 }
 
 /// A column of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Column(pub String);
 
 /// A name in which any characters may stand between its pieces. A name without a `*` is one piece.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use self::effective::Effective;
 pub use self::file::{File, Retry};
 use self::keys::Keys;
-use self::routes::{Route, Routes};
+use self::routes::{KeyStyle, Route, Routes};
 use self::secret::{DatabaseUrl, Secret};
 use self::value::{FilePath, Publication, SlotName};
 use crate::base::error::{Context, Error, Result};
@@ -40,7 +40,7 @@ use crate::pg::params::ConnectParams;
 use crate::pg::params::password::PasswordCommand;
 use crate::pg::replication::Origins;
 use crate::record::events::RawText;
-use crate::record::{self, Int8, JsonStyle};
+use crate::record::{self, Int8, JsonStyle, RowStyle};
 use crate::sink::fluvio;
 
 /// The schema of the config file, a [JSON Schema](https://json-schema.org/draft/2020-12).
@@ -300,7 +300,14 @@ fn routes_of(file: &File) -> Result<Routes> {
         partitions: file.partitions.0,
         partitioning: file.partition,
     };
-    Routes::new(routes, top_level, file.format, &file.keys)
+    let keys = KeyStyle {
+        columns: &file.keys,
+        values: RowStyle {
+            int8: file.int8.unwrap_or_default(),
+            json: file.json.unwrap_or_default(),
+        },
+    };
+    Routes::new(routes, top_level, file.format, keys)
 }
 
 /// The directory that a service manager made for this service.
@@ -387,7 +394,7 @@ parameters: { publication: p, slot: s }
         let rows = resolve(&format!("{MINIMAL}{text}")).unwrap();
         assert_eq!((rows.int8, rows.json), (Int8::String, JsonStyle::Text));
         let key = rows.keys.of_table("public", "t").unwrap();
-        assert_eq!(key.collect::<Vec<_>>(), ["id", "Id"]);
+        assert_eq!(key, ["id", "Id"]);
         assert!(rows.keys.of_table("public", "T").is_none());
     }
 

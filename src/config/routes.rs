@@ -9,7 +9,7 @@ pub use super::partition::Partitioning;
 use super::topic::{TopicTemplate, is_topic_name};
 use super::value;
 use crate::base::error::{Context, Error, Kind, Result};
-use crate::record;
+use crate::record::{self, Int8, JsonStyle, RowStyle};
 
 /// The way of every table's rows: the routes in their order, the top level of the config last.
 #[derive(Debug, Clone)]
@@ -26,6 +26,15 @@ pub struct Route {
     pub topic: TopicTemplate,
     pub partitions: u32,
     pub partitioning: Partitioning,
+}
+
+/// What the keys of rows depend on, from which their partitions are computed.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyStyle<'a> {
+    /// The columns of the tables whose stream does not tell them.
+    pub columns: &'a Keys,
+    /// How their values are written.
+    pub values: RowStyle,
 }
 
 /// The way of a table's rows.
@@ -51,7 +60,7 @@ impl Routes {
         mut routes: Vec<Route>,
         top_level: Route,
         format: record::Format,
-        keys: &Keys,
+        keys: KeyStyle<'_>,
     ) -> Result<Routes> {
         routes.push(top_level);
         for route in &routes {
@@ -114,8 +123,8 @@ impl Routes {
     }
 
     /// A text that is another where a change could go another way: the format, and of each route its tables
-    /// and topic, the partition, or by what and over how many partitions rows are spread; the keys where a
-    /// route goes by key.
+    /// and topic, the partition, or by what and over how many partitions rows are spread; and where rows are
+    /// spread by key, what the keys depend on.
     pub fn fingerprint(&self) -> String {
         self.fingerprint.clone()
     }
@@ -195,7 +204,16 @@ impl Route {
     }
 }
 
-fn fingerprint(routes: &[Route], format: record::Format, keys: &Keys) -> Result<String> {
+fn fingerprint(routes: &[Route], format: record::Format, keys: KeyStyle<'_>) -> Result<String> {
+    #[derive(Serialize)]
+    struct Key {
+        columns: Keys,
+        #[serde(with = "value::int8")]
+        int8: Int8,
+        #[serde(with = "value::json")]
+        json: JsonStyle,
+    }
+
     #[derive(Serialize)]
     struct Way<'a> {
         tables: &'a [TablePattern],
@@ -211,7 +229,7 @@ fn fingerprint(routes: &[Route], format: record::Format, keys: &Keys) -> Result<
         format: record::Format,
         routes: Vec<Way<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        keys: Option<&'a Keys>,
+        key: Option<Key>,
     }
 
     let ways = routes.iter().map(|route| Way {
@@ -227,7 +245,11 @@ fn fingerprint(routes: &[Route], format: record::Format, keys: &Keys) -> Result<
     let ways = Ways {
         format,
         routes: ways.collect(),
-        keys: Some(keys).filter(|_| by_key),
+        key: by_key.then(|| Key {
+            columns: keys.columns.sorted(),
+            int8: keys.values.int8,
+            json: keys.values.json,
+        }),
     };
     serde_json::to_string(&ways)
         .map_err(|e| Error::new(Kind::Bug, "cannot write the routes").with_source(e))
@@ -425,7 +447,7 @@ routes:
              {\"tables\":[\"public.log_*\"],\"topic\":\"{schema}-{table}\",\"partitions\":4,\"partition\":\"table\"},\
              {\"tables\":[\"public.one\"],\"topic\":\"cdc-{table}\",\"partition\":2},\
              {\"tables\":[],\"topic\":\"cdc-{table}\",\"partitions\":4,\"partition\":\"key\"}],\
-             \"keys\":{\"a.b\":[\"id\"],\"public.b\":[\"y\",\"x\"]}}"
+             \"key\":{\"columns\":{\"a.b\":[\"id\"],\"public.b\":[\"x\",\"y\"]},\"int8\":\"number\",\"json\":\"value\"}}"
         );
         let by_table =
             "topic: t\npartition: table\npartitions: 2\nroutes: [{ tables: [a.b], partition: 1 }]";
@@ -459,10 +481,9 @@ routes:
         assert_ne!(of("topic: t"), of("topic: t\nformat: rows"));
         let rows = "format: rows\ntopic: t\npartition: ";
         let keys = "\nkeys: { a.b: [id] }";
-        assert_eq!(
-            of(&format!("{rows}table{keys}")),
-            of(&format!("{rows}table"))
-        );
-        assert_ne!(of(&format!("{rows}key{keys}")), of(&format!("{rows}key")));
+        for more in [keys, "\nint8: string", "\njson: text"] {
+            assert_ne!(of(&format!("{rows}key{more}")), of(&format!("{rows}key")));
+            assert_eq!(of(&format!("{rows}3{more}")), of(&format!("{rows}3")));
+        }
     }
 }

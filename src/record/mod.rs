@@ -25,26 +25,6 @@ pub enum Format {
     Rows,
 }
 
-/// How an `int8` is written in rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Int8 {
-    /// A number, which not every reader of JSON reads exactly beyond 2^53.
-    #[default]
-    Number,
-    /// A string.
-    String,
-}
-
-/// How an object or an array of `json` or `jsonb` is written in rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum JsonStyle {
-    /// The JSON itself, in its place.
-    #[default]
-    Value,
-    /// Its text, as a string.
-    Text,
-}
-
 impl Placed {
     /// Reads a record back, in whatever form it is written; `None` when this program did not write it.
     pub fn parse(record: &[u8]) -> Option<Placed> {
