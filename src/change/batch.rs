@@ -23,12 +23,18 @@ const BATCH_EVENTS: usize = 4096;
 pub struct Batch {
     heads: Vec<Head>,
     contents: Contents,
+    /// The lane of what is pushed.
+    lane: u32,
 }
 
 struct Head {
     envelope: Envelope,
+    lane: u32,
     body: Body,
 }
+
+/// The lane of a commit that only ends its transaction: it is a record of no lane.
+pub const NO_LANE: u32 = u32::MAX;
 
 impl Batch {
     /// Adds one message. A row is checked against the table it names.
@@ -93,13 +99,36 @@ impl Batch {
                 content: self.contents.arena.keep(logical.content),
             },
         };
-        self.heads.push(Head { envelope, body });
+        self.add(envelope, body);
         Ok(())
     }
 
-    /// Shares `message`, which is large and is pushed next: its rows stay there, and the batch is full.
-    pub fn share(&mut self, message: &Bytes) {
-        self.contents.arena.share(message);
+    fn add(&mut self, envelope: Envelope, body: Body) {
+        let lane = self.lane;
+        self.heads.push(Head {
+            envelope,
+            lane,
+            body,
+        });
+    }
+
+    /// Turns to a lane: what is pushed from now on is a record there.
+    pub fn go_to(&mut self, lane: u32) {
+        self.lane = lane;
+    }
+
+    /// Shares `message`, if it is large, which is pushed next: its rows stay there, and the batch is full.
+    pub fn share(&mut self, message: Option<&Bytes>) {
+        if let Some(message) = message {
+            self.contents.arena.share(message);
+        }
+    }
+
+    /// Adds a truncate of these tables.
+    pub fn push_truncate(&mut self, envelope: Envelope, options: i8, tables: &[u32]) {
+        let bytes = tables.iter().flat_map(|table| table.to_ne_bytes());
+        let rel_ids = self.contents.arena.collect(bytes);
+        self.add(envelope, Body::Truncate { options, rel_ids });
     }
 
     /// Adds the description of a table.
@@ -110,14 +139,14 @@ impl Batch {
         catalog: &mut Catalog,
     ) -> Result<()> {
         let body = Body::Relation(self.adopt(rel_id, catalog)?);
-        self.heads.push(Head { envelope, body });
+        self.add(envelope, body);
         Ok(())
     }
 
     /// Adds the description of a type.
     pub fn push_type(&mut self, envelope: Envelope, described: &Type<'_>) {
         let body = self.described_type(described);
-        self.heads.push(Head { envelope, body });
+        self.add(envelope, body);
     }
 
     /// Takes the events out, and makes room for as many: while a stream is busy, the next batch is as
@@ -135,6 +164,7 @@ impl Batch {
                 relations: Vec::with_capacity(relations.len()),
                 names: Names::with_capacity(names.bytes()),
             },
+            lane: self.lane,
         };
         std::mem::replace(self, room)
     }
@@ -155,6 +185,7 @@ impl Batch {
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
         self.heads.iter().map(|head| Event {
             envelope: head.envelope,
+            lane: head.lane,
             change: self.contents.change(&head.body),
         })
     }
@@ -321,7 +352,7 @@ mod tests {
             row(&after),
         ];
         let message = Bytes::from(parts.concat());
-        batch.share(&message);
+        batch.share(Some(&message));
         push(&mut batch, &mut catalog, &message).unwrap();
         assert_eq!(batch.contents.arena.copied(), 0);
         assert!(batch.is_full());

@@ -10,7 +10,7 @@ mod body;
 mod event_type;
 pub(crate) mod relation;
 
-pub use batch::Batch;
+pub use batch::{Batch, NO_LANE};
 pub use event_type::EventType;
 pub use relation::{Catalog, Relation};
 
@@ -27,6 +27,8 @@ pub const LARGE_BYTES: usize = 1024 * 1024;
 pub struct Event<'a> {
     /// Where the event is in the WAL, and when it was sent.
     pub envelope: Envelope,
+    /// The lane that the event goes to, or [`NO_LANE`]; of no meaning for rows, whose format decides.
+    pub lane: u32,
     /// What happened.
     pub change: Change<'a>,
 }
@@ -124,7 +126,11 @@ mod tests {
                 wal_end: Lsn(2),
                 timestamp: 3,
             };
-            Event { envelope, change }
+            Event {
+                envelope,
+                lane: 0,
+                change,
+            }
         }
 
         /// A message with this content.

@@ -11,13 +11,11 @@ use crate::config::{Config, Setup};
 use crate::observe::waiting::Onlookers;
 use crate::pg::connection::quote_literal;
 use crate::pg::replication::ReplicationConnection;
-use crate::pipeline::progress::Stored;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::Accepted;
 use crate::pipeline::session::{Opened, Output, Program};
 use crate::pipeline::setup::create_slot_statement;
-use crate::sink::fluvio::Partition;
 
 /// Gives up what cannot be continued. Without a gap nothing is changed.
 pub fn accept_gap(arguments: &AcceptGap) -> Result<()> {
@@ -51,21 +49,17 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
         reason: reason.to_owned(),
         gap: loss.gap,
     };
-    let end = Partition::open(config.fluvio.clone())?.bounds().end;
+    let (map, lanes) = program.lanes_now()?;
     let source = take_slot(&mut program, config, loss.slot_is_useless)?;
-    let mut stored = Stored {
-        lsn: source.slot.confirmed(),
-        offset: end,
-    };
-    let before = program.first_offset();
-    program.accept(&source, stored, before, accepted.clone())?;
+    let mut confirmed = source.slot.confirmed();
+    program.accept(&source, &map, lanes.clone(), accepted.clone())?;
     let mut left = prove_continuity(&mut program)?;
     // That nobody can read the slot shows when nothing else is in the way.
     if let Some(loss) = left.as_ref().filter(|loss| loss.slot_is_useless) {
         log::warn!("giving up what the slot holds: {}", loss.gap);
         let source = take_slot(&mut program, config, true)?;
-        stored.lsn = source.slot.confirmed();
-        program.accept(&source, stored, before, accepted.clone())?;
+        confirmed = source.slot.confirmed();
+        program.accept(&source, &map, lanes.clone(), accepted.clone())?;
         left = prove_continuity(&mut program)?;
     }
     // What the topic ends with may be of use still: then what it has does not come twice.
@@ -74,13 +68,17 @@ fn accept(config: &Config, reason: &str, onlookers: Onlookers) -> Result<()> {
             "what the topic has is not looked at any more, so what it has of the changes to come comes \
              twice: {gap}"
         );
-        program.accept(&source, stored, end, accepted)?;
+        let mut behind = lanes.clone();
+        behind
+            .iter_mut()
+            .for_each(|lane| lane.first_offset = lane.offset);
+        program.accept(&source, &map, behind, accepted)?;
     }
-    log::warn!(
-        "accepted: the next run continues with the changes after {} at offset {end} of {}",
-        stored.lsn,
-        config.fluvio.place()
-    );
+    let at = match (&lanes[..], map.names()) {
+        ([lane], [place]) => format!("at offset {} of {place}", lane.offset),
+        (lanes, _) => format!("at the ends of {} partitions", lanes.len()),
+    };
+    log::warn!("accepted: the next run continues with the changes after {confirmed} {at}");
     Ok(())
 }
 

@@ -246,7 +246,8 @@ impl<'a> Shown<'a> {
         let batch = self.batch.take();
         for event in batch.events() {
             let raw_text = self.config.raw_text;
-            self.lines.write(&ProducerRecord::new(&event, raw_text))?;
+            let record = ProducerRecord::new(&event, raw_text);
+            self.lines.write(0, &record)?;
         }
         self.lines.flush()
     }

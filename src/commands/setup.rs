@@ -7,7 +7,7 @@ use crate::base::error::{Context, Result};
 use crate::config::{self, Config};
 use crate::pipeline;
 use crate::pipeline::resume::{continuity, owner};
-use crate::sink::fluvio::{Options, Partition, cluster};
+use crate::sink::fluvio::{Partition, cluster};
 
 /// Prints the SQL, and runs it unless only that is asked for.
 pub fn setup(arguments: &Setup) -> Result<()> {
@@ -60,8 +60,9 @@ fn plan(config: &Config) -> Result<Plan> {
 
 /// A slot that is made where one was lost begins later than the topic ends, and nobody would notice.
 fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
-    let end = topic_end(&config.fluvio);
-    let known = owner::read_known(config, end.as_ref().ok().copied())?;
+    let end = topic_end(config);
+    let ends = vec![(config.place.clone(), end.as_ref().ok().copied())];
+    let known = owner::read_known(config, ends)?;
     if known.is_none() && end? <= 0 {
         return Ok(());
     }
@@ -72,10 +73,11 @@ fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
 }
 
 /// The end of the topic, which need not exist.
-fn topic_end(options: &Options) -> Result<i64> {
+fn topic_end(config: &Config) -> Result<i64> {
+    let (options, place) = (&config.fluvio, &config.place);
     let cluster = cluster::endpoint(options)?;
-    if cluster::topic(&cluster, options)?.is_none() {
+    if cluster::topic(&cluster, options, &place.topic)?.is_none() {
         return Ok(0);
     }
-    Ok(Partition::open_to_read(options)?.bounds().end)
+    Ok(Partition::open_to_read(options, place)?.bounds().end)
 }

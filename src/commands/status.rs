@@ -20,7 +20,7 @@ use crate::pg::connection::Connection;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::owner;
 use crate::record::readback::{Placed, Record};
-use crate::sink::fluvio::{Options, Partition};
+use crate::sink::fluvio::Partition;
 
 /// How a connector is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -101,9 +101,9 @@ fn examine(config: &Config) -> Status {
     let mut or_problem = |error: Error| problems.push(error.to_string());
     let slot = find_slot(config).map_err(&mut or_problem).ok();
     let waiting = waiting(config).unwrap_or_default();
-    let end = end(&config.fluvio).map_err(&mut or_problem).ok();
+    let end = end(&config).map_err(&mut or_problem).ok();
     let end_offset = end.as_ref().map(|end| end.offset);
-    let last_error = owner::read_known(config, end_offset);
+    let last_error = owner::read_known(config, vec![(config.place.clone(), end_offset)]);
     let last_error = last_error.map_err(&mut or_problem).ok().flatten();
     let last_error = last_error.and_then(|known| {
         let gap = known.gap.map(|why| ("ended at a gap", why));
@@ -152,8 +152,8 @@ fn waiting(config: &Config) -> Result<Vec<String>> {
     Ok(waits.collect())
 }
 
-fn end(options: &Options) -> Result<End> {
-    let partition = Partition::open_to_read(options)?;
+fn end(config: &Config) -> Result<End> {
+    let partition = Partition::open_to_read(&config.fluvio, &config.place)?;
     let bounds = partition.bounds();
     if bounds.is_empty() {
         return Ok(End {
@@ -233,8 +233,8 @@ impl Status {
             retained_bytes: slot.and_then(SlotState::retained_bytes),
             safe_bytes: slot.and_then(SlotState::safe_bytes),
             confirmed_lsn: begun.map(|found| found.slot.confirmed().to_string()),
-            topic: config.fluvio.topic.clone(),
-            partition: config.fluvio.partition,
+            topic: config.place.topic.to_string(),
+            partition: config.place.partition,
             end_offset: end.map(|end| end.offset),
             tail: last.map(Last::to_string),
             lag_bytes,

@@ -13,9 +13,10 @@ use super::{load, print_as};
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
+use crate::config::Config;
 use crate::observe::long_work::{Left, LongWork};
 use crate::record::readback::{Placed, Record, Unit};
-use crate::sink::fluvio::{Options, Partition};
+use crate::sink::fluvio::Partition;
 
 /// How many violations are reported one by one; the rest are counted.
 const REPORTED: usize = 100;
@@ -57,14 +58,14 @@ pub struct Violation {
 /// Prints what is wrong with the topic, and fails if anything is.
 pub fn verify(arguments: &Verify) -> Result<()> {
     let config = load(&arguments.config)?;
-    let report = read(&config.fluvio, arguments.from)?;
+    let report = read(&config, arguments.from)?;
     print_as(&report, arguments.json)?;
     report.result()
 }
 
 /// Reads the partition from `from` on, or from its first record, and checks it.
-fn read(options: &Options, from: Option<i64>) -> Result<Verification> {
-    let partition = Partition::open_to_read(options)?;
+fn read(config: &Config, from: Option<i64>) -> Result<Verification> {
+    let partition = Partition::open_to_read(&config.fluvio, &config.place)?;
     let bounds = partition.bounds();
     let first = from.unwrap_or(bounds.start).max(bounds.start);
     let mut verifier = TopicVerifier::starting_at(first);
@@ -83,7 +84,7 @@ fn read(options: &Options, from: Option<i64>) -> Result<Verification> {
         let left = Left::Exactly((bounds.end - offset) as u64);
         work.log_progress((offset - first) as u64, &left);
     }
-    Ok(verifier.report(options.topic.clone(), offset))
+    Ok(verifier.report(config.place.topic.to_string(), offset))
 }
 
 impl Verification {

@@ -15,7 +15,7 @@ mod claims;
 mod effective;
 pub(crate) mod file;
 mod identifier;
-mod keys;
+pub(crate) mod keys;
 mod message;
 mod partition;
 pub(crate) mod routes;
@@ -81,8 +81,10 @@ pub struct Config {
     pub int8: Int8,
     /// The form of `json` and `jsonb` in rows.
     pub json: JsonStyle,
-    /// The topic, and how it is written.
+    /// The cluster, and how its topics are written.
     pub fluvio: fluvio::Options,
+    /// The partition that is written.
+    pub place: fluvio::Place,
     /// The time that a record waits for others.
     pub linger: Duration,
     /// The form of values that have no JSON form of their own.
@@ -218,12 +220,14 @@ impl Config {
             json: file.json.unwrap_or_default(),
             fluvio: fluvio::Options {
                 endpoint: file.fluvio.endpoint.map(|endpoint| endpoint.0),
-                topic,
-                partition: file.partition.fixed_or_first(),
                 create_topic: file.create_topic,
                 batch_bytes: file.producer.batch_size,
                 compression: file.producer.compression,
                 timeout: file.fluvio.timeout,
+            },
+            place: fluvio::Place {
+                topic: topic.into(),
+                partition: file.partition.fixed_or_first(),
             },
             linger: file.producer.linger,
             raw_text: file.raw_text,
@@ -338,13 +342,14 @@ fn overridden<T>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use yaml_serde::{Mapping, Value};
 
     use super::*;
     use crate::config::partition::Partitioning;
 
-    fn resolve(text: &str) -> Result<Config> {
+    /// The config of this text.
+    pub fn resolve(text: &str) -> Result<Config> {
         Config::resolve(
             File::parse(text)?,
             DatabaseUrl {

@@ -109,6 +109,23 @@ impl Connection {
         Ok(oid.and_then(|oid| oid.parse().ok()))
     }
 
+    /// The tables that the publication has: schema and name.
+    pub fn published_tables(&mut self, publication: &str) -> Result<Vec<(String, String)>> {
+        let rows = self.query(&format!(
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p, \
+             LATERAL pg_catalog.pg_get_publication_tables(p.pubname::pg_catalog.text) t \
+             JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.relid \
+             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+             WHERE p.pubname OPERATOR(pg_catalog.=) {} ORDER BY 1, 2",
+            quote_literal(publication)
+        ))?;
+        let names = rows.into_iter().filter_map(|row| {
+            let mut row = row.into_iter();
+            Some((row.next()??, row.next()??))
+        });
+        Ok(names.collect())
+    }
+
     /// The tables that the publication has row filters for (15+).
     pub fn row_filters(&mut self, publication: &str) -> Result<Vec<String>> {
         // Older versions do not have that column of the row.

@@ -1,11 +1,13 @@
 //! The way of a change from the slot to the topic: both sides opened, the two threads, and what makes
 //! it exactly once.
 
+pub(crate) mod lane_map;
 pub(crate) mod position;
 pub(crate) mod producer;
 pub(crate) mod progress;
 pub(crate) mod reader;
 pub(crate) mod resume;
+pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod setup;

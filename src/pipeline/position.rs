@@ -99,7 +99,7 @@ impl Position {
     /// When nothing that was read is missing there, that is all the server has sent: it moves on
     /// with WAL that is not for us, which would otherwise hold the slot back.
     pub fn confirmable(&self, stored: Stored) -> Stored {
-        let lsn = if self.is_idle(stored) {
+        let lsn = if self.is_idle(&stored) {
             stored.lsn.max(self.sent_up_to)
         } else {
             stored.lsn
@@ -108,7 +108,7 @@ impl Position {
     }
 
     /// Whether all that was read is stored, and no transaction is open.
-    pub fn is_idle(&self, stored: Stored) -> bool {
+    pub fn is_idle(&self, stored: &Stored) -> bool {
         self.transaction.is_none() && !self.in_hand && stored.lsn >= self.last_end
     }
 
@@ -173,17 +173,17 @@ impl Delay {
 
     /// What could be confirmed this long ago.
     pub fn pass(&mut self, confirmable: Stored, now: Instant) -> Stored {
-        let last = self.pending.back().map_or(self.passed, |(_, last)| *last);
+        let last = self.pending.back().map_or(&self.passed, |(_, last)| last);
         if confirmable.lsn > last.lsn && self.is_later(now) {
             self.pending.push_back((now, confirmable));
         }
-        while let Some((since, oldest)) = self.pending.front()
+        while let Some((since, oldest)) = self.pending.front_mut()
             && now.duration_since(*since) >= self.delay
         {
-            self.passed = *oldest;
+            self.passed = std::mem::take(oldest);
             self.pending.pop_front();
         }
-        self.passed
+        self.passed.clone()
     }
 }
 
@@ -215,10 +215,7 @@ mod tests {
     }
 
     fn confirm(position: &mut Position, stored: u64) -> Lsn {
-        let stored = Stored {
-            lsn: Lsn(stored),
-            offset: 0,
-        };
+        let stored = Stored::in_one(Lsn(stored), 0);
         let confirmable = position.confirmable(stored).lsn;
         position.confirm(confirmable);
         position.confirmed()
@@ -277,10 +274,7 @@ mod tests {
     #[test]
     fn what_is_delayed_comes_out_late_and_in_order() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let at = |lsn: u64| Stored {
-            lsn: Lsn(lsn),
-            offset: 0,
-        };
+        let at = |lsn: u64| Stored::in_one(Lsn(lsn), 0);
         let mut delay = Delay::new(10 * second, at(1));
         assert_eq!(delay.pass(at(2), start), at(1));
         assert_eq!(delay.pass(at(3), start + 5 * second), at(1));

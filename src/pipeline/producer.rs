@@ -1,19 +1,19 @@
 //! The producer thread: batches of events → records → lanes → progress.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::progress::{Progress, Stored};
+use super::rows::Rows;
 use crate::base::clock::postgres_now_us;
 use crate::base::error::{Error, Kind, Result};
-use crate::base::lsn::Lsn;
-use crate::change::{Batch, Change, Event};
+use crate::change::{Batch, Change, Event, NO_LANE};
 use crate::observe::metrics::{Metrics, Tally};
 use crate::observe::peer::Side;
 use crate::record::{ProducerRecord, RawText};
 use crate::sink::InDoubt;
-use crate::sink::lane::{Lane, UnitEnd};
+use crate::sink::lane::{Lanes, UnitEnd};
 
 /// How often a topic whose end is not on all replicas is asked whether it is by now.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -21,17 +21,27 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 /// What the producer works with.
 pub struct Producer<'a> {
     /// Where records go.
-    pub lanes: Vec<Lane>,
-    /// How values without a JSON form of their own are written.
-    pub raw_text: RawText,
+    pub lanes: Lanes,
+    /// The form of the records.
+    pub form: Form,
     /// How long records wait for company when no batch is waiting.
     pub linger: Duration,
     /// Where the stored position is published.
     pub progress: &'a Progress,
-    /// What the topic ends with, while not all of its replicas have that.
+    /// What the lanes end with, while not all of their replicas have that.
     pub unsettled: Option<Stored>,
+    /// When it was asked last whether they have.
+    pub asked_at: Instant,
     /// Where it is counted.
     pub metrics: &'a Metrics,
+}
+
+/// The form of the records.
+pub enum Form {
+    /// Events, whose values without a JSON form of their own are written so.
+    Events(RawText),
+    /// Rows.
+    Rows(Rows),
 }
 
 impl Producer<'_> {
@@ -42,12 +52,10 @@ impl Producer<'_> {
     /// in doubt.
     pub fn run(mut self, batches: &Receiver<Batch>) -> Result<(), (Error, Vec<InDoubt>)> {
         let result = self.store(batches);
-        // What is stored counts, also when something after it cannot be.
+        let result = result.map_err(|error| (error, self.lanes.in_doubt()));
+        // What is stored counts, also when something beside or after it cannot be.
         self.publish();
-        result.map_err(|error| {
-            let in_doubt = self.lanes.iter_mut().filter_map(Lane::in_doubt);
-            (error, in_doubt.collect())
-        })
+        result
     }
 
     fn store(&mut self, batches: &Receiver<Batch>) -> Result<()> {
@@ -56,8 +64,11 @@ impl Producer<'_> {
             let (mut tally, mut bytes) = (Tally::default(), 0);
             for event in batch.events() {
                 let written = self.write(&event);
-                bytes += written.map_err(|error| place(error, &event))? as u64;
-                tally.count(event.change.event_type());
+                let len = written.map_err(|error| place(error, &event))?;
+                bytes += len as u64;
+                if len > 0 {
+                    tally.count(event.change.event_type());
+                }
                 // A batch of ours may be many of the sink's.
                 self.publish();
             }
@@ -65,24 +76,45 @@ impl Producer<'_> {
             self.metrics.count_events(&tally);
             self.metrics.written_bytes.add(bytes);
             self.metrics.batches_in_flight.subtract(1);
+            if self.unsettled.is_some() && self.asked_at.elapsed() > SETTLE_INTERVAL {
+                self.settle()?;
+            }
         }
-        self.wait_for(Lane::flush)
+        self.wait_for(Lanes::flush)
     }
 
     /// Writes the record of an event, and returns its length.
     fn write(&mut self, event: &Event<'_>) -> Result<usize> {
-        let record = ProducerRecord::new(event, self.raw_text);
-        let mut len = 0;
-        for lane in &mut self.lanes {
-            len += lane.write(&record)?;
-        }
-        if let Some(end) = unit_end(event) {
-            let before = self.written();
-            for lane in &mut self.lanes {
-                lane.end_unit(before, end);
+        let len = match &mut self.form {
+            Form::Events(_) if event.lane == NO_LANE => 0,
+            Form::Events(raw_text) => {
+                let record = ProducerRecord::new(event, *raw_text);
+                self.lanes.write(event.lane as usize, &record)?
             }
+            Form::Rows(rows) => {
+                let dropped = rows.dropped();
+                let len = rows.write(event, &mut self.lanes)?;
+                self.metrics.skipped.add(rows.dropped() - dropped);
+                len
+            }
+        };
+        if let Some(end) = unit_end(event)
+            && self.is_ended_by(event)
+        {
+            self.lanes.end_unit(end)?;
         }
         Ok(len)
+    }
+
+    /// Whether the end of a unit is that in all lanes: of events there is one in each lane, and one in none
+    /// behind them, unless there is one lane.
+    fn is_ended_by(&self, event: &Event<'_>) -> bool {
+        match (&self.form, &event.change) {
+            (Form::Events(_), Change::Commit(_)) => {
+                event.lane == NO_LANE || self.lanes.count() == 1
+            }
+            _ => true,
+        }
     }
 
     /// The next batch; `None` when there will be none.
@@ -92,21 +124,20 @@ impl Producer<'_> {
             Err(TryRecvError::Disconnected) => return Ok(None),
             Err(TryRecvError::Empty) => {}
         }
-        if let Some(since) = self.lanes.iter().filter_map(Lane::unstored_since).min()
+        if let Some(since) = self.lanes.unstored_since()
             && self.linger > Duration::ZERO
         {
-            self.wait_for(Lane::pause)?;
+            self.wait_for(Lanes::pause)?;
             match batches.recv_deadline(since + self.linger) {
                 Ok(batch) => return Ok(Some(batch)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        self.wait_for(Lane::flush)?;
-        while let Some(unsettled) = self.unsettled {
-            if self.is_settled()? {
-                self.progress.advance(unsettled);
-                self.unsettled = None;
+        self.wait_for(Lanes::flush)?;
+        while self.unsettled.is_some() {
+            self.settle()?;
+            if self.unsettled.is_none() {
                 break;
             }
             match batches.recv_timeout(SETTLE_INTERVAL) {
@@ -118,58 +149,48 @@ impl Producer<'_> {
         Ok(batches.recv().ok())
     }
 
+    /// Publishes what was stored before the session once all replicas have it.
+    fn settle(&mut self) -> Result<()> {
+        self.asked_at = Instant::now();
+        if self.lanes.is_settled()?
+            && let Some(unsettled) = self.unsettled.take()
+        {
+            self.progress.advance(unsettled);
+            self.progress.advance(self.lanes.confirmed());
+        }
+        Ok(())
+    }
+
     /// Lets the lanes do something that takes its time, and publishes what is stored then.
-    fn wait_for(&mut self, step: fn(&mut Lane) -> Result<()>) -> Result<()> {
+    fn wait_for(&mut self, step: fn(&mut Lanes) -> Result<()>) -> Result<()> {
         self.metrics.waits.begin(Side::Sink);
-        self.lanes.iter_mut().try_for_each(step)?;
+        step(&mut self.lanes)?;
         self.metrics.waits.answered(Side::Sink);
         self.publish();
         Ok(())
     }
 
-    fn is_settled(&mut self) -> Result<bool> {
-        for lane in &mut self.lanes {
-            if !lane.is_settled()? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Publishes what all lanes have stored, if one of them has stored more.
+    /// Publishes what is stored in all lanes that it concerns, if one of them has stored more.
     fn publish(&mut self) {
-        let (mut has_moved, mut now) = (false, None);
-        for lane in &mut self.lanes {
-            let acknowledged = lane.acknowledge();
-            if acknowledged == 0 {
-                continue;
-            }
-            has_moved = true;
+        let acknowledged = self.lanes.acknowledge();
+        let mut has_moved = acknowledged > 0;
+        if has_moved {
             self.metrics.waits.moved(Side::Sink);
             self.metrics.acknowledged.add(acknowledged);
-            while let Some(end) = lane.take_stored() {
-                if let Some(committed_us) = end.committed_us {
-                    let now_us = *now.get_or_insert_with(postgres_now_us);
-                    self.metrics.transaction_stored(committed_us, now_us);
-                }
+        }
+        let mut now = None;
+        while let Some(end) = self.lanes.take_stored() {
+            has_moved = true;
+            if let Some(committed_us) = end.committed_us {
+                let now_us = *now.get_or_insert_with(postgres_now_us);
+                self.metrics.transaction_stored(committed_us, now_us);
             }
         }
-        if has_moved && let Some(confirmed) = self.confirmed() {
-            self.progress.advance(confirmed);
+        // What is acknowledged in one lane says nothing of what another had before.
+        let is_settled = self.unsettled.is_none() || self.lanes.count() == 1;
+        if has_moved && is_settled {
+            self.progress.advance(self.lanes.confirmed());
         }
-    }
-
-    /// What every lane has: the least of what each has.
-    fn confirmed(&self) -> Option<Stored> {
-        let written = self.written();
-        let confirmed = self.lanes.iter().map(|lane| lane.confirmed(written));
-        confirmed.min_by_key(|stored| stored.lsn)
-    }
-
-    /// The end of the last transaction, or message between two, that was written to any lane.
-    fn written(&self) -> Lsn {
-        let ends = self.lanes.iter().map(Lane::written);
-        ends.max().unwrap_or_default()
     }
 }
 
@@ -211,43 +232,67 @@ fn describe(event: &Event<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::lsn::Lsn;
     use crate::pg::wire::pgoutput::{Begin, Commit};
     use crate::sink::Sink;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// A sink that stores as many records as the test says.
+    /// A sink that stores as many records of each lane as the test says.
     #[derive(Clone, Default)]
-    struct Held(Arc<AtomicU64>);
+    struct Held(Arc<[AtomicU64; 2]>);
+
+    impl Held {
+        fn store(&self, stored: [u64; 2]) {
+            for (lane, stored) in self.0.iter().zip(stored) {
+                lane.store(stored, Ordering::Relaxed);
+            }
+        }
+    }
 
     impl Sink for Held {
-        fn write(&mut self, _: &ProducerRecord<'_>) -> Result<usize> {
+        fn write(&mut self, _: usize, _: &ProducerRecord<'_>) -> Result<usize> {
             Ok(0)
+        }
+
+        fn end_unit(&mut self, _: usize) -> Result<()> {
+            Ok(())
         }
 
         fn flush(&mut self) -> Result<()> {
             Ok(())
         }
 
-        fn stored(&self) -> u64 {
-            self.0.load(Ordering::Relaxed)
+        fn stored(&self, lane: usize) -> u64 {
+            self.0[lane].load(Ordering::Relaxed)
+        }
+
+        fn acknowledged(&self) -> u64 {
+            self.stored(0) + self.stored(1)
         }
     }
 
-    const START: Stored = Stored {
-        lsn: Lsn(10),
-        offset: 100,
-    };
+    fn stored(lsn: u64, offsets: &[i64]) -> Stored {
+        Stored {
+            lsn: Lsn(lsn),
+            offsets: Arc::from(offsets),
+        }
+    }
 
-    /// A producer of a lane for each sink.
-    fn producer<'a>(sinks: &[Held], progress: &'a Progress, metrics: &'a Metrics) -> Producer<'a> {
-        let lane = |sink: &Held| Lane::new(Box::new(sink.clone()), START);
+    /// A producer of lanes that end at these offsets.
+    fn producer<'a>(
+        sink: &Held,
+        start: &Stored,
+        progress: &'a Progress,
+        metrics: &'a Metrics,
+    ) -> Producer<'a> {
         Producer {
-            lanes: sinks.iter().map(lane).collect(),
-            raw_text: RawText::Bytes,
+            lanes: Lanes::new(Box::new(sink.clone()), start),
+            form: Form::Events(RawText::Bytes),
             linger: Duration::ZERO,
             progress,
             unsettled: None,
+            asked_at: Instant::now(),
             metrics,
         }
     }
@@ -271,9 +316,10 @@ mod tests {
 
     #[test]
     fn a_commit_is_published_when_its_record_is_stored() {
-        let progress = Progress::starting_at(START).unwrap();
-        let (sinks, metrics) = ([Held::default()], Metrics::default());
-        let mut producer = producer(&sinks, &progress, &metrics);
+        let start = stored(10, &[100]);
+        let progress = Progress::starting_at(start.clone()).unwrap();
+        let (sink, metrics) = (Held::default(), Metrics::default());
+        let mut producer = producer(&sink, &start, &progress, &metrics);
         let events = [
             begin(),
             commit(20),
@@ -285,7 +331,7 @@ mod tests {
         for event in &events {
             producer.write(event).unwrap();
         }
-        for (stored, lsn, offset) in [
+        for (records, lsn, offset) in [
             (0, 10, 100),
             (1, 10, 100),
             (2, 20, 102),
@@ -293,10 +339,10 @@ mod tests {
             (5, 50, 105),
             (6, 60, 106),
         ] {
-            sinks[0].0.store(stored, Ordering::Relaxed);
+            sink.store([records, 0]);
             producer.publish();
-            let lsn = Lsn(lsn);
-            assert_eq!(progress.stored(), Stored { lsn, offset }, "{stored} stored");
+            let expected = stored(lsn, &[offset]);
+            assert_eq!(progress.stored(), expected, "{records} stored");
         }
         assert_eq!(metrics.transactions.value(), 3);
         assert_eq!(metrics.acknowledged.value(), 6);
@@ -304,20 +350,32 @@ mod tests {
 
     #[test]
     fn what_one_lane_has_not_stored_is_not_published_and_one_without_records_holds_nothing_back() {
-        let progress = Progress::starting_at(START).unwrap();
-        let (sinks, metrics) = ([Held::default(), Held::default()], Metrics::default());
-        let mut producer = producer(&sinks, &progress, &metrics);
-        producer.write(&commit(20)).unwrap();
-        let of_the_first_alone = commit(50);
-        let record = ProducerRecord::new(&of_the_first_alone, RawText::Bytes);
-        producer.lanes[0].write(&record).unwrap();
-        producer.lanes[0].end_unit(Lsn(20), unit_end(&of_the_first_alone).unwrap());
-        for (stored, published) in [([0, 1], 10), ([1, 1], 20), ([2, 1], 50)] {
-            for (sink, stored) in sinks.iter().zip(stored) {
-                sink.0.store(stored, Ordering::Relaxed);
+        let start = stored(10, &[100, 200]);
+        let progress = Progress::starting_at(start.clone()).unwrap();
+        let (sink, metrics) = (Held::default(), Metrics::default());
+        let mut producer = producer(&sink, &start, &progress, &metrics);
+        // The lanes of each transaction: both, the first alone, the second alone, none.
+        for (lanes, end) in [(&[0, 1][..], 20), (&[0], 50), (&[1, 1], 60), (&[], 70)] {
+            let event = commit(end);
+            let record = ProducerRecord::new(&event, RawText::Bytes);
+            for &lane in lanes {
+                producer.lanes.write(lane, &record).unwrap();
             }
-            producer.publish();
-            assert_eq!(progress.stored().lsn, Lsn(published), "{stored:?} stored");
+            producer.lanes.end_unit(unit_end(&event).unwrap()).unwrap();
         }
+        for (records, lsn, offsets) in [
+            ([0, 1], 10, [100, 200]),
+            ([1, 1], 20, [101, 201]),
+            // The third is stored, and the second is not.
+            ([1, 3], 20, [101, 201]),
+            ([2, 3], 70, [102, 203]),
+        ] {
+            sink.store(records);
+            producer.publish();
+            assert_eq!(progress.stored(), stored(lsn, &offsets), "{records:?}");
+        }
+        // Each counts once, whatever lanes it touched.
+        assert_eq!(metrics.transactions.value(), 4);
+        assert_eq!(metrics.acknowledged.value(), 5);
     }
 }

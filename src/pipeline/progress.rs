@@ -37,7 +37,7 @@ impl Progress {
 
     /// How far the stream is stored.
     pub fn stored(&self) -> Stored {
-        *self.lock()
+        self.lock().clone()
     }
 
     /// Can be read once there has been progress since [`Progress::clear_bell`].

@@ -99,6 +99,8 @@ fn sessions(
                 surroundings.reload(program);
                 continue;
             }
+            // Its lanes are opened with all others.
+            Ok(Ending::NewTable(_)) => continue,
             Ok(_) => return Ok(()),
             Err(error) => error,
         };

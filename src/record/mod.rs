@@ -12,7 +12,7 @@ pub use self::readback::{Checksum, Placed, Record, Unit};
 pub use self::rows::readback::{Commit, Op, RowNames, RowPlaced};
 pub use self::rows::{
     Int8, JsonStyle, LAST, OrderKind, Place, RowOp, RowOrder, RowRecord, RowStyle, RowTable,
-    Transaction,
+    Transaction, table_key,
 };
 
 /// What records look like.

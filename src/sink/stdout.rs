@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{KEEP_BYTES, Sink};
+use super::{KEEP_BYTES, LAST, Sink};
 use crate::base::error::{Error, Result};
 use crate::base::printable;
 use crate::record::ProducerRecord;
@@ -20,6 +20,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub struct RecordLines<W: Write + Send> {
     out: W,
     buffer: Vec<u8>,
+    /// Where the record begins in `buffer` that is open, but for its last brace.
+    open: Option<usize>,
     taken: u64,
     stored: u64,
 }
@@ -124,51 +126,94 @@ impl<W: Write + Send> RecordLines<W> {
         RecordLines {
             out,
             buffer: Vec::with_capacity(BUFFER_BYTES),
+            open: None,
             taken: 0,
             stored: 0,
         }
     }
 
+    /// Writes what the buffer has, but for a record that is open.
     fn write_out(&mut self) -> Result<()> {
-        self.out.write_all(&self.buffer).map_err(closed)?;
-        self.buffer.clear();
+        let end = self.open.unwrap_or(self.buffer.len());
+        self.out.write_all(&self.buffer[..end]).map_err(closed)?;
+        self.buffer.drain(..end);
         self.buffer.shrink_to(KEEP_BYTES);
+        self.open = self.open.map(|_| 0);
         Ok(())
+    }
+
+    /// Ends the record that is open, if one is.
+    fn close(&mut self, end: &[u8]) {
+        if self.open.take().is_some() {
+            self.buffer.extend_from_slice(end);
+            self.buffer.push(b'\n');
+        }
+    }
+
+    /// Writes a record piece by piece; of one that is open, all but its last byte.
+    fn write_large(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+        self.write_out()?;
+        let held = usize::from(record.is_open());
+        let (mut len, mut last) = (0, None);
+        record.pieces(&mut |piece| {
+            len += piece.len();
+            // Whether a piece is the last shows only with the next.
+            let (now, later) = piece.split_at(piece.len() - held);
+            if let Some(last) = last.take() {
+                self.out.write_all(&[last]).map_err(closed)?;
+            }
+            last = later.first().copied();
+            self.out.write_all(now).map_err(closed)
+        })?;
+        match record.is_open() {
+            true => self.open = Some(self.buffer.len()),
+            false => self.buffer.push(b'\n'),
+        }
+        self.flush()?;
+        Ok(len)
     }
 }
 
 impl<W: Write + Send> Sink for RecordLines<W> {
-    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+    /// All lanes are one here.
+    fn write(&mut self, _: usize, record: &ProducerRecord<'_>) -> Result<usize> {
+        self.close(b"}");
         self.taken += 1;
-        if !record.is_large() {
-            let start = self.buffer.len();
-            record.render(&mut self.buffer);
-            let len = self.buffer.len() - start;
-            self.buffer.push(b'\n');
-            if self.buffer.len() >= BUFFER_BYTES {
-                self.flush()?;
-            }
-            return Ok(len);
+        if record.is_large() {
+            return self.write_large(record);
         }
-        self.write_out()?;
-        let mut len = 0;
-        record.pieces(&mut |piece| {
-            len += piece.len();
-            self.out.write_all(piece).map_err(closed)
-        })?;
-        self.buffer.push(b'\n');
-        self.flush()?;
+        let start = self.buffer.len();
+        record.render(&mut self.buffer);
+        let len = self.buffer.len() - start;
+        if record.is_open() {
+            self.buffer.pop();
+            self.open = Some(start);
+        } else {
+            self.buffer.push(b'\n');
+        }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
         Ok(len)
+    }
+
+    fn end_unit(&mut self, _: usize) -> Result<()> {
+        self.close(LAST);
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {
         self.write_out()?;
         self.out.flush().map_err(closed)?;
-        self.stored = self.taken;
+        self.stored = self.taken - u64::from(self.open.is_some());
         Ok(())
     }
 
-    fn stored(&self) -> u64 {
+    fn stored(&self, _: usize) -> u64 {
+        self.stored
+    }
+
+    fn acknowledged(&self) -> u64 {
         self.stored
     }
 }
@@ -206,11 +251,11 @@ mod tests {
         let mut lines = RecordLines::new(&mut written);
         let mut lens = Vec::new();
         for (record, stored) in records.iter().zip([0, 2, 3, 3]) {
-            lens.push(lines.write(record).unwrap());
-            assert_eq!(lines.stored(), stored);
+            lens.push(lines.write(0, record).unwrap());
+            assert_eq!(lines.stored(0), stored);
         }
         lines.flush().unwrap();
-        assert_eq!(lines.stored(), 4);
+        assert_eq!(lines.stored(0), 4);
         let mut expected = Vec::new();
         for (record, len) in records.iter().zip(lens) {
             let start = expected.len();
@@ -248,8 +293,8 @@ mod tests {
         let mut lines = RecordLines::new(Closed);
         let event = Event::message(b"{}");
         let record = ProducerRecord::new(&event, RawText::Bytes);
-        lines.write(&record).unwrap();
+        lines.write(0, &record).unwrap();
         assert!(!lines.flush().unwrap_err().kind().is_transient());
-        assert_eq!(lines.stored(), 0);
+        assert_eq!(lines.stored(0), 0);
     }
 }

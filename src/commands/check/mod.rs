@@ -83,7 +83,7 @@ fn examine(config: &Config, path: &Path) -> Report {
 
 /// The offset before which the topic's records do not matter.
 fn first_offset(config: &Config, known: Option<&Known>) -> i64 {
-    let (topic, partition) = (&config.fluvio.topic, config.fluvio.partition);
+    let (topic, partition) = (&config.place.topic, config.place.partition);
     let lane = known.and_then(|known| known.lane(topic, partition));
     lane.map_or(0, |lane| lane.first_offset)
 }
@@ -176,7 +176,8 @@ impl Examination<'_> {
         };
         let system = connection.identify_system()?;
         let end = self.topic.map(|topic| topic.bounds.end);
-        let owner = Owner::of(self.config, &system.identifier, end);
+        let ends = vec![(self.config.place.clone(), end)];
+        let owner = Owner::of(self.config, &system.identifier, ends);
         let file = StateFile::of(directory, &self.config.slot);
         owner::check(known, file.path(), &owner)
     }
@@ -208,8 +209,8 @@ impl Examination<'_> {
             return Ok("slot and state file meet; the topic could not be read");
         };
         let topic = Topic {
-            name: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
+            name: &self.config.place.topic,
+            partition: self.config.place.partition,
             bounds: topic.bounds,
             tail,
         };

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::pipeline::resume::Tail;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::sink::fluvio::reader::Bounds;
-use crate::sink::fluvio::{Options, Partition, allowed, cluster};
+use crate::sink::fluvio::{Partition, allowed, cluster};
 
 /// What an ordinary consumer fetches at most when nobody told it otherwise.
 const CONSUMER_BYTES: usize = 1_048_576;
@@ -30,8 +30,10 @@ pub struct ExaminedTopic {
 /// Looks at cluster, topic and partition, as far as that goes. Records before `first_offset` do not matter.
 pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<ExaminedTopic> {
     batch_size(report, config.fluvio.batch_bytes);
-    let found = cluster::endpoint(&config.fluvio)
-        .and_then(|cluster| Ok((cluster::topic(&cluster, &config.fluvio)?, cluster.endpoint)));
+    let found = cluster::endpoint(&config.fluvio).and_then(|cluster| {
+        let topic = cluster::topic(&cluster, &config.fluvio, &config.place.topic)?;
+        Ok((topic, cluster.endpoint))
+    });
     let topic = match found {
         Ok((topic, endpoint)) => {
             report.ok(Condition::Fluvio, format!("{endpoint} answers"));
@@ -43,7 +45,7 @@ pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<
         }
     };
     let Some(topic) = topic else {
-        missing(report, &config.fluvio);
+        missing(report, config);
         return Some(ExaminedTopic {
             bounds: Bounds {
                 start: 0,
@@ -53,13 +55,17 @@ pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<
             tail: Some(Tail::Empty),
         });
     };
-    report.ok(Condition::Topic, format!("{} exists", config.fluvio.topic));
+    report.ok(Condition::Topic, format!("{} exists", config.place.topic));
     retention(report, &topic);
-    match allowed(&config.fluvio, topic.get_compression_type()) {
+    match allowed(
+        &config.fluvio,
+        &config.place.topic,
+        topic.get_compression_type(),
+    ) {
         Ok(compression) => report.ok(Condition::TopicCompression, compression.to_string()),
         Err(error) => report.error(Condition::TopicCompression, &error),
     }
-    if let Err(error) = cluster::check_partition(Some(&topic), &config.fluvio) {
+    if let Err(error) = cluster::check_partition(Some(&topic), &config.place) {
         let mend = Mend::config("partition: 0");
         report.failure(
             Condition::TopicPartition,
@@ -72,9 +78,9 @@ pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<
     partition(report, config, first_offset)
 }
 
-fn missing(report: &mut Report, options: &Options) {
-    let name = &options.topic;
-    if options.create_topic {
+fn missing(report: &mut Report, config: &Config) {
+    let name = &config.place.topic;
+    if config.fluvio.create_topic {
         return report.ok(
             Condition::Topic,
             format!("{name} is created at the first run"),
@@ -129,7 +135,7 @@ fn retention(report: &mut Report, topic: &TopicSpec) {
 }
 
 fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<ExaminedTopic> {
-    let partition = match Partition::open_to_read(&config.fluvio) {
+    let partition = match Partition::open_to_read(&config.fluvio, &config.place) {
         Ok(partition) => partition,
         Err(error) => {
             report.error(Condition::TopicPartition, &error);
@@ -141,7 +147,7 @@ fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<
         Condition::TopicPartition,
         format!(
             "{}, offsets {} to {}",
-            config.fluvio.partition, bounds.start, bounds.end
+            config.place.partition, bounds.start, bounds.end
         ),
     );
     let tail = read_tail(&partition, first_offset);

@@ -50,15 +50,15 @@ impl Confirmation {
     }
 
     /// How soon `next` may be confirmed.
-    pub fn due_in(&self, next: Stored) -> Duration {
+    pub fn due_in(&self, next: &Stored) -> Duration {
         self.apart(next).saturating_sub(self.at.elapsed())
     }
 
-    fn apart(&self, next: Stored) -> Duration {
+    fn apart(&self, next: &Stored) -> Duration {
         if !self.is_on_disk {
             return APART;
         }
-        let least = match next.offset > self.of.offset {
+        let least = match next.offsets != self.of.offsets {
             true => APART_ON_DISK,
             false => APART_WITHOUT_RECORDS,
         };
@@ -72,18 +72,15 @@ mod tests {
 
     #[test]
     fn a_disk_is_spared() {
-        let at = |lsn, offset| Stored {
-            lsn: crate::base::lsn::Lsn(lsn),
-            offset,
-        };
+        let at = |lsn, offset| Stored::in_one(crate::base::lsn::Lsn(lsn), offset);
         let (records, none) = (at(20, 3), at(20, 2));
         let mut confirmation = Confirmation::of(at(10, 2), false);
-        assert_eq!(confirmation.apart(records), APART);
-        assert_eq!(confirmation.apart(none), APART);
+        assert_eq!(confirmation.apart(&records), APART);
+        assert_eq!(confirmation.apart(&none), APART);
         confirmation.is_on_disk = true;
-        assert_eq!(confirmation.apart(records), APART_ON_DISK);
-        assert_eq!(confirmation.apart(none), APART_WITHOUT_RECORDS);
+        assert_eq!(confirmation.apart(&records), APART_ON_DISK);
+        assert_eq!(confirmation.apart(&none), APART_WITHOUT_RECORDS);
         confirmation.took = Duration::from_millis(50);
-        assert_eq!(confirmation.apart(records), Duration::from_millis(200));
+        assert_eq!(confirmation.apart(&records), Duration::from_millis(200));
     }
 }

@@ -8,6 +8,7 @@ use super::Reader;
 use crate::base::error::Result;
 use crate::base::signals::Signals;
 use crate::pg::replication::POLL;
+use crate::pipeline::lane_map::TableName;
 
 /// How long a clean stop waits for the end of an open transaction and for room in the channel, and
 /// after that for the producer. With the end of the stream itself it stays well under 10 s, where
@@ -18,7 +19,7 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 const GIVE_UP_GRACE: Duration = Duration::from_millis(500);
 
 /// Why reading ended without an error of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// A signal asked for it.
     Stopped,
@@ -28,6 +29,8 @@ pub enum Ending {
     CaughtUp,
     /// The producer ended; it knows why.
     ProducerEnded,
+    /// A table has come whose lanes are not open.
+    NewTable(TableName),
 }
 
 /// Whether the producer has ended with the reader.
@@ -59,8 +62,8 @@ impl State {
         }
     }
 
-    fn announced(&mut self, ending: Ending) {
-        let since = (ending == Ending::Stopped).then(Instant::now);
+    fn announced(&mut self, ending: &Ending) {
+        let since = (*ending == Ending::Stopped).then(Instant::now);
         *self = match self {
             State::Reading | State::FinishingTransaction(_) => State::FinishingTransaction(since),
             State::Draining(_) => State::Draining(since),
@@ -96,7 +99,7 @@ impl Reader<'_> {
     /// a stop does not wait for ever.
     pub(super) fn may_end(&mut self, signals: &Signals) -> Option<Ending> {
         let ending = self.wanted(signals)?;
-        self.announce(ending);
+        self.announce(&ending);
         let Some(xid) = self.position.open_transaction() else {
             return Some(ending);
         };
@@ -109,7 +112,7 @@ impl Reader<'_> {
 
     /// Tells the log and the service manager that an end is wanted: once, and again when a stop is wanted
     /// after all.
-    fn announce(&mut self, ending: Ending) {
+    fn announce(&mut self, ending: &Ending) {
         match (ending, self.state.stop_since()) {
             (Ending::Stopped, None) => {
                 log::info!("stopping; a second signal ends at once");
@@ -129,7 +132,7 @@ impl Reader<'_> {
         if !signals.stop_requested() {
             return None;
         }
-        self.announce(Ending::Stopped);
+        self.announce(&Ending::Stopped);
         let since = self.state.stop_since();
         since.map(|since| STOP_GRACE.saturating_sub(since.elapsed()))
     }

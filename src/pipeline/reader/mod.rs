@@ -12,6 +12,7 @@ mod intake;
 mod pace;
 mod silence;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use self::confirmation::Confirmation;
 use self::ending::State;
 pub use self::ending::{Drained, Ending};
-use self::intake::Intake;
+pub use self::intake::{Intake, Taken};
 use self::pace::Pace;
 use self::silence::Silence;
 use crate::base::error::{Context, Result};
@@ -31,9 +32,10 @@ use crate::change::relation::Catalog;
 use crate::change::{Batch, LARGE_BYTES};
 use crate::observe::metrics::Metrics;
 use crate::pg::replication::{Arrived, POLL, ReplicationStream, StreamMessage};
+use crate::pipeline::lane_map::LaneMap;
 use crate::pipeline::position::{Delay, Position};
 use crate::pipeline::progress::{Progress, Stored};
-use crate::pipeline::resume::Resume;
+use crate::pipeline::resume::past::Past;
 use crate::pipeline::resume::state::Memory;
 use crate::pipeline::summary::{Summary, View};
 use crate::sink::lease::Lease;
@@ -57,7 +59,8 @@ pub struct Reader<'a> {
     state: State,
     pace: Pace,
     catalog: Catalog,
-    resume: Resume,
+    past: Past,
+    lanes: Arc<LaneMap>,
     messages: &'a [String],
     batch: Batch,
     position: Position,
@@ -79,8 +82,10 @@ pub struct ReaderParts<'a> {
     pub memory: &'a mut Memory,
     /// Where everything is counted.
     pub metrics: &'a Metrics,
-    /// What the topic has already.
-    pub resume: Resume,
+    /// What the lanes have already.
+    pub past: Past,
+    /// Where tables go.
+    pub lanes: Arc<LaneMap>,
     /// The prefixes of the messages that are written.
     pub messages: &'a [String],
     /// The position that was confirmed before.
@@ -98,7 +103,8 @@ pub struct ReaderParts<'a> {
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
     pub fn new(parts: ReaderParts<'a>) -> Self {
-        let confirmation = Confirmation::of(parts.confirmed, parts.memory.is_shared());
+        let confirmed = parts.confirmed.lsn;
+        let confirmation = Confirmation::of(parts.confirmed.clone(), parts.memory.is_shared());
         Reader {
             stream: parts.stream,
             silence: Silence::of(parts.summary.server().to_owned(), parts.lease.clone()),
@@ -115,10 +121,11 @@ impl<'a> Reader<'a> {
             state: State::Reading,
             pace: Pace::default(),
             catalog: Catalog::default(),
-            resume: parts.resume,
+            past: parts.past,
+            lanes: parts.lanes,
             messages: parts.messages,
             batch: Batch::default(),
-            position: Position::starting_at(parts.confirmed.lsn, parts.progress.stored().lsn),
+            position: Position::starting_at(confirmed, parts.progress.stored().lsn),
             delay: Delay::new(parts.confirm_delay, parts.confirmed),
             summary: parts.summary,
         }
@@ -142,10 +149,13 @@ impl<'a> Reader<'a> {
             Ok(ending)
         });
         let confirmed = self.position.confirmed();
-        match ended {
+        match &ended {
             Ok(Ending::Stopped) => log_end("stopped", confirmed),
             Ok(Ending::CaughtUp) => log_end("drained", confirmed),
             Ok(Ending::Reload) => log_end("reloading", confirmed),
+            Ok(Ending::NewTable((schema, table))) => {
+                log_end(&format!("opening the topic of {schema}.{table}"), confirmed);
+            }
             Ok(Ending::ProducerEnded) | Err(_) => {}
         }
         (ended, drained)
@@ -212,9 +222,10 @@ impl<'a> Reader<'a> {
                         kept = buffer.slice(buffer.len() - len..);
                         (&kept, Some(&kept))
                     };
-                    let committed = Intake {
+                    let taken = Intake {
                         position: &mut self.position,
-                        resume: &mut self.resume,
+                        past: &mut self.past,
+                        lanes: &self.lanes,
                         messages: self.messages,
                         catalog: &mut self.catalog,
                         batch: &mut self.batch,
@@ -222,6 +233,10 @@ impl<'a> Reader<'a> {
                     }
                     .take(envelope, data)
                     .at(|| format!("message at {}", envelope.wal_start))?;
+                    if let Taken::NewTable(table) = taken {
+                        return Ok(Some(Ending::NewTable(table)));
+                    }
+                    let committed = taken == Taken::Commit;
                     self.summary.count(data.len(), committed);
                     // What follows this commit is left to the next session.
                     if committed && self.wanted(signals).is_some() {
@@ -239,7 +254,7 @@ impl<'a> Reader<'a> {
                     reply,
                 } => {
                     self.silence.keepalive(timestamp, reply);
-                    self.resume.sent_up_to(wal_end)?;
+                    self.past.sent_up_to(wal_end)?;
                     self.position.sent_up_to(wal_end);
                     if reply {
                         self.report()?;
@@ -291,7 +306,7 @@ impl<'a> Reader<'a> {
     fn log_progress(&mut self) {
         self.summary.log_progress(View {
             position: &self.position,
-            resume: &self.resume,
+            past: &self.past,
             metrics: self.metrics,
         });
     }
@@ -300,25 +315,25 @@ impl<'a> Reader<'a> {
     /// is confirmed.
     fn until_confirmed(&mut self) -> Option<Duration> {
         let stored = self.progress.stored();
-        if !self.position.is_idle(stored) {
+        if !self.position.is_idle(&stored) {
             return Some(POLL);
         }
-        if self.resume.is_awaiting() {
+        if self.past.is_awaiting() {
             return None;
         }
         let confirmable = self.position.confirmable(stored);
         let next = self.delay.pass(confirmable, Instant::now());
-        (next.lsn > self.position.confirmed()).then(|| self.confirmation.due_in(next))
+        (next.lsn > self.position.confirmed()).then(|| self.confirmation.due_in(&next))
     }
 
     fn report(&mut self) -> Result<()> {
         // What the topic holds counts only once the stream is known to be the one it holds.
-        if !self.resume.is_awaiting() {
+        if !self.past.is_awaiting() {
             let confirmable = self.position.confirmable(self.progress.stored());
             self.count_position(confirmable.lsn);
             let now = Instant::now();
             let confirmed = self.delay.pass(confirmable, now);
-            self.memory.confirm(confirmed)?;
+            self.memory.confirm(&confirmed)?;
             self.position.confirm(confirmed.lsn);
             self.confirmation.made(confirmed, now);
         }
@@ -334,7 +349,7 @@ impl<'a> Reader<'a> {
 
     /// Shows where the reader is, once in a while, so that it costs nothing.
     fn count_position(&mut self, stored: Lsn) {
-        let (position, dropped) = (&self.position, self.resume.dropped().messages);
+        let (position, dropped) = (&self.position, self.past.dropped().messages);
         self.metrics
             .at(position.sent(), stored, position.committed_us());
         self.metrics.skipped.add(dropped - self.counted_dropped);

@@ -6,11 +6,12 @@
 
 use super::Tail;
 use super::source::Source;
-use super::state_file::{Known, Routing};
+use super::state_file::{Known, KnownLane, Routing};
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot};
 use crate::pg::wire::server_error::GIVE_UP;
+use crate::sink::fluvio::Place;
 use crate::sink::fluvio::reader::Bounds;
 
 /// The way past every gap.
@@ -190,20 +191,42 @@ pub fn check_moved(known: Option<&Known>, source: &Source) -> Result<()> {
     }
 }
 
+/// Checks that one lane of events is the one that was written before. Of many, and of rows, those may be new
+/// whose tables are.
+pub fn check_lanes(known: &Known, lanes: &[Place]) -> Result<()> {
+    let is_one = |lane: &Place| known.lane(&lane.topic, lane.partition).is_some();
+    match (&known.routing, known.lanes.first()) {
+        (Routing::OneLane, Some(other)) if !lanes.iter().any(is_one) => Err(gap(format!(
+            "the slot has been streaming into partition {} of the topic {} up to {}: this one begins \
+             later",
+            other.partition, other.topic, known.confirmed
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a lane, which ends at `end` if its topic is there, has nothing that is not confirmed, since
+/// records go other ways from now on.
+pub fn check_left(known: &Known, lane: &KnownLane, end: Option<i64>) -> Result<()> {
+    let more = end.map_or(0, |end| end - lane.offset);
+    if more <= 0 && lane.in_doubt.is_none() {
+        return Ok(());
+    }
+    Err(gap(format!(
+        "formats, routes, keys or partitions were changed while partition {} of the topic {} has {more} records \
+         of what was not confirmed: up to {} everything is",
+        lane.partition, lane.topic, known.confirmed
+    ))
+    .with_hint(format!(
+        "start it with the former config until everything is confirmed, \"run --once-drained\", and change it \
+         then; else {ACCEPT}"
+    )))
+}
+
 /// Checks the topic against the slot, and against what is known of it from before.
 pub fn check_topic(known: Option<&Known>, source: &Source, topic: &Topic<'_>) -> Result<()> {
     let end = topic.bounds.end;
     let lane = known.and_then(|known| known.lane(topic.name, topic.partition));
-    if let (Some(known), None) = (known, lane)
-        && known.routing == Routing::OneLane
-        && let Some(other) = known.lanes.first()
-    {
-        return Err(gap(format!(
-            "the slot has been streaming into partition {} of the topic {} up to {}: this one begins \
-             later",
-            other.partition, other.topic, known.confirmed
-        )));
-    }
     if let (Some(known), Some(lane)) = (known, lane)
         && end < lane.offset
     {

@@ -17,11 +17,7 @@ pub(super) struct Held {
 impl Held {
     /// Keeps the description of a type.
     pub(super) fn hold_type(&mut self, envelope: Envelope, described: &Type<'_>) {
-        let described = Type {
-            id: described.id,
-            namespace: described.namespace.clone().into_owned().into(),
-            name: described.name.clone().into_owned().into(),
-        };
+        let described = described.to_static();
         self.types.insert(described.id, (envelope, described));
     }
 

@@ -33,9 +33,12 @@
 //! it later (a proxy that buffers); the next acknowledgement tells that it did.
 
 pub(crate) mod continuity;
+pub(crate) mod event_lanes;
 mod gaps;
 mod held;
 pub(crate) mod owner;
+pub(crate) mod past;
+pub(crate) mod rows;
 pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod state_file;
@@ -54,7 +57,7 @@ use crate::base::error::Result;
 use crate::base::lsn::Lsn;
 use crate::change::relation::Catalog;
 use crate::change::{Batch, Envelope};
-use crate::pg::wire::pgoutput::{Logical, Message};
+use crate::pg::wire::pgoutput::{Begin, Logical, Message};
 use crate::record::readback::{Checksum, Unit};
 
 /// What happens with a message.
@@ -76,7 +79,7 @@ pub struct Dropped {
 }
 
 /// What is still to come of what the topic has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outstanding {
     /// Bytes of WAL.
     Wal(u64),
@@ -213,12 +216,8 @@ impl Resume {
     fn verdict(&mut self, envelope: Envelope, message: &Message<'_>) -> Result<Verdict> {
         match (message, self.mode) {
             (Message::Begin(begin), _) => {
-                let mark = Mark {
-                    committed_us: Some(begin.timestamp),
-                    xid: Some(begin.xid),
-                    content: None,
-                };
-                self.arrive(Unit::transaction(begin.final_lsn), mark)
+                let (unit, mark) = transaction_of(begin);
+                self.arrive(unit, mark)
             }
             (Message::Logical(logical), mode) => self.logical(logical, mode),
             (Message::Commit(_), Mode::Whole) => {
@@ -319,14 +318,8 @@ impl Resume {
     /// were not asked for when rows after them were written: these stay out.
     fn logical(&mut self, logical: &Logical<'_>, mode: Mode) -> Result<Verdict> {
         if !logical.is_transactional() {
-            let mark = Mark {
-                content: Some(Checksum::of(
-                    &String::from_utf8_lossy(logical.prefix),
-                    logical.content,
-                )),
-                ..Mark::default()
-            };
-            return self.arrive(Unit::message(logical.lsn), mark);
+            let (unit, mark) = message_of(logical);
+            return self.arrive(unit, mark);
         }
         Ok(match mode {
             Mode::Whole | Mode::Search { .. } | Mode::Part { rows: 1.., .. } => Verdict::Drop,
@@ -395,9 +388,24 @@ impl Resume {
         self.tail == Tail::Empty && self.mode == Mode::New
     }
 
+    /// Whether this is the transaction that the topic has the first part of.
+    pub fn is_in_part(&self) -> bool {
+        matches!(self.mode, Mode::Part { .. })
+    }
+
     /// What was dropped.
     pub fn dropped(&self) -> Dropped {
         self.dropped
+    }
+
+    /// Before a table is truncated: writes its description if that was dropped.
+    pub fn release_table(
+        &mut self,
+        rel_id: u32,
+        batch: &mut Batch,
+        catalog: &mut Catalog,
+    ) -> Result<()> {
+        self.held.release(rel_id, batch, catalog)
     }
 
     /// Before a row is written: writes the descriptions of its tables that were dropped.
@@ -425,4 +433,31 @@ impl Resume {
             _ => Ok(()),
         }
     }
+}
+
+/// The unit that a message begins, or is, and what is known of it.
+pub fn unit_of(message: &Message<'_>) -> Option<(Unit, Mark)> {
+    match message {
+        Message::Begin(begin) => Some(transaction_of(begin)),
+        Message::Logical(logical) if !logical.is_transactional() => Some(message_of(logical)),
+        _ => None,
+    }
+}
+
+fn transaction_of(begin: &Begin) -> (Unit, Mark) {
+    let mark = Mark {
+        committed_us: Some(begin.timestamp),
+        xid: Some(begin.xid),
+        content: None,
+    };
+    (Unit::transaction(begin.final_lsn), mark)
+}
+
+fn message_of(logical: &Logical<'_>) -> (Unit, Mark) {
+    let prefix = String::from_utf8_lossy(logical.prefix);
+    let mark = Mark {
+        content: Some(Checksum::of(&prefix, logical.content)),
+        ..Mark::default()
+    };
+    (Unit::message(logical.lsn), mark)
 }

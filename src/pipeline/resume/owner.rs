@@ -8,32 +8,39 @@ use super::state_file::{Known, StateFile};
 use crate::base::error::{Error, Kind, Result};
 use crate::config::Config;
 use crate::pg::catalog::slot_state::system_identifier;
+use crate::sink::fluvio::Place;
 
 /// What a state file must be about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Owner<'a> {
     /// The system identifier of the cluster that we are connected to.
     pub system_identifier: &'a str,
     /// The slot.
     pub slot: &'a str,
-    /// The topic.
-    pub topic: &'a str,
-    /// The partition.
-    pub partition: u32,
-    /// Where the partition ends, if that is known.
-    pub end: Option<i64>,
+    /// The lanes, and where each ends, if that is known.
+    pub lanes: Vec<(Place, Option<i64>)>,
 }
 
 impl<'a> Owner<'a> {
-    /// The owner that `config` names, in this cluster, with a topic that ends at `end`.
-    pub fn of(config: &'a Config, system_identifier: &'a str, end: Option<i64>) -> Owner<'a> {
+    /// The owner that `config` names, in this cluster, with these lanes and their ends.
+    pub fn of(
+        config: &'a Config,
+        system_identifier: &'a str,
+        lanes: Vec<(Place, Option<i64>)>,
+    ) -> Owner<'a> {
         Owner {
             system_identifier,
             slot: &config.slot,
-            topic: &config.fluvio.topic,
-            partition: config.fluvio.partition,
-            end,
+            lanes,
         }
+    }
+
+    /// Whether one of the lanes is known, and has all that is known of it.
+    fn has_a_lane_of(&self, known: &Known) -> bool {
+        self.lanes.iter().any(|(place, end)| {
+            let lane = known.lane(&place.topic, place.partition);
+            lane.is_some_and(|lane| end.is_none_or(|end| end >= lane.offset))
+        })
     }
 }
 
@@ -56,8 +63,7 @@ pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
         "its system identifier is {}, that of this server {}",
         known.system_identifier, owner.system_identifier
     );
-    let lane = known.lane(owner.topic, owner.partition);
-    if lane.is_some_and(|lane| owner.end.is_none_or(|end| end >= lane.offset)) {
+    if owner.has_a_lane_of(known) {
         return Err(Error::new(
             Kind::Gap,
             format!(
@@ -86,9 +92,9 @@ pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
     ))
 }
 
-/// What the state file says, if it is one of this slot and topic, which ends at `end`. Of a server that
+/// What the state file says, if it is one of this slot and these lanes, with their ends. Of a server that
 /// does not tell who it is, it is taken to be the right one.
-pub fn read_known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
+pub fn read_known(config: &Config, lanes: Vec<(Place, Option<i64>)>) -> Result<Option<Known>> {
     let Some(directory) = &config.state_dir else {
         return Ok(None);
     };
@@ -100,7 +106,7 @@ pub fn read_known(config: &Config, end: Option<i64>) -> Result<Option<Known>> {
         .params()
         .and_then(|params| system_identifier(&params));
     let system_identifier = found.as_deref().unwrap_or(&known.system_identifier);
-    let owner = Owner::of(config, system_identifier, end);
+    let owner = Owner::of(config, system_identifier, lanes);
     check(&known, file.path(), &owner)?;
     Ok(Some(known))
 }
@@ -112,57 +118,43 @@ mod tests {
 
     #[test]
     fn a_file_is_told_apart_by_cluster_slot_and_topic() {
+        let lane = |topic: &str, partition, end| {
+            let topic = topic.into();
+            vec![(Place { topic, partition }, end)]
+        };
         let own = Owner {
             system_identifier: "1",
             slot: "s",
-            topic: "t",
-            partition: 0,
-            end: Some(10),
+            lanes: lane("t", 0, Some(10)),
         };
-        let system_identifier = "2";
-        let elsewhere = Owner {
-            system_identifier,
-            ..own
+        let with = |lanes| Owner {
+            lanes,
+            ..own.clone()
+        };
+        let elsewhere = |lanes| Owner {
+            system_identifier: "2",
+            lanes,
+            ..own.clone()
         };
         let check = |owner: &Owner<'_>| check(&known(), Path::new("/state/s.json"), owner);
         check(&own).unwrap();
         // In its own cluster a slot is one, and another topic is a change of the config.
-        check(&Owner { topic: "u", ..own }).unwrap();
-        check(&Owner {
-            end: Some(0),
-            ..own
-        })
-        .unwrap();
+        check(&with(lane("u", 0, Some(10)))).unwrap();
+        check(&with(lane("t", 0, Some(0)))).unwrap();
+        let of_another = Owner {
+            slot: "r",
+            ..own.clone()
+        };
         for (owner, kind) in [
-            (Owner { slot: "r", ..own }, Kind::Config),
-            (elsewhere, Kind::Gap),
+            (of_another, Kind::Config),
+            (elsewhere(lane("t", 0, Some(10))), Kind::Gap),
+            (elsewhere(lane("t", 0, None)), Kind::Gap),
+            (elsewhere(lane("t", 0, Some(9))), Kind::Config),
+            (elsewhere(lane("u", 0, Some(10))), Kind::Config),
+            (elsewhere(lane("t", 1, Some(10))), Kind::Config),
             (
-                Owner {
-                    end: None,
-                    ..elsewhere
-                },
+                elsewhere([lane("u", 0, None), lane("t", 0, None)].concat()),
                 Kind::Gap,
-            ),
-            (
-                Owner {
-                    end: Some(9),
-                    ..elsewhere
-                },
-                Kind::Config,
-            ),
-            (
-                Owner {
-                    topic: "u",
-                    ..elsewhere
-                },
-                Kind::Config,
-            ),
-            (
-                Owner {
-                    partition: 1,
-                    ..elsewhere
-                },
-                Kind::Config,
             ),
         ] {
             let error = check(&owner).unwrap_err();

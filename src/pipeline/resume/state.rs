@@ -82,9 +82,12 @@ impl Memory {
                     (lane.offset, lane.first_offset) = (before.offset, before.first_offset);
                 }
             }
-            let is_left = |lane: &KnownLane| first.lane(&lane.topic, lane.partition).is_none();
-            let left: Vec<KnownLane> = before.lanes.into_iter().filter(is_left).collect();
-            first.lanes.extend(left);
+            if before.routing == first.routing {
+                // Lanes that nothing goes to now may be needed again.
+                let is_left = |lane: &KnownLane| first.lane(&lane.topic, lane.partition).is_none();
+                let left: Vec<KnownLane> = before.lanes.into_iter().filter(is_left).collect();
+                first.lanes.extend(left);
+            }
             first.accepted = before.accepted;
         }
         self.known = Some(first);
@@ -136,12 +139,12 @@ impl Memory {
     }
 
     /// Writes down a position before it is confirmed, so that the slot is never ahead of it.
-    pub fn confirm(&mut self, stored: Stored) -> Result<()> {
+    pub fn confirm(&mut self, stored: &Stored) -> Result<()> {
         match &mut self.known {
             Some(known) if stored.lsn > known.confirmed => {
                 known.confirmed = stored.lsn;
-                if let Some(lane) = known.lanes.first_mut() {
-                    lane.offset = stored.offset;
+                for (lane, offset) in known.lanes.iter_mut().zip(&*stored.offsets) {
+                    lane.offset = *offset;
                 }
                 self.save()
             }
@@ -183,15 +186,12 @@ mod tests {
 
     fn at(stored: Stored) -> Known {
         let mut known = known();
-        (known.confirmed, known.lanes[0].offset) = (stored.lsn, stored.offset);
+        (known.confirmed, known.lanes[0].offset) = (stored.lsn, stored.offset());
         known
     }
 
     fn stored(lsn: u64, offset: i64) -> Stored {
-        Stored {
-            lsn: Lsn(lsn),
-            offset,
-        }
+        Stored::in_one(Lsn(lsn), offset)
     }
 
     #[test]
@@ -201,8 +201,8 @@ mod tests {
         let mut memory = Memory::load(path, "s").unwrap();
         assert!(memory.known().is_none());
         memory.begin(at(stored(10, 3))).unwrap();
-        memory.confirm(stored(20, 6)).unwrap();
-        memory.confirm(stored(15, 5)).unwrap();
+        memory.confirm(&stored(20, 6)).unwrap();
+        memory.confirm(&stored(15, 5)).unwrap();
         let known = Memory::load(path, "s").unwrap().known().unwrap().clone();
         assert_eq!((known.confirmed, known.lanes[0].offset), (Lsn(20), 6));
         assert!(Memory::load(path, "other").unwrap().known().is_none());
@@ -228,10 +228,10 @@ mod tests {
         let mut frozen = load();
         frozen.begin(at(stored(10, 3))).unwrap();
         let mut streams = load();
-        streams.confirm(stored(30, 9)).unwrap();
+        streams.confirm(&stored(30, 9)).unwrap();
         assert!(
             frozen
-                .confirm(stored(20, 6))
+                .confirm(&stored(20, 6))
                 .unwrap_err()
                 .kind()
                 .is_transient()
@@ -243,7 +243,7 @@ mod tests {
         frozen.note_in_doubt([(0, sent)]).unwrap();
         assert_eq!(load().known(), streams.known());
         frozen.refresh().unwrap();
-        frozen.confirm(stored(40, 12)).unwrap();
+        frozen.confirm(&stored(40, 12)).unwrap();
         assert_eq!(load().known().unwrap().confirmed, Lsn(40));
         frozen.note_in_doubt([(0, sent)]).unwrap();
         assert_eq!(load().known().unwrap().lanes[0].in_doubt, Some(sent));
@@ -304,7 +304,7 @@ mod tests {
             let error = found.unwrap_err().to_string();
             assert!(error.contains("it is a symbolic link"), "{error}");
         }
-        assert!(memory.confirm(stored(20, 6)).is_err());
+        assert!(memory.confirm(&stored(20, 6)).is_err());
         assert!(is_kept());
     }
 }

@@ -213,12 +213,10 @@ pub struct Accepted {
 }
 
 impl Known {
-    /// What is known when the slot of the config is at `confirmed`, its lanes are these, and nothing is known from
-    /// before.
+    /// What is known of the slot of the config, as it is, with these lanes, and nothing from before.
     pub fn first(
         config: &Config,
         source: &Source,
-        confirmed: Lsn,
         routing: Routing,
         lanes: Vec<KnownLane>,
     ) -> Known {
@@ -230,7 +228,7 @@ impl Known {
             slot: config.slot.clone(),
             routing,
             lanes,
-            confirmed,
+            confirmed: source.slot.confirmed(),
             gap: None,
             stuck: None,
             accepted: Vec::new(),

@@ -1,8 +1,5 @@
 //! Reading how a partition ends, when nobody else writes to it.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use super::continuity;
 use super::{NoTail, Tail, WalkBack};
 use crate::base::error::{Error, Result};
@@ -10,12 +7,6 @@ use crate::observe::long_work::{Left, LongWork};
 use crate::record::readback::Placed;
 use crate::sink::InDoubt;
 use crate::sink::fluvio::reader::{Bounds, PartitionReader};
-
-/// How often the end of a partition is looked at while it must be still.
-const POLL: Duration = Duration::from_millis(20);
-
-/// How long a partition may move while we do not write: then it has another writer.
-const RESTLESS: Duration = Duration::from_secs(60);
 
 /// How many records are read at a time on the way back to a begin, at the least.
 const STEP: i64 = 2_000;
@@ -30,30 +21,6 @@ pub struct TailReader<F: FnMut() -> Result<()>> {
 }
 
 impl<F: FnMut() -> Result<()>> TailReader<F> {
-    /// Waits until the end of the partition has been still for `settle`, or has reached `all`;
-    /// returns what it holds.
-    ///
-    /// Bytes that a former connection left in the server's socket may still be stored by a server
-    /// that was frozen. Once all that was sent is there, nothing more can come.
-    pub fn settled(&mut self, settle: Duration, all: Option<i64>) -> Result<Bounds> {
-        let begun = Instant::now();
-        let mut bounds = self.reader.bounds()?;
-        let mut since = Instant::now();
-        while since.elapsed() < settle && all != Some(bounds.end) {
-            thread::sleep(POLL.min(settle));
-            (self.meanwhile)()?;
-            let now = self.reader.bounds()?;
-            if now.end != bounds.end {
-                if begun.elapsed() > settle + RESTLESS {
-                    return Err(self.gap("it does not come to rest: something else writes to it"));
-                }
-                since = Instant::now();
-            }
-            bounds = now;
-        }
-        Ok(bounds)
-    }
-
     /// Compares what was in doubt with what is there now; returns how many of its records are not, or
     /// nothing when another process of this program has written there instead. Those that were removed
     /// since by the topic's retention had been stored before.
@@ -69,34 +36,23 @@ impl<F: FnMut() -> Result<()>> TailReader<F> {
             let records = self.reader.fetch(offset)?;
             (self.meanwhile)()?;
             offset += records.len() as i64;
-            found.extend(records.into_iter().map(|record| record.value));
+            found.extend(records);
         }
         // What comes after that was not sent by us.
         found.truncate((sent - removed) as usize);
-        let values = found.iter().map(|value| &value[..]);
-        if in_doubt.records.match_after(removed, values) {
+        let records = found
+            .iter()
+            .map(|record| (record.key.as_deref(), &record.value[..]));
+        if in_doubt.records.match_after(removed, records) {
             return Ok(Some(sent - removed - found.len() as u64));
         }
-        if found.iter().all(|value| Placed::parse(value).is_some()) {
+        if (found.iter()).all(|record| Placed::parse(&record.value).is_some()) {
             return Ok(None);
         }
         let at = in_doubt.offset;
         Err(self.gap(&format!(
             "the records from offset {at} on are not those that were sent"
         )))
-    }
-
-    /// How the partition ended when all of what was in doubt had been stored, and before retention removed
-    /// it, if that tells.
-    pub fn of_removed(&self, bounds: Bounds, in_doubt: &InDoubt) -> Option<Tail> {
-        let end = in_doubt.offset + in_doubt.records.count() as i64;
-        if !bounds.is_empty() || bounds.end != end {
-            return None;
-        }
-        let mut walk = WalkBack::default();
-        let values = in_doubt.records.values();
-        values.for_each(|value| walk.take(Placed::parse(value)));
-        walk.end_part().ok().flatten()
     }
 
     /// Reads how the partition ends: one record, if that is a commit, else back to the begin of its

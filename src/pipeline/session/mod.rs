@@ -5,15 +5,17 @@
 mod lane;
 mod opening;
 mod peers;
+mod settling;
 mod taking;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use self::lane::LanePast;
+use self::lane::{LanePast, LanePasts};
 use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::lsn::Lsn;
 use crate::base::signals::Signals;
@@ -25,18 +27,20 @@ use crate::observe::peer::{Peer, Side};
 use crate::observe::waiting::Onlookers;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::{ReplicationConnection, ReplicationStream};
-use crate::pipeline::producer::Producer;
+use crate::pipeline::lane_map::{LaneMap, TableName};
+use crate::pipeline::producer::{Form, Producer};
 use crate::pipeline::progress::{Progress, Stored};
 use crate::pipeline::reader::{Drained, Ending, Reader, ReaderParts};
-use crate::pipeline::resume::Resume;
 use crate::pipeline::resume::continuity;
+use crate::pipeline::resume::past::Past;
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state::Memory;
-use crate::pipeline::resume::state_file::{Accepted, Known, KnownLane, Routing, Sent};
+use crate::pipeline::resume::state_file::{Accepted, Known, KnownLane, Sent};
+use crate::pipeline::rows::Rows;
 use crate::pipeline::summary::Summary;
 use crate::sink::InDoubt;
-use crate::sink::fluvio;
-use crate::sink::lane::Lane;
+use crate::sink::fluvio::{Leaders, Place};
+use crate::sink::lane::Lanes;
 use crate::sink::lease::Lease;
 
 /// Batches that may wait between the threads. One is being filled and one worked on besides.
@@ -71,17 +75,26 @@ pub struct Program<'a> {
     onlookers: Onlookers,
     memory: Memory,
     metrics: Arc<Metrics>,
-    lane: LanePast,
+    /// What is known of each lane.
+    pasts: LanePasts,
+    /// Tables that came while their lanes were not open.
+    met_tables: BTreeSet<TableName>,
     /// Only the first session makes what is missing.
     is_set_up: bool,
 }
 
 /// Both sides, ready to stream.
 pub struct Opened {
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     stream: ReplicationStream,
     lease: Lease,
-    resume: Resume,
+    past: Past,
+    /// What makes rows of events, if that is the format.
+    rows: Option<Rows>,
+    /// Where tables go.
+    map: Arc<LaneMap>,
+    /// The prefixes of the messages that are written.
+    messages: Vec<String>,
     /// What the slot was confirmed at.
     confirmed: Lsn,
     /// What is stored already.
@@ -114,7 +127,8 @@ impl<'a> Program<'a> {
             onlookers,
             memory,
             metrics: Arc::default(),
-            lane: LanePast::none(),
+            pasts: LanePasts::default(),
+            met_tables: BTreeSet::new(),
             is_set_up: false,
         })
     }
@@ -123,7 +137,7 @@ impl<'a> Program<'a> {
     pub fn session(&mut self, goal: Goal, signals: &Signals) -> (Result<Ending>, bool) {
         let (ended, proved) = self.open_and_stream(goal, signals);
         let ended = ended.map_err(|error| {
-            self.lane.failed();
+            self.pasts.iter_mut().for_each(LanePast::failed);
             self.with_row_filters(error)
         });
         (self.remember(ended), proved)
@@ -134,7 +148,7 @@ impl<'a> Program<'a> {
             Ok(opened) => opened,
             Err(error) => return (Err(error), false),
         };
-        let progress = match Progress::starting_at(opened.stored) {
+        let progress = match Progress::starting_at(opened.stored.clone()) {
             Ok(progress) => Arc::new(progress),
             Err(error) => return (Err(error), false),
         };
@@ -142,9 +156,14 @@ impl<'a> Program<'a> {
         self.announce(&opened);
         self.metrics
             .session_begins(opened.confirmed, opened.stored.lsn);
-        let (before, begun) = (opened.stored, Instant::now());
+        let (before, begun) = (opened.stored.clone(), Instant::now());
         let result = self.stream(opened, &progress, goal, signals);
-        self.lane.left_at = self.lane.left_at.max(progress.stored().offset);
+        if let Ok(Ending::NewTable(table)) = &result {
+            self.met_tables.insert(table.clone());
+        }
+        for (past, &offset) in self.pasts.iter_mut().zip(&*progress.stored().offsets) {
+            past.left_at = past.left_at.max(offset);
+        }
         self.metrics.session_ends();
         let proved = progress.stored() != before || begun.elapsed() > self.config.retry.max;
         (result, proved)
@@ -183,18 +202,19 @@ impl<'a> Program<'a> {
         let Config {
             publication, slot, ..
         } = self.config;
-        let to = match self.output {
-            Output::Topic => {
-                let (topic, partition) = (&self.config.fluvio.topic, self.config.fluvio.partition);
-                format!(
-                    "topic {topic}, partition {partition}, offset {}",
-                    opened.stored.offset
-                )
+        let to = match (self.output, opened.map.names()) {
+            (Output::Stdout, _) => "standard output".to_owned(),
+            (Output::Topic, [Place { topic, partition }]) => format!(
+                "topic {topic}, partition {partition}, offset {}",
+                opened.stored.offset()
+            ),
+            (Output::Topic, lanes) => {
+                let topics = opened.map.topics().len();
+                format!("{} partitions of {topics} topics", lanes.len())
             }
-            Output::Stdout => "standard output".to_owned(),
         };
         log::info!(
-            slot = slot.as_str(), confirmed_lsn:% = opened.confirmed, offset = opened.stored.offset;
+            slot = slot.as_str(), confirmed_lsn:% = opened.confirmed, offset = opened.stored.offset();
             "streaming from {}, slot {slot}, publication {publication}, from {} to {to}",
             opened.stream.endpoint(),
             opened.confirmed,
@@ -221,53 +241,53 @@ impl<'a> Program<'a> {
         Ok(connection)
     }
 
-    /// Writes down that slot and topic meet at `stored` from now on, and that the topic's records count from
-    /// `first_offset` on.
+    /// The lanes as they are, with the offset before which records of each do not matter. Those that are missing
+    /// are made.
+    pub fn lanes_now(&self) -> Result<(Arc<LaneMap>, Vec<KnownLane>)> {
+        let map = self.map_lanes()?;
+        let leaders = Leaders::find(&self.config.fluvio, map.topics(), map.names())?;
+        let lanes = map
+            .names()
+            .iter()
+            .enumerate()
+            .map(|(lane, name)| KnownLane {
+                first_offset: self.first_offset(name),
+                ..KnownLane::new(&*name.topic, name.partition, leaders.bounds(lane).end)
+            });
+        let lanes = lanes.collect();
+        Ok((map, lanes))
+    }
+
+    /// Writes down that the slot, as it is, and these lanes meet from now on.
     pub fn accept(
         &mut self,
         source: &Source,
-        stored: Stored,
-        first_offset: i64,
+        map: &LaneMap,
+        lanes: Vec<KnownLane>,
         accepted: Accepted,
     ) -> Result<()> {
-        let mut first = self.first_known(source, stored);
-        for lane in &mut first.lanes {
-            lane.first_offset = first_offset;
-        }
+        let first = self.first_known(source, map, lanes);
         self.memory.accept(first, accepted)
     }
 
-    /// What is known when slot and topic meet at `stored`, and nothing from before.
-    fn first_known(&self, source: &Source, stored: Stored) -> Known {
-        let fluvio::Options {
-            topic, partition, ..
-        } = &self.config.fluvio;
-        let lane = KnownLane::new(topic, *partition, stored.offset);
-        Known::first(
-            self.config,
-            source,
-            stored.lsn,
-            Routing::OneLane,
-            vec![lane],
-        )
+    /// What is known when the slot, as it is, and these lanes meet, and nothing from before.
+    fn first_known(&self, source: &Source, map: &LaneMap, lanes: Vec<KnownLane>) -> Known {
+        Known::first(self.config, source, map.routing(), lanes)
     }
 
-    /// What is known of the lane, if anything.
-    fn known_lane(&self) -> Option<&KnownLane> {
-        let fluvio::Options {
-            topic, partition, ..
-        } = &self.config.fluvio;
-        self.memory.lane(topic, *partition)
+    /// What is known of a lane, if anything.
+    fn known_lane(&self, place: &Place) -> Option<&KnownLane> {
+        self.memory.lane(&place.topic, place.partition)
+    }
+
+    /// The offset before which records of a lane do not matter.
+    fn first_offset(&self, place: &Place) -> i64 {
+        self.known_lane(place).map_or(0, |lane| lane.first_offset)
     }
 
     /// What the last run ended with, if it could not read or deliver what the slot holds.
     pub fn stuck(&self) -> Option<String> {
         self.memory.known()?.stuck.clone()
-    }
-
-    /// Records of the topic before this offset do not matter.
-    pub fn first_offset(&self) -> i64 {
-        self.known_lane().map_or(0, |lane| lane.first_offset)
     }
 
     /// Runs the two threads until one of them ends.
@@ -282,6 +302,7 @@ impl<'a> Program<'a> {
         let (running, ended) = bounded(0);
         let work = ProducerWork {
             lanes: opened.lanes,
+            rows: opened.rows,
             unsettled: opened.unsettled,
             progress: Arc::clone(progress),
             inbox,
@@ -300,11 +321,12 @@ impl<'a> Program<'a> {
             progress,
             memory: &mut self.memory,
             metrics: &metrics,
-            resume: opened.resume,
+            past: opened.past,
+            lanes: opened.map,
             messages: &self.config.messages,
             confirmed: Stored {
                 lsn: opened.confirmed,
-                offset: 0,
+                ..Stored::default()
             },
             status_interval: opened.status_interval,
             confirm_delay: self.config.confirm_delay,
@@ -360,10 +382,11 @@ impl<'a> Program<'a> {
             let _running = running;
             Producer {
                 lanes: work.lanes,
-                raw_text,
+                form: work.rows.map_or(Form::Events(raw_text), Form::Rows),
                 linger,
                 progress: &work.progress,
                 unsettled: work.unsettled,
+                asked_at: Instant::now(),
                 metrics: &metrics,
             }
             .run(&work.inbox)
@@ -377,17 +400,19 @@ impl<'a> Program<'a> {
     fn join(&mut self, producer: ProducerThread) -> Result<()> {
         match producer.join() {
             Ok(Ok(())) => Ok(()),
-            Ok(Err((error, mut in_doubt))) => {
-                // There is one lane.
-                let in_doubt = in_doubt.pop();
-                if let Some(in_doubt) = &in_doubt {
-                    let sent = Sent {
-                        offset: in_doubt.offset,
-                        records: in_doubt.records.count(),
-                    };
-                    self.memory.note_in_doubt([(0, sent)])?;
+            Ok(Err((error, in_doubt))) => {
+                self.pasts.iter_mut().for_each(|past| past.in_doubt = None);
+                let sent = in_doubt.iter().map(|in_doubt| {
+                    let (offset, records) = (in_doubt.offset, in_doubt.records.count());
+                    (in_doubt.lane, Sent { offset, records })
+                });
+                if !in_doubt.is_empty() {
+                    self.memory.note_in_doubt(sent)?;
                 }
-                self.lane.in_doubt = in_doubt;
+                for in_doubt in in_doubt {
+                    let lane = in_doubt.lane;
+                    self.pasts[lane].in_doubt = Some(in_doubt);
+                }
                 Err(error)
             }
             Err(_) => Err(Error::new(Kind::Bug, "the producer panicked")),
@@ -397,7 +422,8 @@ impl<'a> Program<'a> {
 
 /// What the producer works with.
 struct ProducerWork {
-    lanes: Vec<Lane>,
+    lanes: Lanes,
+    rows: Option<Rows>,
     unsettled: Option<Stored>,
     progress: Arc<Progress>,
     inbox: Receiver<Batch>,

@@ -1,47 +1,82 @@
 //! Opening both sides, and finding that they meet.
 //!
 //! Fluvio is opened first, so that a dead one does not hold the slot. Then START_REPLICATION takes
-//! the slot (`taking`): from that moment nobody else can stream from it, and only then the topic's end
-//! is read.
+//! the slot (`taking`): from that moment nobody else can stream from it, and only then the ends of the lanes
+//! are read (`settling`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lane::SETTLE;
+use super::settling::FoundLane;
 use super::taking::{Taken, give_back};
 use super::{Opened, Output, Program};
 use crate::base::error::{Context, Result};
 use crate::base::lsn::Lsn;
+use crate::change::Batch;
 use crate::change::relation::Catalog;
 use crate::observe::long_work::LongWork;
 use crate::observe::peer::{Peer, Side};
-use crate::pg::replication::{ReplicationStream, StreamMessage};
-use crate::pg::wire::pgoutput;
+use crate::pg::connection::Connection;
+use crate::pg::replication::StreamMessage;
+use crate::pipeline::lane_map::{LaneMap, TableName};
+use crate::pipeline::position::Position;
 use crate::pipeline::progress::Stored;
-use crate::pipeline::resume::continuity::{self, Topic};
+use crate::pipeline::reader::{Intake, Taken as Message};
+use crate::pipeline::resume::continuity;
+use crate::pipeline::resume::event_lanes::EventLanes;
+use crate::pipeline::resume::past::Past;
+use crate::pipeline::resume::rows::{AwaitedUnits, RowTail};
 use crate::pipeline::resume::source::Source;
-use crate::pipeline::resume::topic_end::TailReader;
+use crate::pipeline::resume::state_file::KnownLane;
 use crate::pipeline::resume::{Resume, Tail};
-use crate::sink::fluvio::Partition;
-use crate::sink::lane::Lane;
+use crate::pipeline::rows::{Nowhere, Rows};
+use crate::record::Format;
+use crate::sink::fluvio::{Leaders, Place};
+use crate::sink::lane::Lanes;
 use crate::sink::stdout::RecordLines;
 
 impl Opened {
-    /// Reads until what the topic ends with has come again, writes and confirms nothing, and gives
+    fn rows_are_resuming(&self) -> bool {
+        let rows = self.rows.as_ref();
+        rows.is_some_and(|rows| rows.is_resuming(self.confirmed))
+    }
+
+    /// Reads until what the lanes end with has come again, writes and confirms nothing, and gives
     /// the slot back.
     pub fn prove(mut self) -> Result<()> {
-        let (mut catalog, mut reported) = (Catalog::default(), Instant::now());
+        let (mut catalog, mut batch) = (Catalog::default(), Batch::default());
+        let mut position = Position::starting_at(self.confirmed, self.stored.lsn);
+        let mut reported = Instant::now();
         let mut work = LongWork::begin("comparing what comes again with the topic");
-        while self.resume.is_resuming() {
-            if let Some(left) = self.resume.left() {
-                work.log_progress(self.resume.dropped().messages, &left);
+        while self.past.is_resuming() || self.rows_are_resuming() {
+            if let Some(left) = self.past.left() {
+                work.log_progress(self.past.dropped().messages, &left);
             }
             while let Some(message) = self.stream.message()? {
                 match message {
                     StreamMessage::XLogData { envelope, data } => {
-                        let message = pgoutput::Message::decode(data)?;
-                        self.resume.judge(envelope, &message, &mut catalog)?;
+                        let taken = Intake {
+                            position: &mut position,
+                            past: &mut self.past,
+                            lanes: &self.map,
+                            messages: &self.messages,
+                            catalog: &mut catalog,
+                            batch: &mut batch,
+                            large: None,
+                        }
+                        .take(envelope, data)?;
+                        if let Message::NewTable(_) = taken {
+                            // What follows is new to all lanes that there are.
+                            return self.stream.end();
+                        }
                     }
-                    StreamMessage::Keepalive { wal_end, .. } => self.resume.sent_up_to(wal_end)?,
+                    StreamMessage::Keepalive { wal_end, .. } => self.past.sent_up_to(wal_end)?,
+                }
+                for event in batch.take().events() {
+                    if let Some(rows) = &mut self.rows {
+                        rows.write(&event, &mut Nowhere)?;
+                    }
                 }
             }
             if reported.elapsed() >= SETTLE {
@@ -54,11 +89,11 @@ impl Opened {
     }
 }
 
-impl<'a> Program<'a> {
+impl Program<'_> {
     /// Opens both sides and finds that they meet.
     pub fn open(&mut self) -> Result<Opened> {
         match self.output {
-            Output::Topic => self.open_topic(),
+            Output::Topic => self.open_topics(),
             Output::Stdout => self.open_stdout(),
         }
     }
@@ -75,16 +110,18 @@ impl<'a> Program<'a> {
         self.metrics.wal_end.set(source.system.wal_flush.0);
         let confirmed = source.slot.confirmed();
         continuity::check_moved(self.memory.known(), &source).at(|| self.slot_place())?;
-        let stored = Stored {
-            lsn: confirmed,
-            offset: 0,
-        };
-        self.memory.begin(self.first_known(&source, stored))?;
+        let stored = Stored::in_one(confirmed, 0);
+        let map = Arc::new(LaneMap::standard_output());
+        self.memory
+            .begin(self.first_known(&source, &map, Vec::new()))?;
         Ok(Opened {
-            lanes: vec![Lane::new(Box::new(lines), stored)],
+            lanes: Lanes::new(Box::new(lines), &stored),
             stream,
             lease,
-            resume: Resume::default(),
+            past: self.past_of_rows(&[], confirmed).unwrap_or_default(),
+            rows: self.rows_after(&map, &[None]),
+            map,
+            messages: self.config.messages.clone(),
             confirmed,
             stored,
             unsettled: None,
@@ -99,25 +136,34 @@ impl<'a> Program<'a> {
         })
     }
 
-    fn open_topic(&mut self) -> Result<Opened> {
+    fn open_topics(&mut self) -> Result<Opened> {
+        let map = self.map_lanes()?;
         self.wait_for(&self.cluster());
-        let partition = Partition::open(self.config.fluvio.clone())?;
+        let mut leaders = Leaders::find(&self.config.fluvio, map.topics(), map.names())?;
         self.metrics.waits.answered(Side::Sink);
-        self.lane.end = Some(partition.bounds().end);
-        let has_history = partition.bounds().end > self.first_offset();
+        self.pasts.align(map.names());
+        for lane in 0..leaders.count() {
+            self.pasts[lane].end = Some(leaders.bounds(lane).end);
+        }
+        let mut lanes = map.names().iter().enumerate();
+        let has_history =
+            lanes.any(|(lane, name)| leaders.bounds(lane).end > self.first_offset(name));
         let mut taken = self.take_slot(has_history)?;
-        match self.meet(&partition, &mut taken) {
+        match self.meet(&mut leaders, &map, &mut taken) {
             Ok(met) => Ok(Opened {
-                lanes: vec![met.lane],
+                lanes: met.lanes,
                 stream: taken.stream,
                 lease: taken.lease,
-                resume: met.resume,
+                past: met.past,
+                rows: met.rows,
+                map,
+                messages: self.config.messages.clone(),
                 confirmed: taken.source.slot.confirmed(),
                 stored: met.stored,
                 unsettled: met.unsettled,
                 status_interval: taken.status_interval,
                 goal: taken.source.decodable,
-                peer: self.leader(&partition),
+                peer: self.leader(&leaders),
             }),
             Err(error) => {
                 give_back(&mut taken.stream);
@@ -126,8 +172,35 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Reads the topic's end, now that the slot is ours, and finds that it and the slot meet.
-    fn meet(&mut self, partition: &Partition, taken: &mut Taken) -> Result<Met> {
+    /// The lanes of the tables that the publication has now, and of those that have come.
+    pub(super) fn map_lanes(&self) -> Result<Arc<LaneMap>> {
+        let mut tables = Vec::new();
+        if self.config.routes.needs_tables() {
+            self.wait_for(&self.server());
+            tables = self.published_tables()?;
+            self.metrics.waits.answered(Side::Postgres);
+            tables.extend(self.met_tables.iter().cloned());
+            tables.sort();
+            tables.dedup();
+        }
+        LaneMap::of(self.config, &tables).map(Arc::new)
+    }
+
+    /// The tables that the publication has, if it is there.
+    fn published_tables(&self) -> Result<Vec<TableName>> {
+        let mut connection = Connection::connect_for_sql(&self.params)?;
+        let tables = connection.published_tables(&self.config.publication);
+        connection.terminate();
+        tables
+    }
+
+    /// Reads the ends of the lanes, now that the slot is ours, and finds that they and the slot meet.
+    fn meet(
+        &mut self,
+        leaders: &mut Leaders,
+        map: &Arc<LaneMap>,
+        taken: &mut Taken,
+    ) -> Result<Met> {
         let Taken {
             stream,
             lease,
@@ -135,50 +208,100 @@ impl<'a> Program<'a> {
             ..
         } = taken;
         let confirmed = source.slot.confirmed();
-        self.wait_for(&self.leader(partition));
-        let mut topic = self.reconcile(partition, stream, confirmed)?;
+        self.wait_for(&self.leader(leaders));
+        let mut found = self.reconcile(leaders, stream, confirmed)?;
         self.metrics.waits.answered(Side::Sink);
-        let end = topic.bounds.end;
-        self.follow_others(source, end)?;
-        topic.tail = continuity::tail_to_resume(self.memory.known(), &topic)
-            .at(|| format!("topic {}", topic.name))?;
-        let is_headless = matches!(topic.tail, Tail::Headless { .. });
-        if is_headless || topic.tail.reach() > source.system.wal_flush {
+        let ends: Vec<i64> = found.iter().map(|lane| lane.bounds.end).collect();
+        self.follow_others(source, &ends)?;
+        self.check_routing(map, &ends)?;
+        for (lane, name) in found.iter_mut().zip(map.names()) {
+            let topic = lane.topic(name);
+            lane.tail = continuity::tail_to_resume(self.memory.known(), &topic)
+                .at(|| map.place_of(name))?;
+        }
+        let is_beyond = |lane: &FoundLane| {
+            let is_headless = matches!(lane.tail, Tail::Headless { .. });
+            is_headless || lane.tail.reach() > source.system.wal_flush
+        };
+        if found.iter().any(is_beyond) {
             // It was written while we connected, or it is not of this server.
             self.wait_for(&self.server());
             source.system.wal_flush = self.wal_flush(stream.endpoint())?;
             self.metrics.waits.answered(Side::Postgres);
         }
         self.metrics.wal_end.set(source.system.wal_flush.0);
-        continuity::check_topic(self.memory.known(), source, &topic)
-            .at(|| format!("topic {}", topic.name))?;
+        for (lane, name) in found.iter().zip(map.names()) {
+            continuity::check_topic(self.memory.known(), source, &lane.topic(name))
+                .at(|| map.place_of(name))?;
+        }
+        let offsets: Arc<[i64]> = ends.clone().into();
         let at = |lsn: Lsn| Stored {
             lsn: lsn.max(confirmed),
-            offset: end,
+            offsets: Arc::clone(&offsets),
+        };
+        // Of several lanes only what comes again tells what all of them have.
+        let stored = match &found[..] {
+            [lane] if self.config.format == Format::Events => {
+                lane.tail.stored().map_or(at(confirmed), at)
+            }
+            _ => at(confirmed),
         };
         // What not all replicas have may go missing still.
-        let stored = topic.tail.stored().map_or(at(confirmed), at);
-        let (stored, unsettled) = match topic.bounds.stable >= end {
+        let is_stable = |lane: &FoundLane| lane.bounds.stable >= lane.bounds.end;
+        let (stored, unsettled) = match found.iter().all(is_stable) {
             true => (stored, None),
             false => (at(confirmed), Some(stored)),
         };
-        self.lane.left_at = end;
-        let kept = confirmed_in(confirmed, topic.tail, end);
-        self.memory.begin(self.first_known(source, kept))?;
-        let writer = partition.writer(end, lease.clone())?;
+        let mut kept = Vec::new();
+        for (number, (lane, name)) in found.iter().zip(map.names()).enumerate() {
+            self.pasts[number].left_at = lane.bounds.end;
+            let offset = confirmed_in(confirmed, lane.tail, lane.bounds.end);
+            kept.push(KnownLane::new(&*name.topic, name.partition, offset));
+        }
+        self.memory.begin(self.first_known(source, map, kept))?;
+        let writer = leaders.writer(&ends, lease)?;
+        let tails: Vec<Option<RowTail>> = found.iter().map(|lane| lane.rows).collect();
+        let wal_end = source.system.wal_flush;
         Ok(Met {
-            lane: Lane::new(Box::new(writer), stored),
-            resume: Resume::after(topic.tail, confirmed, source.system.wal_flush),
+            lanes: Lanes::new(Box::new(writer), &stored),
+            past: self.past(map, &found, confirmed, wal_end),
+            rows: self.rows_after(map, &tails),
             stored,
             unsettled,
         })
     }
 
-    /// Without a file, only the topic tells of another process that had the slot in between: if that has
+    /// What the lanes have of what is still to come.
+    fn past(&self, map: &Arc<LaneMap>, found: &[FoundLane], confirmed: Lsn, wal_end: Lsn) -> Past {
+        let tails: Vec<Option<RowTail>> = found.iter().map(|lane| lane.rows).collect();
+        let resume = |lane: &FoundLane| Resume::after(lane.tail, confirmed, wal_end);
+        match (self.past_of_rows(&tails, confirmed), found) {
+            (Some(past), _) => past,
+            (None, [lane]) if map.is_single() => Past::Events(Box::new(resume(lane))),
+            (None, lanes) => {
+                let resumes = lanes.iter().map(resume).collect();
+                Past::EventLanes(Box::new(EventLanes::new(Arc::clone(map), resumes)))
+            }
+        }
+    }
+
+    fn past_of_rows(&self, tails: &[Option<RowTail>], confirmed: Lsn) -> Option<Past> {
+        (self.config.format == Format::Rows)
+            .then(|| Past::Rows(AwaitedUnits::of(tails.iter().flatten(), confirmed)))
+    }
+
+    fn rows_after(&self, map: &Arc<LaneMap>, tails: &[Option<RowTail>]) -> Option<Rows> {
+        let is_rows = self.config.format == Format::Rows;
+        is_rows.then(|| Rows::new(self.config, Arc::clone(map), tails))
+    }
+
+    /// Without a file, only the lanes tell of another process that had the slot in between: if one has
     /// more records than we left there, they are of whoever moved the slot, and we go on as it would.
-    fn follow_others(&mut self, source: &Source, end: i64) -> Result<()> {
+    fn follow_others(&mut self, source: &Source, ends: &[i64]) -> Result<()> {
         let moved = continuity::check_moved(self.memory.known(), source);
-        if moved.is_err() && !self.memory.is_shared() && end > self.lane.left_at {
+        let mut lanes = ends.iter().enumerate();
+        let is_longer = lanes.any(|(lane, &end)| end > self.pasts[lane].left_at);
+        if moved.is_err() && !self.memory.is_shared() && is_longer {
             log::info!("another process had the slot in between: going on where it left the topic");
             self.memory.forget();
             return Ok(());
@@ -186,80 +309,48 @@ impl<'a> Program<'a> {
         moved.at(|| self.slot_place())
     }
 
-    /// Reads the topic's end, once it is still, and compares it with what was in doubt. The server
-    /// is kept informed meanwhile.
-    fn reconcile(
-        &mut self,
-        partition: &Partition,
-        stream: &mut ReplicationStream,
-        confirmed: Lsn,
-    ) -> Result<Topic<'a>> {
-        let noted = self.known_lane().and_then(|lane| lane.in_doubt);
-        let timeout = self.config.fluvio.timeout;
-        let (settle, all) = self.lane.settle(partition, noted, timeout);
-        let in_doubt = self.lane.in_doubt.as_ref();
-        let mut reported = Instant::now();
-        let (notify, patience) = (&self.notify, self.leader(partition).patience);
-        let meanwhile = || {
-            notify.promise(patience);
-            if reported.elapsed() >= SETTLE {
-                stream.send_status(confirmed)?;
-                reported = Instant::now();
-            }
-            Ok(())
+    /// Finds that records go the ways that they went before, or that everything is confirmed that went those.
+    fn check_routing(&self, map: &LaneMap, ends: &[i64]) -> Result<()> {
+        let Some(known) = self.memory.known() else {
+            return Ok(());
         };
-        let mut tail = TailReader {
-            reader: partition.reader()?,
-            meanwhile,
-        };
-        let bounds = tail.settled(settle, all)?;
-        if let Some(in_doubt) = in_doubt {
-            let sent = in_doubt.records.count();
-            match tail.compare(bounds, in_doubt)? {
-                Some(missing) => log::info!(
-                    "{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
-                     are sent again",
-                    sent - missing
-                ),
-                None => log::info!(
-                    "{sent} records were sent and not acknowledged, and another process has written in \
-                     their place: going on where it left the topic"
-                ),
-            }
+        let routing = map.routing();
+        if known.routing == routing {
+            return continuity::check_lanes(known, map.names());
         }
-        let removed = in_doubt.and_then(|in_doubt| tail.of_removed(bounds, in_doubt));
-        let found = match removed {
-            Some(found) => found,
-            None => tail.read(bounds, self.first_offset())?,
-        };
-        self.lane.settled();
-        Ok(Topic {
-            name: &self.config.fluvio.topic,
-            partition: self.config.fluvio.partition,
-            bounds,
-            tail: found,
-        })
+        for lane in &known.lanes {
+            let place = Place {
+                topic: lane.topic.as_str().into(),
+                partition: lane.partition,
+            };
+            let end = match map.names().iter().position(|name| *name == place) {
+                Some(at) => Some(ends[at]),
+                None => self.end_of(&place)?,
+            };
+            continuity::check_left(known, lane, end)?;
+        }
+        log::info!(
+            "formats, routes or partitions were changed, and everything was confirmed before"
+        );
+        Ok(())
     }
 }
 
-/// Slot and topic, which meet.
+/// Slot and lanes, which meet.
 struct Met {
-    lane: Lane,
-    resume: Resume,
+    lanes: Lanes,
+    past: Past,
+    rows: Option<Rows>,
     stored: Stored,
     unsettled: Option<Stored>,
 }
 
-/// What the topic must keep of what is confirmed. What it has beyond that may go missing again
+/// How much of a lane must be kept for what is confirmed. What it has beyond that may go missing again
 /// without a loss, and where that begins is not known.
-fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> Stored {
-    let offset = match tail {
+fn confirmed_in(confirmed: Lsn, tail: Tail, end: i64) -> i64 {
+    match tail {
         Tail::Empty | Tail::Removed { .. } => end,
         Tail::Complete { end_lsn, .. } if end_lsn <= confirmed => end,
         Tail::Complete { .. } | Tail::Open { .. } | Tail::Headless { .. } => 0,
-    };
-    Stored {
-        lsn: confirmed,
-        offset,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Program;
 use crate::observe::peer::{Peer, Side};
-use crate::sink::fluvio::Partition;
+use crate::sink::fluvio::Leaders;
 
 /// The most requests that follow each other until the leader of a partition is known.
 const LOOK_UP_REQUESTS: u32 = 10;
@@ -43,11 +43,12 @@ impl Program<'_> {
         }
     }
 
-    /// The server that leads the partition.
-    pub(super) fn leader(&self, partition: &Partition) -> Peer {
+    /// The servers that lead the lanes.
+    pub(super) fn leader(&self, leaders: &Leaders) -> Peer {
+        let addresses: Vec<_> = leaders.addresses().collect();
         Peer {
             side: Side::Sink,
-            name: format!("Fluvio at {}", partition.leader()),
+            name: format!("Fluvio at {}", addresses.join(", ")),
             patience: self.config.fluvio.timeout.saturating_mul(WRITE_REQUESTS),
         }
     }

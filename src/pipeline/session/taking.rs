@@ -96,7 +96,9 @@ impl Program<'_> {
         let (Some(known), Some(file)) = (self.memory.known(), self.memory.file()) else {
             return Ok(());
         };
-        let owner = Owner::of(self.config, &system.identifier, self.lane.end);
+        let ends = self.pasts.ends();
+        let ends = ends.map(|(place, end)| (place.clone(), Some(end)));
+        let owner = Owner::of(self.config, &system.identifier, ends.collect());
         owner::check(known, file, &owner)
     }
 

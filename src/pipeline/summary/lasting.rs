@@ -42,7 +42,7 @@ impl Lasting {
     /// Takes down what is so now; returns whether anything has been for long.
     pub fn follow(&mut self, view: View<'_>, now: Instant) -> bool {
         let since = |before: Option<Instant>, is_so: bool| is_so.then(|| before.unwrap_or(now));
-        self.resuming = since(self.resuming, view.resume.left().is_some());
+        self.resuming = since(self.resuming, view.past.left().is_some());
         self.behind = since(self.behind, view.metrics.lag_bytes() >= BACKLOG_BYTES);
         let before = self.open;
         self.open = view.position.open_transaction().map(|xid| match before {
@@ -59,9 +59,9 @@ impl Lasting {
         let went = change.events > 0;
         if went
             && is_long(self.resuming, now)
-            && let Some(left) = view.resume.left()
+            && let Some(left) = view.past.left()
         {
-            let messages = view.resume.dropped().messages;
+            let messages = view.past.dropped().messages;
             return Some(format!(
                 "; resuming: {messages} messages that came again are in the topic, {left} left"
             ));

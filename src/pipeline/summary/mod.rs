@@ -17,7 +17,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notify::Notify;
 use crate::observe::peer::{Peer, Side};
 use crate::pipeline::position::Position;
-use crate::pipeline::resume::Resume;
+use crate::pipeline::resume::past::Past;
 
 /// How often it is logged while nothing takes long.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ pub struct View<'a> {
     /// Where the reader is.
     pub position: &'a Position,
     /// What comes again.
-    pub resume: &'a Resume,
+    pub past: &'a Past,
     /// What the topic has, and how far the server is.
     pub metrics: &'a Metrics,
 }
@@ -211,7 +211,7 @@ mod tests {
     use crate::change::relation::Catalog;
     use crate::observe::peer::Waits;
     use crate::pg::wire::pgoutput::{Begin, Commit, Message};
-    use crate::pipeline::resume::{Mark, Tail};
+    use crate::pipeline::resume::{Mark, Resume, Tail};
     use crate::record::readback::Unit;
 
     const MIB: u64 = 1024 * 1024;
@@ -221,7 +221,7 @@ mod tests {
         summary: Summary,
         start: Instant,
         position: Position,
-        resume: Resume,
+        past: Past,
         metrics: Metrics,
     }
 
@@ -240,7 +240,7 @@ mod tests {
                 start: summary.since,
                 summary,
                 position: Position::starting_at(lsn, lsn),
-                resume: Resume::default(),
+                past: Past::default(),
                 metrics,
             }
         }
@@ -250,7 +250,7 @@ mod tests {
             let now = self.start + Duration::from_secs(after_s);
             let view = View {
                 position: &self.position,
-                resume: &self.resume,
+                past: &self.past,
                 metrics: &self.metrics,
             };
             match self.summary.due(view, now) {
@@ -300,7 +300,7 @@ mod tests {
             }
             told.summary.log_progress(View {
                 position: &told.position,
-                resume: &told.resume,
+                past: &told.past,
                 metrics: &told.metrics,
             });
             told.summary.status(&told.position)
@@ -374,7 +374,8 @@ mod tests {
             end_lsn: Lsn(11 * MIB),
             mark: Mark::default(),
         };
-        told.resume = Resume::after(tail, Lsn(MIB), Lsn(11 * MIB));
+        let resume = Resume::after(tail, Lsn(MIB), Lsn(11 * MIB));
+        told.past = Past::Events(Box::new(resume));
         assert_eq!(told.line(1), None);
         let envelope = Envelope {
             wal_start: Lsn::ZERO,
@@ -383,7 +384,9 @@ mod tests {
         };
         let mut catalog = Catalog::default();
         let again = begin(6 * MIB);
-        told.resume.judge(envelope, &again, &mut catalog).unwrap();
+        if let Past::Events(resume) = &mut told.past {
+            resume.judge(envelope, &again, &mut catalog).unwrap();
+        }
         told.summary.count(100, false);
         let line = told.line(11).unwrap();
         let says = "; resuming: 1 messages that came again are in the topic, 5.0 MiB of WAL left";

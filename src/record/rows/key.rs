@@ -62,6 +62,15 @@ impl RowOp<'_> {
     }
 }
 
+/// Appends `["public","pets"]`: what stands for a table where it is all that counts.
+pub fn table_key(schema: &str, table: &str, out: &mut Vec<u8>) {
+    out.raw(b"[");
+    out.string(schema);
+    out.raw(b",");
+    out.string(table);
+    out.raw(b"]");
+}
+
 /// The columns of the key, in the order of the table, with their values.
 fn key_values<'t, 'v>(
     table: &'t RowTable,

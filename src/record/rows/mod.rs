@@ -15,6 +15,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use self::key::table_key;
 pub use self::place::{OrderKind, Place, RowOrder, Transaction};
 pub use self::table::{Int8, JsonStyle, RowStyle, RowTable};
 

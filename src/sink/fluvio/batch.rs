@@ -2,8 +2,11 @@
 //!
 //! The records are an Int32 count and one after the other; they are compressed together with it.
 //! A record is a varint length and: Int8 attributes · varint timestamp delta · varint offset delta
-//! · Byte1 key (0: none) · varint length and bytes of the value · varint number of headers. The
-//! varints are zigzag.
+//! · Byte1 key (0: none; 1, then varint length and bytes) · varint length and bytes of the value ·
+//! varint number of headers. The varints are zigzag.
+//!
+//! The last record can be amended, which may be as late as the batch is finished, and it can be taken
+//! out to begin the next batch with: whether it is the last of its transaction may not be known yet.
 //!
 //! The batch around it: Int64 base offset (0: the server's to say) · Int32 length of what follows ·
 //! Int32 leader epoch · Int8 magic · Int32 CRC-32C of what follows · Int16 attributes · Int32 delta
@@ -33,47 +36,88 @@ pub const MAX_UNPACKED_BYTES: usize = 1024 * 1024 * 1024;
 const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// Records in the form in which a batch has them.
+#[derive(Default)]
 pub struct BatchBuilder {
-    /// The count, filled in at the end, and the records.
+    /// The count, filled in at the end, and the records; nothing while there are none.
     records: Vec<u8>,
     count: i32,
-}
-
-impl Default for BatchBuilder {
-    fn default() -> Self {
-        BatchBuilder::reusing(Vec::new())
-    }
+    /// Where the last record begins.
+    last: usize,
 }
 
 impl BatchBuilder {
-    /// Appends a record with this value.
-    pub fn push(&mut self, value: &[u8]) {
-        self.begin(value.len());
+    /// Appends a record with this key and value.
+    pub fn push(&mut self, key: Option<&[u8]>, value: &[u8]) {
+        self.begin(key, value.len());
         self.records.extend_from_slice(value);
         self.end();
     }
 
     /// Appends a record with a value of `value_len` bytes, which `render` puts in its place. Memory
-    /// is taken once: as much as is needed.
-    pub fn push_large(&mut self, value_len: usize, render: impl FnOnce(&mut Vec<u8>)) {
+    /// is taken once: as much as is needed, and `room` bytes by which the record may be amended.
+    pub fn push_large(
+        &mut self,
+        key: Option<&[u8]>,
+        value_len: usize,
+        room: usize,
+        render: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let key_len = key.map_or(0, <[u8]>::len);
         self.records
-            .reserve_exact(value_len + RECORD_OVERHEAD_BYTES);
-        self.begin(value_len);
+            .reserve_exact(key_len + value_len + RECORD_OVERHEAD_BYTES + room);
+        self.begin(key, value_len);
         let start = self.records.len();
         render(&mut self.records);
         debug_assert_eq!(self.records.len() - start, value_len);
         self.end();
     }
 
-    fn begin(&mut self, value_len: usize) {
-        let (offset_delta, len) = (self.count as u64, value_len as u64);
-        // Attributes, timestamp delta, key and number of headers are a zero byte each.
-        let record_len = 4 + varint_len(offset_delta) + varint_len(len) + value_len;
-        put_varint(record_len as u64, &mut self.records);
-        self.records.extend_from_slice(&[0, 0]);
-        put_varint(offset_delta, &mut self.records);
+    /// Replaces the last byte of the last record's value by `tail`.
+    pub fn amend_last(&mut self, tail: &[u8]) {
+        let Some(record) = RecordParts::of(&self.records[self.last..]) else {
+            return;
+        };
+        let value_len = record.value.len() - 1 + tail.len();
+        let (header_len, key_len) = (record.header_len, record.key.map(<[u8]>::len));
+        let mut header = Vec::with_capacity(RECORD_OVERHEAD_BYTES + key_len.unwrap_or_default());
+        put_header(self.delta_of_last(), record.key, value_len, &mut header);
+        let range = self.last..self.last + header_len;
+        if header.len() == header_len {
+            self.records[range].copy_from_slice(&header);
+        } else {
+            // A length has one digit more.
+            self.records.splice(range, header);
+        }
+        // The value's last byte, and the number of headers.
+        self.records.truncate(self.records.len() - 2);
+        self.records.extend_from_slice(tail);
         self.records.push(0);
-        put_varint(len, &mut self.records);
+    }
+
+    /// Takes the last record out, into a batch of its own. There must be one.
+    pub fn split_last(&mut self) -> BatchBuilder {
+        let mut next = BatchBuilder::default();
+        if self.count == 1 {
+            std::mem::swap(self, &mut next);
+        } else if let Some(record) = RecordParts::of(&self.records[self.last..]) {
+            next.push(record.key, record.value);
+            self.records.truncate(self.last);
+            self.count -= 1;
+        }
+        next
+    }
+
+    fn delta_of_last(&self) -> u64 {
+        self.count() - 1
+    }
+
+    fn begin(&mut self, key: Option<&[u8]>, value_len: usize) {
+        if self.count == 0 {
+            self.records.clear();
+            self.records.extend_from_slice(&[0; size_of::<i32>()]);
+        }
+        self.last = self.records.len();
+        put_header(self.count as u64, key, value_len, &mut self.records);
     }
 
     fn end(&mut self) {
@@ -81,9 +125,21 @@ impl BatchBuilder {
         self.count += 1;
     }
 
-    /// How many bytes the batch would have, uncompressed, with one more record of `value_len`.
-    pub fn len_with(&self, value_len: usize) -> usize {
-        BATCH_FILE_HEADER_SIZE + self.records.len() + value_len + RECORD_OVERHEAD_BYTES
+    /// Gives memory to a batch that has no records.
+    pub fn reuse(&mut self, memory: Vec<u8>) {
+        debug_assert!(self.is_empty());
+        self.records = memory;
+    }
+
+    /// How many bytes of memory the batch has.
+    pub fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
+    /// How many bytes the batch would have, uncompressed, with one more record whose key and value have
+    /// `len` bytes.
+    pub fn len_with(&self, len: usize) -> usize {
+        BATCH_FILE_HEADER_SIZE + self.records.len() + len + RECORD_OVERHEAD_BYTES
     }
 
     /// How many bytes the batch has, uncompressed.
@@ -101,9 +157,9 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// The batch, and its records as they were pushed. This builder is empty afterwards and goes on
-    /// with the memory of `spare`.
-    pub fn finish(&mut self, compression: Compression, spare: Vec<u8>) -> Result<FinishedBatch> {
+    /// The batch, and its records as they were pushed. There must be one. This builder is empty afterwards,
+    /// and has no memory.
+    pub fn finish(&mut self, compression: Compression) -> Result<FinishedBatch> {
         check_unpacked_len(self.records.len())?;
         self.records[..size_of::<i32>()].copy_from_slice(&self.count.to_be_bytes());
         let compressed = match compression {
@@ -123,17 +179,66 @@ impl BatchBuilder {
                 count: self.count(),
             },
         };
-        *self = BatchBuilder::reusing(spare);
+        *self = BatchBuilder::default();
         Ok(finished)
     }
+}
 
-    fn reusing(mut memory: Vec<u8>) -> Self {
-        memory.clear();
-        memory.extend_from_slice(&[0; size_of::<i32>()]);
-        BatchBuilder {
-            records: memory,
-            count: 0,
+/// Puts what stands before the value of a record.
+fn put_header(offset_delta: u64, key: Option<&[u8]>, value_len: usize, out: &mut Vec<u8>) {
+    let value_len = value_len as u64;
+    let key_len = key.map_or(0, |key| varint_len(key.len() as u64) + key.len());
+    // Attributes, timestamp delta, whether there is a key and number of headers are a byte each.
+    let record_len =
+        4 + varint_len(offset_delta) + key_len + varint_len(value_len) + value_len as usize;
+    put_varint(record_len as u64, out);
+    out.extend_from_slice(&[0, 0]);
+    put_varint(offset_delta, out);
+    match key {
+        None => out.push(0),
+        Some(key) => {
+            out.push(1);
+            put_varint(key.len() as u64, out);
+            out.extend_from_slice(key);
         }
+    }
+    put_varint(value_len, out);
+}
+
+/// A record that was put into a batch.
+struct RecordParts<'a> {
+    /// How many bytes stand before the value.
+    header_len: usize,
+    key: Option<&'a [u8]>,
+    value: &'a [u8],
+    /// How many bytes the record has with its length.
+    len: usize,
+}
+
+impl<'a> RecordParts<'a> {
+    /// Takes the first record of `bytes` apart.
+    fn of(bytes: &'a [u8]) -> Option<RecordParts<'a>> {
+        let mut rest = bytes;
+        let len = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let len = (bytes.len() - rest.len()).checked_add(len)?;
+        // Attributes and timestamp delta.
+        rest = rest.get(2..)?;
+        take_varint(&mut rest)?;
+        let (&has_key, after) = rest.split_first()?;
+        rest = after;
+        let mut key = None;
+        if has_key != 0 {
+            let key_len = usize::try_from(take_varint(&mut rest)?).ok()?;
+            let (found, after) = rest.split_at_checked(key_len)?;
+            (key, rest) = (Some(found), after);
+        }
+        let value_len = usize::try_from(take_varint(&mut rest)?).ok()?;
+        Some(RecordParts {
+            header_len: bytes.len() - rest.len(),
+            key,
+            value: rest.get(..value_len)?,
+            len,
+        })
     }
 }
 
@@ -258,49 +363,38 @@ impl SentRecords {
         self.count
     }
 
-    /// Whether the records after the first `skipped` begin with these values, byte for byte.
+    /// How many bytes the records have, uncompressed.
+    pub fn bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether the records after the first `skipped` begin with these keys and values, byte for byte.
     pub fn match_after<'a>(
         &self,
         skipped: u64,
-        values: impl IntoIterator<Item = &'a [u8]>,
+        records: impl IntoIterator<Item = (Option<&'a [u8]>, &'a [u8])>,
     ) -> bool {
-        let Some(rest) = self.after(skipped) else {
-            return false;
-        };
-        let mut found = BatchBuilder {
-            count: skipped as i32,
-            ..BatchBuilder::default()
-        };
-        for value in values {
-            found.push(value);
-        }
-        rest.starts_with(&found.records[size_of::<i32>()..])
+        let mut found = records.into_iter();
+        let mut sent = self.parts().skip(skipped as usize);
+        skipped <= self.count
+            && found.all(|(key, value)| {
+                sent.next()
+                    .is_some_and(|sent| sent.key == key && sent.value == value)
+            })
     }
 
     /// The values of the records, in order.
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.records.get(size_of::<i32>()..).unwrap_or_default();
-        std::iter::from_fn(move || {
-            let len = usize::try_from(take_varint(&mut rest)?).ok()?;
-            let (mut record, others) = rest.split_at_checked(len)?;
-            rest = others;
-            // Attributes and timestamp delta, offset delta, no key.
-            record = record.get(2..)?;
-            take_varint(&mut record)?;
-            record = record.get(1..)?;
-            let len = usize::try_from(take_varint(&mut record)?).ok()?;
-            record.get(..len)
-        })
+        self.parts().map(|record| record.value)
     }
 
-    /// The bytes of the records after the first `skipped`, if there are so many.
-    fn after(&self, skipped: u64) -> Option<&[u8]> {
-        let mut rest = self.records.get(size_of::<i32>()..)?;
-        for _ in 0..skipped {
-            let len = take_varint(&mut rest)?;
-            rest = rest.get(usize::try_from(len).ok()?..)?;
-        }
-        Some(rest)
+    fn parts(&self) -> impl Iterator<Item = RecordParts<'_>> {
+        let mut rest = self.records.get(size_of::<i32>()..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let record = RecordParts::of(rest)?;
+            rest = rest.get(record.len..)?;
+            Some(record)
+        })
     }
 
     /// The memory of the records, to be used again; what is beyond `bytes` is given back.
@@ -353,11 +447,11 @@ mod tests {
         let mut builder = BatchBuilder::default();
         for value in &values {
             let bound = builder.len_with(value.len());
-            builder.push(value);
+            builder.push(None, value);
             assert!(builder.len() <= bound);
         }
         assert_eq!(builder.count(), 300);
-        let bytes = builder.finish(compression, Vec::new()).unwrap().bytes();
+        let bytes = builder.finish(compression).unwrap().bytes();
         assert!(builder.is_empty());
 
         let mut set = RecordSet::<RawRecords>::default();
@@ -389,11 +483,11 @@ mod tests {
     #[test]
     fn a_batch_beyond_the_limit_is_refused() {
         let mut builder = BatchBuilder::default();
-        builder.push(&vec![b'x'; MAX_BATCH_BYTES]);
-        let error = builder.finish(Compression::None, Vec::new()).unwrap_err();
+        builder.push(None, &vec![b'x'; MAX_BATCH_BYTES]);
+        let error = builder.finish(Compression::None).unwrap_err();
         assert_eq!(error.kind(), Kind::Undeliverable);
         assert!(error.to_string().contains("33554"), "{error}");
-        builder.finish(Compression::Zstd, Vec::new()).unwrap();
+        builder.finish(Compression::Zstd).unwrap();
     }
 
     #[test]
@@ -407,23 +501,104 @@ mod tests {
     fn what_was_sent_is_compared_byte_for_byte() {
         let mut builder = BatchBuilder::default();
         for value in ["one", "two", "three"] {
-            builder.push(value.as_bytes());
+            builder.push(None, value.as_bytes());
         }
-        let FinishedBatch { sent, .. } = builder.finish(Compression::None, vec![7; 100]).unwrap();
+        let FinishedBatch { sent, .. } = builder.finish(Compression::None).unwrap();
         assert_eq!(sent.count(), 3);
         let found = |values: &[&'static str]| {
-            sent.match_after(0, values.iter().map(|value| str::as_bytes(value)))
+            sent.match_after(0, values.iter().map(|value| (None, str::as_bytes(value))))
         };
         assert!(sent.values().eq([&b"one"[..], b"two", b"three"]));
         assert!(found(&[]) && found(&["one"]) && found(&["one", "two", "three"]));
         assert!(!found(&["two"]) && !found(&["one", "tw"]));
         assert!(!found(&["one", "two", "three", "four"]));
         let after = |skipped: u64, values: &[&'static str]| {
-            sent.match_after(skipped, values.iter().map(|value| str::as_bytes(value)))
+            sent.match_after(
+                skipped,
+                values.iter().map(|value| (None, str::as_bytes(value))),
+            )
         };
         assert!(after(1, &["two", "three"]) && after(2, &["three"]) && after(3, &[]));
         assert!(!after(1, &["one"]) && !after(1, &["three"]) && !after(3, &["three"]));
         assert!(!after(4, &[]));
-        assert!(builder.is_empty() && builder.records == [0; 4]);
+        assert!(builder.is_empty() && builder.capacity() == 0);
+    }
+
+    /// The keys and values that the official decoder reads, and the bytes of the records.
+    fn read(builder: &mut BatchBuilder) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+        let bytes = builder.finish(Compression::None).unwrap().bytes();
+        let mut set = RecordSet::<RawRecords>::default();
+        set.decode(&mut &bytes[..], 0).unwrap();
+        let records = set.batches[0].memory_records().unwrap();
+        let deltas = records.iter().map(|record| record.offset_delta());
+        assert!(deltas.eq(0..records.len() as i64));
+        let parts = records.into_iter().map(|record| {
+            let key = record.key().map(|key| key.as_ref().to_vec());
+            (key, record.into_value().into_vec())
+        });
+        parts.collect()
+    }
+
+    #[test]
+    fn keys_are_written_and_compared() {
+        let mut builder = BatchBuilder::default();
+        let keys: [Option<&[u8]>; 4] = [Some(b"1"), None, Some(b""), Some(&[7; 300])];
+        for key in keys {
+            builder.push(key, b"value");
+        }
+        let sent = builder.finish(Compression::None).unwrap().sent;
+        assert!(sent.match_after(1, keys[1..].iter().map(|key| (*key, &b"value"[..]))));
+        assert!(!sent.match_after(0, [(None, &b"value"[..])]));
+        assert!(!sent.match_after(1, [(Some(&b""[..]), &b"value"[..])]));
+        for key in keys {
+            builder.push_large(key, 5, 0, |out| out.extend_from_slice(b"value"));
+        }
+        let read = read(&mut builder);
+        assert!(read.iter().map(|(key, _)| key.as_deref()).eq(keys));
+        assert!(read.iter().all(|(_, value)| value == b"value"));
+    }
+
+    #[test]
+    fn the_last_record_is_amended_whatever_its_length() {
+        // Around the lengths at which a varint of the record's or the value's length gets longer.
+        let lens = (1..140).chain(8_150..8_200);
+        for (len, key) in lens.flat_map(|len| [(len, None), (len, Some(&b"key"[..]))]) {
+            let mut value = vec![b'x'; len];
+            value[len - 1] = b'}';
+            let mut builder = BatchBuilder::default();
+            builder.push(None, b"before");
+            builder.push(key, &value);
+            builder.amend_last(b",\"last\":true}");
+            let mut expected = BatchBuilder::default();
+            expected.push(None, b"before");
+            value.truncate(len - 1);
+            value.extend_from_slice(b",\"last\":true}");
+            expected.push(key, &value);
+            assert!(builder.records == expected.records, "{len}");
+            builder.push(None, b"after");
+            let values = read(&mut builder).into_iter().map(|(_, value)| value);
+            assert!(values.eq([b"before".to_vec(), value, b"after".to_vec()]));
+        }
+    }
+
+    #[test]
+    fn the_last_record_begins_the_next_batch() {
+        let mut builder = BatchBuilder::default();
+        for _ in 0..300 {
+            builder.push(None, b"before");
+        }
+        builder.push(Some(b"key"), b"{}");
+        let mut next = builder.split_last();
+        assert_eq!((builder.count(), next.count()), (300, 1));
+        assert_eq!(read(&mut builder).len(), 300);
+        // Alone it stays where it is.
+        let place = next.records.as_ptr();
+        let mut alone = next.split_last();
+        assert!(next.is_empty() && place == alone.records.as_ptr());
+        alone.amend_last(b"...");
+        assert_eq!(
+            read(&mut alone),
+            [(Some(b"key".to_vec()), b"{...".to_vec())]
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Finding the server that leads a partition, and creating the topic when it is missing.
+//! Finding the servers that lead partitions, and creating the topics that are missing.
 
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -18,9 +19,9 @@ use fluvio_sc_schema::spu::SpuSpec;
 use fluvio_sc_schema::topic::{CompressionAlgorithm, TopicSpec};
 use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 
-use super::Options;
 use super::rpc::{Rpc, guarded};
 use super::server::FluvioServer;
+use super::{Options, Place, WantedTopic};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::input;
 use crate::base::printable::capped;
@@ -30,7 +31,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Where a partition is written.
 pub struct Leader {
-    /// The SPU that leads it.
+    /// The number that the cluster gives the SPU that leads it.
+    pub spu: i32,
+    /// Where that is.
     pub server: FluvioServer,
     /// What the topic allows.
     pub compression: CompressionAlgorithm,
@@ -97,41 +100,80 @@ fn unreadable(error: FluvioError) -> Error {
 }
 
 /// A topic as the SC describes it, if there is one of this name; none is created.
-pub fn topic(cluster: &FluvioClusterConfig, options: &Options) -> Result<Option<TopicSpec>> {
+pub fn topic(
+    cluster: &FluvioClusterConfig,
+    options: &Options,
+    name: &str,
+) -> Result<Option<TopicSpec>> {
     let mut sc = Rpc::connect(&FluvioServer::sc(cluster), options.timeout)?;
-    find_topic(&mut sc, options)
+    Ok(topics(&mut sc, [name])?.remove(name))
 }
 
-fn find_topic(sc: &mut Rpc, options: &Options) -> Result<Option<TopicSpec>> {
-    let topics = list::<TopicSpec>(sc, &options.topic)?;
-    let mut topics = topics.into_iter();
-    let found = topics.find(|found| found.name == options.topic);
-    Ok(found.map(|found| found.spec))
+/// The topics of these names that there are. A filter takes each that contains it, and is of use for one.
+fn topics<'a>(
+    sc: &mut Rpc,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<HashMap<String, TopicSpec>> {
+    let names: HashSet<&str> = names.into_iter().collect();
+    let filter = match names.len() {
+        1 => names.iter().next().copied().unwrap_or_default(),
+        _ => "",
+    };
+    let found = list::<TopicSpec>(sc, filter)?.into_iter();
+    let found = found.filter(|found| names.contains(&*found.name));
+    Ok(found.map(|found| (found.name, found.spec)).collect())
 }
 
-/// Asks the SC for the leader of the partition, and creates the topic first if that is wanted.
-pub fn find_leader(cluster: &FluvioClusterConfig, options: &Options) -> Result<Leader> {
+/// Asks the SC for the leaders of the partitions, in their order, and creates the topics first that are
+/// missing, if that is wanted.
+pub fn find_leaders(
+    cluster: &FluvioClusterConfig,
+    options: &Options,
+    wanted: &[WantedTopic],
+    places: &[Place],
+) -> Result<Vec<Leader>> {
     let deadline = Instant::now() + options.timeout;
     let mut sc = Rpc::connect(&FluvioServer::sc(cluster), options.timeout)?;
-    if find_topic(&mut sc, options)?.is_none() {
-        create_topic(&mut sc, options)?;
-    }
-    loop {
-        match partition(&mut sc, options)? {
-            Some(found) => return leader(&mut sc, cluster, options, found),
-            // A topic that was just made has no partition for a moment.
-            None if Instant::now() < deadline => thread::sleep(POLL),
-            None => return Err(no_partition(&mut sc, options)),
+    let names = || wanted.iter().map(|topic| &*topic.name);
+    let found = topics(&mut sc, names())?;
+    for topic in wanted {
+        match found.get(&*topic.name) {
+            Some(found) => check_count(found, topic)?,
+            None => create_topic(&mut sc, options, topic)?,
         }
     }
+    let partitions = loop {
+        let partitions = partitions(&mut sc, places)?;
+        match partitions.iter().position(Option::is_none) {
+            None => break partitions,
+            // A topic that was just made has no partition for a moment.
+            Some(_) if Instant::now() < deadline => thread::sleep(POLL),
+            Some(missing) => return Err(no_partition(&mut sc, &places[missing])),
+        }
+    };
+    leaders(&mut sc, cluster, places, partitions.into_iter().flatten())
 }
 
-fn create_topic(sc: &mut Rpc, options: &Options) -> Result<()> {
-    let name = &options.topic;
+/// Fails when a topic has fewer partitions than are wanted of it.
+pub fn check_count(found: &TopicSpec, wanted: &WantedTopic) -> Result<()> {
+    let count = found.replicas().partitions();
+    if count >= wanted.partitions {
+        return Ok(());
+    }
+    let WantedTopic { name, partitions } = wanted;
+    let what = format!("the topic {name} has {count} partitions, the config has {partitions}");
+    Err(Error::config(what).with_hint(
+        "set \"partitions\" to what the topic has, or name another topic: keys would move if it got more",
+    ))
+}
+
+fn create_topic(sc: &mut Rpc, options: &Options, topic: &WantedTopic) -> Result<()> {
+    let (name, partitions) = (topic.name.to_string(), topic.partitions);
     if !options.create_topic {
         return Err(
             Error::config(format!("the topic {name} does not exist")).with_hint(format!(
-                "run \"fluvio topic create {name}\", or set \"create-topic: true\""
+                "run \"{}\", or set \"create-topic: true\"",
+                topic.create_command()
             )),
         );
     }
@@ -140,12 +182,15 @@ fn create_topic(sc: &mut Rpc, options: &Options) -> Result<()> {
         dry_run: false,
         timeout: u32::try_from(options.timeout.as_millis()).ok(),
     };
-    let request = CreateRequest::new(common, TopicSpec::new_computed(1, 1, None));
+    let request = CreateRequest::new(common, TopicSpec::new_computed(partitions, 1, None));
     let version = sc.version::<ObjectApiCreateRequest>()?;
     let request = ObjectApiCreateRequest::try_encode_from(request, version).map_err(unencodable)?;
     let status = sc.call(&request)?;
     match status.error_code.0 {
-        ErrorCode::None => log::info!("created the topic {name} with one partition"),
+        ErrorCode::None if partitions == 1 => {
+            log::info!("created the topic {name} with one partition");
+        }
+        ErrorCode::None => log::info!("created the topic {name} with {partitions} partitions"),
         ErrorCode::TopicAlreadyExists => {}
         code => {
             let detail = status.error_message.unwrap_or_else(|| code.to_string());
@@ -163,22 +208,28 @@ fn create_topic(sc: &mut Rpc, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn partition(sc: &mut Rpc, options: &Options) -> Result<Option<PartitionSpec>> {
-    let name = format!("{}-{}", options.topic, options.partition);
-    let partitions = list::<PartitionSpec>(sc, &name)?;
-    Ok(partitions
-        .into_iter()
-        .find(|found| found.name == name)
-        .map(|found| found.spec))
+/// The partitions, as far as they are set up. The SC does not look at names here, and lists all.
+fn partitions(sc: &mut Rpc, places: &[Place]) -> Result<Vec<Option<PartitionSpec>>> {
+    let name = |place: &Place| format!("{}-{}", place.topic, place.partition);
+    let filter = match places {
+        [place] => name(place),
+        _ => String::new(),
+    };
+    let found = list::<PartitionSpec>(sc, &filter)?.into_iter();
+    let mut found: HashMap<_, _> = found.map(|found| (found.name, found.spec)).collect();
+    Ok(places
+        .iter()
+        .map(|place| found.remove(&name(place)))
+        .collect())
 }
 
-fn no_partition(sc: &mut Rpc, options: &Options) -> Error {
-    let (topic, partition) = (&options.topic, options.partition);
-    let found = match find_topic(sc, options) {
-        Ok(found) => found,
+fn no_partition(sc: &mut Rpc, place: &Place) -> Error {
+    let (topic, partition) = (&*place.topic, place.partition);
+    let found = match topics(sc, [topic]) {
+        Ok(mut found) => found.remove(topic),
         Err(error) => return error,
     };
-    if let Err(error) = check_partition(found.as_ref(), options) {
+    if let Err(error) = check_partition(found.as_ref(), place) {
         return error;
     }
     Error::unreachable(format!(
@@ -188,8 +239,8 @@ fn no_partition(sc: &mut Rpc, options: &Options) -> Error {
 }
 
 /// Fails when the topic does not have the partition at all.
-pub fn check_partition(found: Option<&TopicSpec>, options: &Options) -> Result<()> {
-    let (topic, partition) = (&options.topic, options.partition);
+pub fn check_partition(found: Option<&TopicSpec>, place: &Place) -> Result<()> {
+    let (topic, partition) = (&place.topic, place.partition);
     let count = found.map_or(0, |topic| topic.replicas().partitions());
     if partition < count {
         return Ok(());
@@ -198,43 +249,36 @@ pub fn check_partition(found: Option<&TopicSpec>, options: &Options) -> Result<(
     Err(Error::config(what).with_hint("they are counted from 0; see \"partition\" in the config"))
 }
 
-fn leader(
+/// The leaders of partitions that are set up, in the order of `places`.
+fn leaders(
     sc: &mut Rpc,
     cluster: &FluvioClusterConfig,
-    options: &Options,
-    partition: PartitionSpec,
-) -> Result<Leader> {
-    let spus = list::<SpuSpec>(sc, "")?;
-    let name = || {
-        format!(
-            "the leader of partition {} of {}",
-            options.partition, options.topic
-        )
-    };
-    let Some(spu) = spus.into_iter().find(|spu| spu.spec.id == partition.leader) else {
-        return Err(Error::unreachable(format!(
-            "{}, SPU {}, is not known",
-            name(),
-            partition.leader
-        )));
-    };
-    if !spu.status.is_online() {
-        return Err(Error::unreachable(format!(
-            "{}, SPU {}, is offline",
-            name(),
-            partition.leader
-        ))
-        .with_hint("see \"fluvio cluster spu list\""));
+    places: &[Place],
+    partitions: impl Iterator<Item = PartitionSpec>,
+) -> Result<Vec<Leader>> {
+    let spus = list::<SpuSpec>(sc, "")?.into_iter();
+    let spus: HashMap<_, _> = spus.map(|spu| (spu.spec.id, spu)).collect();
+    let mut leaders = Vec::with_capacity(places.len());
+    for (place, partition) in places.iter().zip(partitions) {
+        let id = partition.leader;
+        let unusable =
+            |what: &str| Error::unreachable(format!("the leader of {place}, SPU {id}, {what}"));
+        let spu = spus.get(&id).ok_or_else(|| unusable("is not known"))?;
+        if !spu.status.is_online() {
+            return Err(unusable("is offline").with_hint("see \"fluvio cluster spu list\""));
+        }
+        let address = match &spu.spec.public_endpoint_local {
+            Some(local) if cluster.use_spu_local_address => local.to_string(),
+            _ => spu.spec.public_endpoint.addr(),
+        };
+        leaders.push(Leader {
+            spu: id,
+            server: FluvioServer::sc(cluster).spu(address, &spu.name),
+            compression: partition.compression_type,
+            is_replicated: partition.replicas.len() > 1,
+        });
     }
-    let address = match &spu.spec.public_endpoint_local {
-        Some(local) if cluster.use_spu_local_address => local.to_string(),
-        _ => spu.spec.public_endpoint.addr(),
-    };
-    Ok(Leader {
-        server: FluvioServer::sc(cluster).spu(address, &spu.name),
-        compression: partition.compression_type,
-        is_replicated: partition.replicas.len() > 1,
-    })
+    Ok(leaders)
 }
 
 /// The objects of a kind whose name contains `name`.

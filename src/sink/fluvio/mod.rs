@@ -1,50 +1,45 @@
-//! Records into one partition of a Fluvio topic.
+//! Records into partitions of Fluvio topics.
 //!
 //! A small blocking client over the official protocol types. The ordinary client retries, queues
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
-//! the server never has more than one batch, its acknowledgement is awaited, and closing the socket
-//! gives up what the server has not taken. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds the one that leads the
-//! partition, [`batch`] encodes, [`answer`], [`unpack`] and [`uncompress`] decode, [`reader`] reads
-//! and [`writer`] writes.
+//! a server never has more than one request, its acknowledgement is awaited, and closing the socket
+//! gives up what the server has not taken. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds those
+//! that lead partitions and [`leaders`] waits until they do, [`batch`] encodes, [`answer`], [`unpack`] and
+//! [`uncompress`] decode, [`reader`] reads, [`writer`] fills the batches of all lanes and [`spu_writer`] sends
+//! those of one SPU.
 
 pub(crate) mod answer;
 pub(crate) mod batch;
 pub(crate) mod cluster;
+pub(crate) mod leaders;
 pub(crate) mod reader;
 pub(crate) mod rpc;
 pub(crate) mod server;
+pub(crate) mod spare;
+pub(crate) mod spu_writer;
 pub(crate) mod stream;
 pub(crate) mod uncompress;
 pub(crate) mod unpack;
 pub(crate) mod writer;
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use fluvio::Compression;
 use fluvio_protocol::link::ErrorCode;
 use fluvio_sc_schema::topic::CompressionAlgorithm;
 
+pub use self::leaders::Leaders;
 use self::reader::{Bounds, PartitionReader};
-use self::rpc::Rpc;
-use self::server::FluvioServer;
-use self::writer::PartitionWriter;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::printable::capped;
-use crate::sink::lease::Lease;
 
-/// How often a leader that is not ready yet is asked again.
-const POLL: Duration = Duration::from_millis(50);
-
-/// Where and how records are written.
+/// How records are written, whichever topics they go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The SC's address; the current profile's when there is none.
     pub endpoint: Option<String>,
-    /// The topic.
-    pub topic: String,
-    /// The partition, counted from 0.
-    pub partition: u32,
     /// Whether a missing topic is created.
     pub create_topic: bool,
     /// The size to which batches grow while records keep coming. A larger record goes alone.
@@ -55,107 +50,84 @@ pub struct Options {
     pub timeout: Duration,
 }
 
-impl Options {
-    /// The partition, for messages.
-    pub fn place(&self) -> String {
-        format!("partition {} of {}", self.partition, self.topic)
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition, counted from 0.
+    pub partition: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {} of {}", self.partition, self.topic)
+    }
+}
+
+/// A topic that is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedTopic {
+    /// The topic's name.
+    pub name: Arc<str>,
+    /// How many partitions the topic has to have, and gets when it is created.
+    pub partitions: u32,
+}
+
+impl WantedTopic {
+    /// What a user types to create the topic.
+    pub fn create_command(&self) -> String {
+        let WantedTopic { name, partitions } = self;
+        match partitions {
+            1 => format!("fluvio topic create {name}"),
+            _ => format!("fluvio topic create {name} --partitions {partitions}"),
+        }
     }
 }
 
 /// A partition whose leader is known and answers for it.
-pub struct Partition {
-    options: Options,
-    leader: FluvioServer,
-    compression: Compression,
-    is_replicated: bool,
-    bounds: Bounds,
-    /// The longest that the leader took to answer.
-    slowest: Duration,
-}
+pub struct Partition(Leaders);
 
 impl Partition {
-    /// Finds the leader, and waits until it answers for the partition: one that has just started,
-    /// or has just got the partition, needs a moment.
-    pub fn open(options: Options) -> Result<Partition> {
-        let started = Instant::now();
-        let cluster = cluster::endpoint(&options)?;
-        let leader = cluster::find_leader(&cluster, &options)?;
-        let compression = allowed(&options, &leader.compression)?;
-        let mut asked = Instant::now();
-        let is_replicated = leader.is_replicated;
-        let mut reader = PartitionReader::connect(&leader.server, &options, is_replicated)?;
-        loop {
-            match reader.ask_bounds()? {
-                Ok(bounds) => {
-                    let slowest = asked.elapsed();
-                    let leader = leader.server;
-                    return Ok(Partition {
-                        options,
-                        leader,
-                        compression,
-                        is_replicated,
-                        bounds,
-                        slowest,
-                    });
-                }
-                Err(code) if started.elapsed() < options.timeout && is_transient(&code) => {
-                    log::debug!("{}: {code}", options.place());
-                    thread::sleep(POLL);
-                    asked = Instant::now();
-                }
-                Err(code) => return Err(reader.error(refused(&code))),
-            }
-        }
-    }
-
-    /// The address of the server that leads the partition.
-    pub fn leader(&self) -> &str {
-        &self.leader.address
+    /// Finds the leader, and waits until it answers for the partition. The topic gets one partition if it is
+    /// created.
+    pub fn open(options: &Options, place: &Place) -> Result<Partition> {
+        let topic = WantedTopic {
+            name: Arc::clone(&place.topic),
+            partitions: 1,
+        };
+        Leaders::find(options, &[topic], std::slice::from_ref(place)).map(Partition)
     }
 
     /// Opens a partition that is only read: no topic is made for it, and what the config wants of
     /// batches to come says nothing of those that are there.
-    pub fn open_to_read(options: &Options) -> Result<Partition> {
-        Partition::open(Options {
+    pub fn open_to_read(options: &Options, place: &Place) -> Result<Partition> {
+        let options = Options {
             create_topic: false,
             compression: None,
             ..options.clone()
-        })
+        };
+        Partition::open(&options, place)
     }
 
     /// What the partition held when it was opened.
     pub fn bounds(&self) -> Bounds {
-        self.bounds
-    }
-
-    /// The longest that the leader took to answer when it was opened.
-    pub fn slowest(&self) -> Duration {
-        self.slowest
+        self.0.bounds(0)
     }
 
     /// A new connection to read the partition.
     pub fn reader(&self) -> Result<PartitionReader> {
-        PartitionReader::connect(&self.leader, &self.options, self.is_replicated)
-    }
-
-    /// A new connection to write to the partition, under the lease of a slot; its next record is to have
-    /// the offset `next_offset`.
-    pub fn writer(&self, next_offset: i64, lease: Lease) -> Result<PartitionWriter> {
-        let mut spu = Rpc::connect(&self.leader, self.options.timeout)?;
-        spu.hold_under(lease.clone())?;
-        Ok(PartitionWriter::new(
-            spu,
-            lease,
-            self.options.clone(),
-            self.compression,
-            next_offset,
-        ))
+        self.0.reader(0)
     }
 }
 
 /// The compression that the config and the topic, which may demand one, agree on. Any consumer can read
 /// any of them.
-pub fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Compression> {
+pub fn allowed(
+    options: &Options,
+    topic: &str,
+    demanded: &CompressionAlgorithm,
+) -> Result<Compression> {
     let demanded = match demanded {
         CompressionAlgorithm::Any => return Ok(options.compression.unwrap_or_default()),
         CompressionAlgorithm::None => Compression::None,
@@ -166,8 +138,7 @@ pub fn allowed(options: &Options, demanded: &CompressionAlgorithm) -> Result<Com
     };
     match options.compression {
         Some(configured) if configured != demanded => Err(Error::config(format!(
-            "the topic {} demands compression {demanded}, the config has {configured}",
-            options.topic
+            "the topic {topic} demands compression {demanded}, the config has {configured}"
         ))
         .with_hint("remove \"compression\" from the config")),
         _ => Ok(demanded),
@@ -187,8 +158,4 @@ fn refused(code: &ErrorCode) -> Error {
         kind,
         format!("the server refuses: {}", capped(&code.to_string())),
     )
-}
-
-fn is_transient(code: &ErrorCode) -> bool {
-    refused(code).kind().is_transient()
 }

@@ -4,7 +4,7 @@
 //! correlation id, client), a response with the correlation id. The versions are agreed on when
 //! the connection is made, each the highest that both sides have.
 
-use std::io::Cursor;
+use std::io::{Cursor, IoSlice};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub struct Rpc {
     versions: Vec<ApiVersionKey>,
     correlation_id: i32,
     out: Vec<u8>,
+    /// The longest that the server took to answer a call since this was taken last.
+    slowest: Duration,
 }
 
 /// A request under way; its response has not been read.
@@ -53,11 +55,10 @@ pub struct Pending<R> {
 }
 
 /// A part of a request that is not encoded with it but sent from where it is.
-#[derive(Default)]
 pub struct Payload<'a> {
     /// The bytes of the part.
     pub bytes: &'a [u8],
-    /// How many bytes of the request follow it; at least one if that is to be held back.
+    /// How many bytes of the encoded request follow the part; at least one if that is to be held back.
     pub followed_by: usize,
 }
 
@@ -79,6 +80,7 @@ impl Rpc {
             versions: Vec::new(),
             correlation_id: 0,
             out: Vec::new(),
+            slowest: Duration::ZERO,
         };
         rpc.agree_on_versions()?;
         Ok(rpc)
@@ -135,8 +137,16 @@ impl Rpc {
 
     /// Sends a request and waits for its response.
     pub fn call<R: Ask>(&mut self, request: &R) -> Result<R::Answer> {
+        let sent = Instant::now();
         let pending = self.send(request)?;
-        self.receive(&pending)
+        let answer = self.receive(&pending)?;
+        self.slowest = self.slowest.max(sent.elapsed());
+        Ok(answer)
+    }
+
+    /// The longest that the server took to answer a call since this was asked last.
+    pub fn take_slowest(&mut self) -> Duration {
+        std::mem::take(&mut self.slowest)
     }
 
     /// Sends a request. Responses come in the order of the requests.
@@ -146,26 +156,26 @@ impl Rpc {
     }
 
     fn send_at<R: Request>(&mut self, request: &R, version: i16) -> Result<Pending<R>> {
-        self.write_around(request, version, &Payload::default(), 0)
+        self.write_around(request, version, &[], 0)
     }
 
-    /// Sends a request and, in its place, the payload.
+    /// Sends a request and, in their places, the parts that are not encoded with it.
     pub fn send_around<R: Request>(
         &mut self,
         request: &R,
-        payload: &Payload<'_>,
+        parts: &[Payload<'_>],
     ) -> Result<Pending<R>> {
-        self.write_around(request, self.version::<R>()?, payload, 0)
+        self.write_around(request, self.version::<R>()?, parts, 0)
     }
 
-    /// Sends a request around the payload but for its last byte. The server cannot begin with it before [`Rpc::complete`], and
-    /// never does if the connection ends before that.
+    /// Sends a request, with the parts that are not encoded with it, but for its last byte. The server cannot
+    /// begin with it before [`Rpc::complete`], and never does if the connection ends before that.
     pub fn begin_around<R: Request>(
         &mut self,
         request: &R,
-        payload: &Payload<'_>,
+        parts: &[Payload<'_>],
     ) -> Result<Begun<R>> {
-        let pending = self.write_around(request, self.version::<R>()?, payload, 1)?;
+        let pending = self.write_around(request, self.version::<R>()?, parts, 1)?;
         let last = self.out.last().copied().unwrap_or_default();
         Ok(Begun { pending, last })
     }
@@ -173,24 +183,34 @@ impl Rpc {
     /// Sends the last byte of a request.
     pub fn complete<R: Request>(&mut self, begun: Begun<R>) -> Result<Pending<R>> {
         let deadline = Instant::now() + self.timeout;
-        let written = self.stream.write_all([&[begun.last]], deadline);
+        let written = self
+            .stream
+            .write_all(&mut [IoSlice::new(&[begun.last])], deadline);
         written.map_err(|e| self.error(e))?;
         Ok(begun.pending)
     }
 
-    /// Sends a request around the payload, but for its last `held` bytes.
+    /// Sends a request with the parts that are not encoded with it, but for its last `held` bytes.
     fn write_around<R: Request>(
         &mut self,
         request: &R,
         version: i16,
-        payload: &Payload<'_>,
+        parts: &[Payload<'_>],
         held: usize,
     ) -> Result<Pending<R>> {
-        let pending = self.encode(request, version, payload.bytes.len())?;
+        let missing = parts.iter().map(|part| part.bytes.len()).sum();
+        let pending = self.encode(request, version, missing)?;
         let deadline = Instant::now() + self.timeout;
-        let (head, tail) = self.out.split_at(self.out.len() - payload.followed_by);
-        let parts = [head, payload.bytes, &tail[..tail.len() - held]];
-        let written = self.stream.write_all(parts, deadline);
+        let mut slices = Vec::with_capacity(2 * parts.len() + 1);
+        let mut begin = 0;
+        for part in parts {
+            let end = self.out.len() - part.followed_by;
+            slices.push(IoSlice::new(&self.out[begin..end]));
+            slices.push(IoSlice::new(part.bytes));
+            begin = end;
+        }
+        slices.push(IoSlice::new(&self.out[begin..self.out.len() - held]));
+        let written = self.stream.write_all(&mut slices, deadline);
         written.map_err(|e| self.error(e))?;
         Ok(pending)
     }

@@ -74,13 +74,7 @@ impl FluvioStream {
     }
 
     /// Sends the parts, one after the other as if they were one.
-    pub fn write_all<const N: usize>(
-        &mut self,
-        parts: [&[u8]; N],
-        deadline: Instant,
-    ) -> Result<()> {
-        let mut parts = parts.map(IoSlice::new);
-        let mut parts = &mut parts[..];
+    pub fn write_all(&mut self, mut parts: &mut [IoSlice<'_>], deadline: Instant) -> Result<()> {
         // Those that are empty go first.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {

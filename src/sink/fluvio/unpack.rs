@@ -41,6 +41,8 @@ const MAX_VARINT_BYTES: u32 = 10;
 pub struct StoredRecord {
     /// The record's offset.
     pub offset: i64,
+    /// The record's key, if it has one.
+    pub key: Option<Bytes>,
     /// The record's value.
     pub value: Bytes,
 }
@@ -146,7 +148,7 @@ fn unpack_batch(
         .filter(|_| base_offset >= 0)
         .ok_or_else(|| Error::undeliverable("there is no such offset"))?;
     for (number, at) in (1..).zip(base_offset..end) {
-        let value = value(&mut rest).ok_or_else(|| {
+        let (key, value) = key_and_value(&mut rest).ok_or_else(|| {
             Error::undeliverable(format!("record {number} of {count} cannot be read"))
         })?;
         if at < offset {
@@ -162,6 +164,7 @@ fn unpack_batch(
         }
         records.push(StoredRecord {
             offset: at,
+            key: key.map(Bytes::copy_from_slice),
             value: Bytes::copy_from_slice(value),
         });
     }
@@ -208,20 +211,20 @@ fn header(batch: &mut &[u8]) -> Option<Header> {
     Some(Header { attributes, count })
 }
 
-/// The value of the next record.
-fn value<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+/// The key of the next record, if it has one, and its value.
+fn key_and_value<'a>(rest: &mut &'a [u8]) -> Option<(Option<&'a [u8]>, &'a [u8])> {
     let mut record = bytes(rest)?;
     // Attributes; the time, and the number in the batch, which the order of the records says too.
     skip(&mut record, 1)?;
     varint(&mut record)?;
     varint(&mut record)?;
-    match record.try_get_u8().ok()? {
-        0 => {}
-        1 => drop(bytes(&mut record)?),
+    let key = match record.try_get_u8().ok()? {
+        0 => None,
+        1 => Some(bytes(&mut record)?),
         _ => return None,
-    }
+    };
     // Headers are of no interest.
-    bytes(&mut record)
+    Some((key, bytes(&mut record)?))
 }
 
 /// A varint length and that many bytes.
@@ -258,8 +261,8 @@ mod tests {
 
     fn encoded(values: &[&[u8]], base_offset: i64, compression: Compression) -> Vec<u8> {
         let mut builder = BatchBuilder::default();
-        values.iter().for_each(|value| builder.push(value));
-        let mut bytes = builder.finish(compression, Vec::new()).unwrap().bytes();
+        values.iter().for_each(|value| builder.push(None, value));
+        let mut bytes = builder.finish(compression).unwrap().bytes();
         // The length of the set does not belong to the batch, and the server says where it is.
         let mut bytes = bytes.split_off(size_of::<i32>());
         bytes[..size_of::<i64>()].copy_from_slice(&base_offset.to_be_bytes());
@@ -318,6 +321,8 @@ mod tests {
         let unpacked = unpack(&bytes, 0).unwrap();
         let values: Vec<_> = unpacked.records.iter().map(|r| r.value.clone()).collect();
         assert_eq!(values, ["one", "two"]);
+        let keys: Vec<_> = unpacked.records.iter().map(|r| r.key.clone()).collect();
+        assert_eq!(keys, [Some(Bytes::from("key")), None]);
     }
 
     #[test]

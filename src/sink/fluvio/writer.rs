@@ -1,295 +1,436 @@
-//! Writing a partition: one batch under way, and the next behind it.
+//! Writing lanes: a batch of each is filled, and sent with those of others that the same SPU leads.
 //!
-//! Were two batches with the server, a failure of the first alone would leave the second in the topic
-//! before it. So of the second all is sent but its last byte: it crosses the network and waits in the
-//! server's socket while the first is stored, and becomes a request when that is acknowledged. If it is
-//! not, the connection ends, and what came of the second is of no meaning to any server.
+//! A batch that is full is sent, and with it those that are worth it; so is what an SPU is to have once it
+//! is much, however many batches it is in. Memory is bounded over all lanes together: whoever writes
+//! waits for acknowledgements when it is reached. What is empty has no memory.
 //!
-//! Nothing becomes a request unless the slot is ours at that moment: the [`Lease`] is checked before a
-//! batch is sent, and before the last byte of one that took a while to send.
+//! A record that is open stays the last of its batch, where it can be amended. If the batch has to be sent,
+//! the record begins the next one. A large one is alone in its batch from the beginning, so that it is
+//! never copied.
 
-use std::time::Duration;
+use fluvio::Compression;
 
-use fluvio::{Compression, Isolation};
-use fluvio_protocol::link::ErrorCode;
-use fluvio_spu_schema::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-
-use super::batch::{BatchBuilder, BatchHead, SentRecords, check_len};
-use super::reader::ask_offsets;
-use super::rpc::{Begun, Payload, Pending, Rpc};
-use super::{Options, refused};
-use crate::base::error::{Context, Error, Kind, Result};
+use super::Options;
+use super::batch::{BatchBuilder, FinishedBatch, check_len};
+use super::spare::Spare;
+use super::spu_writer::{SpuWriter, WrittenLane};
+use crate::base::error::Result;
 use crate::record::ProducerRecord;
-use crate::sink::lease::Lease;
-use crate::sink::{InDoubt, KEEP_BYTES, Sink};
+use crate::sink::{InDoubt, KEEP_BYTES, LAST, Sink};
 
-/// The bytes of records that are taken between two searches for the acknowledgement of a batch that is
+/// The bytes of records that are taken between two searches for the acknowledgement of a request that is
 /// under way.
 const POLL_BYTES: usize = 64 * 1024;
 
-/// A batch up to this size is taken by the kernel in one step; a larger one may have to wait for the
-/// server between its first byte and its last.
-const ONE_STEP_BYTES: usize = 64 * 1024;
+/// A request grows no further once it has so much, and an SPU is sent one once it is to have so much.
+const REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// A partition's only writer. After an error it is of no use: what is in the partition is read
-/// before anything is written again.
-pub struct PartitionWriter {
-    spu: Rpc,
-    lease: Lease,
-    options: Options,
-    compression: Compression,
-    batch: BatchBuilder,
+/// How much is filled and under way in all lanes together.
+const HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many batches of one lane may be held: one is filled, one under way, one behind it.
+const HELD_BATCHES: usize = 4;
+
+/// The only writer of its lanes.
+pub struct LanesWriter {
+    /// What each lane's server has.
+    written: Vec<WrittenLane>,
+    /// What each is filled with.
+    filling: Vec<Filling>,
+    spus: Vec<Spu>,
     /// Memory for the next record: empty in between.
     value: Vec<u8>,
-    /// The batch that was sent and is not acknowledged.
-    sent: Option<SentRecords>,
-    pending: Option<Pending<ProduceRequest<BatchHead>>>,
-    /// The batch after that, of which the last byte is not sent.
-    begun: Option<(SentRecords, Begun<ProduceRequest<BatchHead>>)>,
-    /// The length of `batch` at which an acknowledgement is searched for.
-    poll_at: usize,
-    /// Whether the server said that it did not take the batch.
-    refused: bool,
-    /// Memory of acknowledged batches.
-    spare: Vec<Vec<u8>>,
-    next_offset: i64,
-    stored: u64,
+    spare: Spare,
+    batch_bytes: usize,
+    request_bytes: usize,
+    most_held: usize,
+    acknowledged: u64,
 }
 
-impl PartitionWriter {
+/// The batch of a lane that is filled.
+struct Filling {
+    /// The number of the SPU that leads the lane.
+    spu: usize,
+    batch: BatchBuilder,
+    /// Whether the last record of the batch is open.
+    is_open: bool,
+    /// How much memory was lent to the batch.
+    lent: usize,
+}
+
+/// An SPU, and what it is to have.
+struct Spu {
+    writer: SpuWriter,
+    /// Lanes with records that are not sent.
+    filled: Vec<usize>,
+    /// How many bytes these records have.
+    bytes: usize,
+    /// How many they have when an acknowledgement is searched for.
+    poll_at: usize,
+}
+
+impl Filling {
+    /// Whether there is something that can be sent.
+    fn is_sendable(&self) -> bool {
+        self.batch.count() > u64::from(self.is_open)
+    }
+}
+
+impl LanesWriter {
+    /// A writer of `lanes`, each with the number of the SPU that leads it.
     pub(super) fn new(
-        spu: Rpc,
-        lease: Lease,
-        options: Options,
-        compression: Compression,
-        next_offset: i64,
+        options: &Options,
+        lanes: Vec<(usize, WrittenLane)>,
+        spus: Vec<SpuWriter>,
     ) -> Self {
-        PartitionWriter {
+        let filling = lanes.iter().map(|&(spu, _)| Filling {
             spu,
-            lease,
-            options,
-            compression,
             batch: BatchBuilder::default(),
-            value: Vec::new(),
-            sent: None,
-            pending: None,
-            begun: None,
+            is_open: false,
+            lent: 0,
+        });
+        let spus = spus.into_iter().map(|writer| Spu {
+            writer,
+            filled: Vec::new(),
+            bytes: 0,
             poll_at: POLL_BYTES,
-            refused: false,
-            spare: Vec::new(),
-            next_offset,
-            stored: 0,
-        }
-    }
-
-    /// Sends the batch: whole if none is under way, else all but its last byte.
-    fn send_batch(&mut self) -> Result<()> {
-        self.poll_acknowledgement()?;
-        // One that is larger than the others is not to be in memory beside them.
-        let is_large = self.batch.len() > self.options.batch_bytes;
-        while self.begun.is_some() || is_large && self.sent.is_some() {
-            self.await_acknowledgement()?;
-        }
-        let spare = self.spare.pop().unwrap_or_default();
-        let batch = self.batch.finish(self.compression, spare)?;
-        self.poll_at = POLL_BYTES;
-        self.value.shrink_to(KEEP_BYTES);
-        let request = self.produce_request(batch.head);
-        let payload = Payload {
-            bytes: &batch.records,
-            // The number of SmartModules, which is zero.
-            followed_by: size_of::<i32>(),
-        };
-        self.lease.hold().at(|| self.options.place())?;
-        if self.sent.is_none() && batch.records.len() <= ONE_STEP_BYTES {
-            self.sent = Some(batch.sent);
-            self.pending = Some(self.spu.send_around(&request, &payload)?);
-            return Ok(());
-        }
-        let begun = self.spu.begin_around(&request, &payload)?;
-        match self.sent {
-            Some(_) => self.begun = Some((batch.sent, begun)),
-            None => self.complete(batch.sent, begun)?,
-        }
-        Ok(())
-    }
-
-    /// Sends the last byte of a batch: from then on it is a request.
-    fn complete(
-        &mut self,
-        records: SentRecords,
-        begun: Begun<ProduceRequest<BatchHead>>,
-    ) -> Result<()> {
-        self.lease.hold().at(|| self.options.place())?;
-        self.sent = Some(records);
-        self.pending = Some(self.spu.complete(begun)?);
-        Ok(())
-    }
-
-    /// Takes an acknowledgement that has come.
-    fn poll_acknowledgement(&mut self) -> Result<()> {
-        self.poll_at = self.batch.len() + POLL_BYTES;
-        match self.sent.is_some() && self.spu.has_response()? {
-            true => self.await_acknowledgement(),
-            false => Ok(()),
-        }
-    }
-
-    /// Sends what is there if a record of `len` bytes would not fit beside it.
-    fn make_room(&mut self, len: usize) -> Result<()> {
-        match !self.batch.is_empty() && self.batch.len_with(len) > self.options.batch_bytes {
-            true => self.send_batch(),
-            false => Ok(()),
+        });
+        let batch_bytes = options.batch_bytes;
+        LanesWriter {
+            filling: filling.collect(),
+            written: lanes.into_iter().map(|(_, lane)| lane).collect(),
+            spus: spus.collect(),
+            value: Vec::new(),
+            spare: Spare::new(batch_bytes),
+            batch_bytes,
+            request_bytes: REQUEST_BYTES.max(2 * batch_bytes),
+            most_held: HELD_BYTES.max(HELD_BATCHES * batch_bytes),
+            acknowledged: 0,
         }
     }
 
     /// Renders a record beside the batch, since its length stands before it there.
-    fn write_small(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+    fn write_small(&mut self, lane: usize, record: &ProducerRecord<'_>) -> Result<usize> {
         record.render(&mut self.value);
         let len = self.value.len();
-        self.make_room(len)?;
-        if self.compression == Compression::None {
+        self.make_room(lane, record, len)?;
+        if self.written[lane].compression == Compression::None {
             // Before it is copied.
             check_len(len)?;
         }
-        self.batch.push(&self.value);
+        let filling = &mut self.filling[lane];
+        let before = match filling.batch.is_empty() {
+            true => 0,
+            false => filling.batch.len(),
+        };
+        if before == 0 {
+            let memory = self.spare.lend();
+            filling.lent = memory.capacity();
+            filling.batch.reuse(memory);
+            self.spus[filling.spu].filled.push(lane);
+        }
+        filling.batch.push(record.key(), &self.value);
+        filling.is_open = record.is_open();
         self.value.clear();
-        match self.batch.len() {
-            len if len >= self.options.batch_bytes => self.send_batch()?,
-            len if len >= self.poll_at => self.poll_acknowledgement()?,
-            _ => {}
+        let after = filling.batch.len();
+        let spu = &mut self.spus[filling.spu];
+        spu.bytes += after - before;
+        if after >= self.batch_bytes && !filling.is_open {
+            self.send_lane(lane)?;
+        } else if spu.bytes >= spu.poll_at {
+            let spu = filling.spu;
+            self.relieve(spu)?;
         }
         Ok(len)
     }
 
     /// Renders a record where it is sent from. Whether it fits is known before, unless it is
     /// compressed. It is sent with the next record or flush, when what it was made of is given back.
-    fn write_large(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+    fn write_large(&mut self, lane: usize, record: &ProducerRecord<'_>) -> Result<usize> {
         let len = record.measure();
-        self.make_room(len)?;
-        let is_plain = self.compression == Compression::None;
+        self.make_room(lane, record, len)?;
+        if record.is_open() && !self.filling[lane].batch.is_empty() {
+            self.send_lane(lane)?;
+        }
+        if self.filling.len() > 1 {
+            // A large one of another lane is not to be in memory beside it.
+            self.hold_less()?;
+        }
+        let is_plain = self.written[lane].compression == Compression::None;
         if is_plain {
             check_len(len)?;
         }
-        self.batch.push_large(len, |out| record.render(out));
+        let filling = &mut self.filling[lane];
+        let spu = &mut self.spus[filling.spu];
+        let mut before = filling.batch.len();
+        if filling.batch.is_empty() {
+            before = 0;
+            spu.filled.push(lane);
+        }
+        let room = usize::from(record.is_open()) * LAST.len();
+        let render = |out: &mut Vec<u8>| record.render(out);
+        filling.batch.push_large(record.key(), len, room, render);
+        filling.is_open = record.is_open();
+        spu.bytes += filling.batch.len() - before;
         match is_plain {
-            true => check_len(self.batch.len())?,
-            false => self.send_batch()?,
+            true => check_len(filling.batch.len())?,
+            false if filling.is_open => {}
+            false => self.send_lane(lane)?,
         }
         Ok(len)
     }
 
-    fn produce_request(&self, records: BatchHead) -> ProduceRequest<BatchHead> {
-        let partition_index = self.options.partition;
-        let topic = TopicProduceData {
-            name: self.options.topic.clone(),
-            partitions: vec![PartitionProduceData {
-                partition_index,
-                records,
-            }],
-            ..Default::default()
-        };
-        ProduceRequest {
-            // Acknowledged when the replicas that the topic asks for have it.
-            isolation: Isolation::ReadCommitted,
-            timeout: self.options.timeout,
-            topics: vec![topic],
-            ..Default::default()
+    /// Sends what is there of a lane if a record with a value of `len` bytes would not fit beside it.
+    fn make_room(&mut self, lane: usize, record: &ProducerRecord<'_>, len: usize) -> Result<()> {
+        let batch = &self.filling[lane].batch;
+        let key_len = record.key().map_or(0, <[u8]>::len);
+        let amended = usize::from(record.is_open()) * LAST.len();
+        match !batch.is_empty() && batch.len_with(key_len + len + amended) > self.batch_bytes {
+            true => self.send_lane(lane),
+            false => Ok(()),
         }
     }
 
-    fn await_acknowledgement(&mut self) -> Result<()> {
-        let Some(pending) = &self.pending else {
-            return Ok(());
+    /// Sends the batch of a lane, and with it those of others that are half full at least. One that is
+    /// larger than the others goes alone.
+    fn send_lane(&mut self, lane: usize) -> Result<()> {
+        let (number, len) = (self.filling[lane].spu, self.filling[lane].batch.len());
+        let mut chosen = vec![lane];
+        if len <= self.batch_bytes {
+            let filled = &self.spus[number].filled;
+            let others = filled.iter().copied().filter(|&other| other != lane);
+            self.choose(others, self.batch_bytes / 2, len, &mut chosen);
+        }
+        self.send(number, &chosen)
+    }
+
+    /// Sends the fullest batches of an SPU. Whether there was something to send.
+    fn send_fullest(&mut self, number: usize) -> Result<bool> {
+        let filled = &self.spus[number].filled;
+        let sendable = filled
+            .iter()
+            .filter(|&&lane| self.filling[lane].is_sendable());
+        let fullest = sendable.map(|&lane| self.filling[lane].batch.len()).max();
+        let Some(fullest) = fullest else {
+            return Ok(false);
         };
-        let response = self.spu.receive(pending).at(|| self.options.place())?;
-        let found = response.find(&self.options.topic, self.options.partition);
-        let Some(found) = found else {
-            return Err(self.error(Error::undeliverable("an acknowledgement of something else")));
-        };
-        let code = found.error_code.0;
-        if code != ErrorCode::None {
-            // One that took too long may be stored all the same.
-            self.refused = !matches!(code, ErrorCode::RequestTimedOut { .. });
-            return Err(self.error(refused(&code)));
-        }
-        if found.base_offset != self.next_offset {
-            return Err(self.error(another_writer(found.base_offset, self.next_offset)));
-        }
-        self.pending = None;
-        if let Some(sent) = self.sent.take() {
-            self.next_offset += sent.count() as i64;
-            self.stored += sent.count();
-            // What a large record needed is given back.
-            let memory = 2 * self.options.batch_bytes;
-            self.spare.push(sent.into_memory(memory));
-        }
-        match self.begun.take() {
-            Some((records, begun)) => self.complete(records, begun),
-            None => Ok(()),
+        let mut chosen = Vec::new();
+        self.choose(filled.iter().copied(), fullest / 2, 0, &mut chosen);
+        self.send(number, &chosen).map(|()| true)
+    }
+
+    /// Chooses lanes with batches of at least so many bytes, the fullest first, as long as a request that has
+    /// `bytes` already may have more.
+    fn choose(
+        &self,
+        lanes: impl Iterator<Item = usize>,
+        least: usize,
+        mut bytes: usize,
+        chosen: &mut Vec<usize>,
+    ) {
+        let len = |lane: usize| self.filling[lane].batch.len();
+        let worth = |&lane: &usize| self.filling[lane].is_sendable() && len(lane) >= least;
+        let mut worth: Vec<_> = lanes.filter(worth).collect();
+        worth.sort_unstable_by_key(|&lane| std::cmp::Reverse(len(lane)));
+        for lane in worth {
+            if !chosen.is_empty() && bytes + len(lane) > self.request_bytes {
+                break;
+            }
+            bytes += len(lane);
+            chosen.push(lane);
         }
     }
 
-    fn error(&self, error: Error) -> Error {
-        self.spu.error(error).at(self.options.place())
+    /// Sends the batches of lanes in one request to the SPU that leads them.
+    fn send(&mut self, number: usize, lanes: &[usize]) -> Result<()> {
+        self.poll(number)?;
+        let bytes: usize = lanes
+            .iter()
+            .map(|&lane| self.filling[lane].batch.len())
+            .sum();
+        // A batch that is larger than the others is not to be in memory beside them.
+        let is_large = lanes.len() == 1 && bytes > self.batch_bytes;
+        let beside = if is_large { 0 } else { 1 };
+        while self.spus[number].writer.requests() > beside {
+            self.await_answer(number)?;
+        }
+        let mut batches = Vec::with_capacity(lanes.len());
+        for &lane in lanes {
+            batches.push((lane, self.finish(lane)?));
+        }
+        self.value.shrink_to(KEEP_BYTES);
+        let filling = &self.filling;
+        let spu = &mut self.spus[number];
+        let is_filled = |lane: &usize| !filling[*lane].batch.is_empty();
+        spu.filled.retain(is_filled);
+        spu.bytes = spu
+            .filled
+            .iter()
+            .map(|&lane| filling[lane].batch.len())
+            .sum();
+        spu.poll_at = spu.bytes + POLL_BYTES;
+        spu.writer.send(batches, &self.written)
+    }
+
+    /// The batch of a lane, ready to be sent, but for a record that is open.
+    fn finish(&mut self, lane: usize) -> Result<FinishedBatch> {
+        let filling = &mut self.filling[lane];
+        let next = match filling.is_open {
+            true => filling.batch.split_last(),
+            false => BatchBuilder::default(),
+        };
+        self.spare.take_back(std::mem::take(&mut filling.lent));
+        let compression = self.written[lane].compression;
+        let finished = filling.batch.finish(compression);
+        filling.batch = next;
+        finished
+    }
+
+    /// Takes an acknowledgement that has come, and sends what has become much.
+    fn relieve(&mut self, number: usize) -> Result<()> {
+        self.poll(number)?;
+        if self.spus[number].bytes >= self.request_bytes {
+            self.send_fullest(number)?;
+        }
+        self.hold_less()
+    }
+
+    /// Sends, and waits for acknowledgements, until no more is held than may be.
+    fn hold_less(&mut self) -> Result<()> {
+        while self.held() > self.most_held {
+            let by_bytes = |&number: &usize| self.spus[number].bytes;
+            let fullest = (0..self.spus.len())
+                .max_by_key(by_bytes)
+                .unwrap_or_default();
+            let is_free = self.spus[fullest].writer.requests() < 2;
+            if is_free && self.send_fullest(fullest)? {
+                continue;
+            }
+            let by_sent = |&number: &usize| self.spus[number].writer.bytes();
+            let busiest = (0..self.spus.len()).max_by_key(by_sent).unwrap_or_default();
+            if self.spus[busiest].writer.requests() == 0 {
+                // What is left is open.
+                break;
+            }
+            self.await_answer(busiest)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes of records there are that are not acknowledged.
+    fn held(&self) -> usize {
+        let held = |spu: &Spu| spu.bytes + spu.writer.bytes();
+        self.spus.iter().map(held).sum()
+    }
+
+    /// Takes an acknowledgement that has come.
+    fn poll(&mut self, number: usize) -> Result<()> {
+        let spu = &mut self.spus[number];
+        spu.poll_at = spu.bytes + POLL_BYTES;
+        match spu.writer.has_answer()? {
+            true => self.await_answer(number),
+            false => Ok(()),
+        }
+    }
+
+    fn await_answer(&mut self, number: usize) -> Result<()> {
+        let writer = &mut self.spus[number].writer;
+        writer.await_answer(&mut self.written, &mut self.spare, &mut self.acknowledged)
     }
 }
 
-fn another_writer(stored_at: i64, expected: i64) -> Error {
-    Error::new(
-        Kind::Gap,
-        format!("records were stored at offset {stored_at}, expected was {expected}: something else writes here"),
-    )
-    .with_hint(
-        "one connector owns a partition; stop the other writer, or give each a topic or partition \
-         of its own; then see \"accept-gap\" in the README",
-    )
-}
-
-impl Sink for PartitionWriter {
-    fn write(&mut self, record: &ProducerRecord<'_>) -> Result<usize> {
+impl Sink for LanesWriter {
+    fn write(&mut self, lane: usize, record: &ProducerRecord<'_>) -> Result<usize> {
+        self.filling[lane].is_open = false;
         match record.is_large() {
-            true => self.write_large(record),
-            false => self.write_small(record),
+            true => self.write_large(lane, record),
+            false => self.write_small(lane, record),
+        }
+    }
+
+    fn end_unit(&mut self, lane: usize) -> Result<()> {
+        let filling = &mut self.filling[lane];
+        if !std::mem::take(&mut filling.is_open) {
+            return Ok(());
+        }
+        let before = filling.batch.len();
+        filling.batch.amend_last(LAST);
+        let after = filling.batch.len();
+        self.spus[filling.spu].bytes += after - before;
+        match after >= self.batch_bytes {
+            true => self.send_lane(lane),
+            false => Ok(()),
         }
     }
 
     fn pause(&mut self) -> Result<()> {
-        while self.begun.is_some() {
-            self.await_acknowledgement()?;
+        for number in 0..self.spus.len() {
+            while self.spus[number].writer.requests() > 1 {
+                self.await_answer(number)?;
+            }
         }
         Ok(())
     }
 
+    /// All servers have something to do before one of them is waited for, and one that fails does not keep
+    /// the others from being heard.
     fn flush(&mut self) -> Result<()> {
-        if !self.batch.is_empty() {
-            self.send_batch()?;
+        let mut result = Ok(());
+        for number in 0..self.spus.len() {
+            let sent = self.send_all(number);
+            result = result.and(sent);
         }
-        while self.sent.is_some() {
-            self.await_acknowledgement()?;
+        for number in 0..self.spus.len() {
+            while result.is_ok() && self.spus[number].writer.requests() > 0 {
+                result = self.await_answer(number);
+            }
         }
-        Ok(())
+        result
     }
 
-    fn stored(&self) -> u64 {
-        self.stored
+    fn stored(&self, lane: usize) -> u64 {
+        self.written[lane].stored
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     fn is_settled(&mut self) -> Result<bool> {
-        let offsets = ask_offsets(&mut self.spu, &self.options)?;
-        let offsets = offsets.map_err(|code| self.error(refused(&code)))?;
-        Ok(offsets.last_stable_offset >= self.next_offset)
+        for (number, spu) in self.spus.iter_mut().enumerate() {
+            let led = self.filling.iter().zip(&self.written);
+            let led = led.filter(|(filling, lane)| filling.spu == number && lane.stored == 0);
+            if !spu.writer.is_settled(led.map(|(_, lane)| lane))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn in_doubt(&mut self) -> Option<InDoubt> {
-        self.sent.take().map(|records| InDoubt {
-            offset: self.next_offset,
-            records,
-            settle: if self.refused {
-                Duration::ZERO
-            } else {
-                self.options.timeout
-            },
-        })
+    fn in_doubt(&mut self) -> Vec<InDoubt> {
+        let mut in_doubt = Vec::new();
+        for spu in &mut self.spus {
+            spu.writer.await_last_answer(
+                &mut self.written,
+                &mut self.spare,
+                &mut self.acknowledged,
+            );
+            spu.writer.in_doubt(&self.written, &mut in_doubt);
+        }
+        in_doubt
+    }
+}
+
+impl LanesWriter {
+    /// Sends all batches of an SPU, in as many requests as they need.
+    fn send_all(&mut self, number: usize) -> Result<()> {
+        loop {
+            let mut chosen = Vec::new();
+            self.choose(self.spus[number].filled.iter().copied(), 0, 0, &mut chosen);
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            self.send(number, &chosen)?;
+        }
     }
 }

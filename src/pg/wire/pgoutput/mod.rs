@@ -184,6 +184,17 @@ impl<'a> Origin<'a> {
     }
 }
 
+impl Type<'_> {
+    /// The description with its names copied.
+    pub fn to_static(&self) -> Type<'static> {
+        Type {
+            id: self.id,
+            namespace: self.namespace.clone().into_owned().into(),
+            name: self.name.clone().into_owned().into(),
+        }
+    }
+}
+
 impl<'a> Type<'a> {
     fn decode(c: &mut Cursor<'a>) -> Result<Self> {
         Ok(Type {

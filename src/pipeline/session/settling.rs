@@ -1,0 +1,252 @@
+//! Reading what the lanes end with, once they are still.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Program;
+use super::lane::SETTLE;
+use crate::base::error::{Context, Result};
+use crate::base::lsn::Lsn;
+use crate::pg::replication::ReplicationStream;
+use crate::pipeline::resume::continuity::{self, Topic};
+use crate::pipeline::resume::rows::{RowTail, other_format};
+use crate::pipeline::resume::topic_end::TailReader;
+use crate::pipeline::resume::{Tail, WalkBack};
+use crate::record::{Format, Placed, Record};
+use crate::sink::fluvio::reader::Bounds;
+use crate::sink::fluvio::{Leaders, Place};
+
+/// How often the ends of the lanes are looked at while they must be still.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long a lane may move while we do not write: then it has another writer.
+const RESTLESS: Duration = Duration::from_secs(60);
+
+/// A lane as it was found when it was still.
+pub(super) struct FoundLane {
+    /// What it holds.
+    pub bounds: Bounds,
+    /// How it ends.
+    pub tail: Tail,
+    /// The same, of a lane of rows that has any.
+    pub rows: Option<RowTail>,
+}
+
+impl FoundLane {
+    /// The lane for the proof of continuity.
+    pub fn topic<'n>(&self, place: &'n Place) -> Topic<'n> {
+        Topic {
+            name: &place.topic,
+            partition: place.partition,
+            bounds: self.bounds,
+            tail: self.tail,
+        }
+    }
+}
+
+/// A lane that must be still.
+struct Still {
+    end: i64,
+    since: Instant,
+    /// For how long it must be.
+    settle: Duration,
+    /// Where it ends if all that is in doubt is there.
+    all: Option<i64>,
+}
+
+impl Still {
+    fn is_settled(&self) -> bool {
+        self.since.elapsed() >= self.settle || self.all == Some(self.end)
+    }
+}
+
+impl Program<'_> {
+    /// Reads the ends of the lanes, once they are still, and compares them with what was in doubt. The
+    /// server is kept informed meanwhile.
+    pub(super) fn reconcile(
+        &mut self,
+        leaders: &mut Leaders,
+        stream: &mut ReplicationStream,
+        confirmed: Lsn,
+    ) -> Result<Vec<FoundLane>> {
+        let mut reported = Instant::now();
+        let (notify, patience) = (self.notify.clone(), self.leader(leaders).patience);
+        let mut meanwhile = || {
+            notify.promise(patience);
+            if reported.elapsed() >= SETTLE {
+                stream.send_status(confirmed)?;
+                reported = Instant::now();
+            }
+            Ok(())
+        };
+        self.settle(leaders, &mut meanwhile)?;
+        let mut found = Vec::with_capacity(leaders.count());
+        let lanes: Vec<usize> = (0..leaders.count()).collect();
+        let lasts = leaders.last_records(&lanes)?;
+        meanwhile()?;
+        for (lane, last) in lasts.into_iter().enumerate() {
+            let last = last.map(|record| record.value);
+            found.push(self.found_lane(leaders, lane, last.as_deref(), &mut meanwhile)?);
+        }
+        for lane in lanes {
+            self.pasts[lane].settled();
+        }
+        Ok(found)
+    }
+
+    /// Waits until the end of each lane has been still for long enough, or has reached all that was sent.
+    ///
+    /// Bytes that a former connection left in the server's socket may still be stored by a server
+    /// that was frozen. Once all that was sent is there, nothing more can come.
+    fn settle(
+        &self,
+        leaders: &mut Leaders,
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let begun = Instant::now();
+        leaders.ask_again()?;
+        let mut lanes: Vec<Still> = (0..leaders.count())
+            .map(|lane| self.still(leaders, lane))
+            .collect();
+        while lanes.iter().any(|lane| !lane.is_settled()) {
+            thread::sleep(POLL);
+            meanwhile()?;
+            leaders.ask_again()?;
+            for (number, lane) in lanes.iter_mut().enumerate() {
+                let end = leaders.bounds(number).end;
+                if end == lane.end {
+                    continue;
+                }
+                if begun.elapsed() > lane.settle + RESTLESS {
+                    let what = "it does not come to rest: something else writes to it";
+                    return Err(leaders.error(number, continuity::gap(what)));
+                }
+                (lane.end, lane.since) = (end, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn still(&self, leaders: &Leaders, lane: usize) -> Still {
+        let (end, slowest) = (leaders.bounds(lane).end, leaders.slowest(lane));
+        let noted = self.known_lane(leaders.place(lane));
+        let noted = noted.and_then(|known| known.in_doubt);
+        let timeout = self.config.fluvio.timeout;
+        let (settle, all) = self.pasts[lane].settle(end, slowest, noted, timeout);
+        Still {
+            end,
+            since: Instant::now(),
+            settle,
+            all,
+        }
+    }
+
+    /// How a lane ends whose last record is `last`.
+    fn found_lane(
+        &self,
+        leaders: &Leaders,
+        lane: usize,
+        last: Option<&[u8]>,
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<FoundLane> {
+        let bounds = leaders.bounds(lane);
+        let mut found = FoundLane {
+            bounds,
+            tail: Tail::Empty,
+            rows: None,
+        };
+        let mut removed = None;
+        if let Some(in_doubt) = &self.pasts[lane].in_doubt {
+            let mut reader = TailReader {
+                reader: leaders.reader(lane)?,
+                meanwhile: &mut *meanwhile,
+            };
+            let sent = in_doubt.records.count();
+            let missing = reader.compare(bounds, in_doubt)?;
+            log_compared(leaders, lane, sent, missing);
+            let is_removed = bounds.is_empty() && bounds.end == in_doubt.offset + sent as i64;
+            removed = is_removed.then_some(&in_doubt.records);
+        }
+        let first = self.first_offset(leaders.place(lane)).max(bounds.start);
+        let last = last.filter(|_| bounds.end > first);
+        match self.config.format {
+            Format::Rows => {
+                let last = last.or_else(|| removed.and_then(|sent| sent.values().last()));
+                let tail = last.map(RowTail::of).transpose();
+                found.rows = tail.map_err(|error| leaders.error(lane, error))?;
+                found.tail = found.rows.map_or(Tail::Empty, |tail| tail.as_tail());
+            }
+            Format::Events => {
+                found.tail = match (removed, last) {
+                    (Some(sent), _) => {
+                        let mut walk = WalkBack::default();
+                        sent.values()
+                            .for_each(|value| walk.take(Placed::parse(value)));
+                        walk.end_part().ok().flatten().unwrap_or_default()
+                    }
+                    (None, None) => Tail::Empty,
+                    (None, Some(last)) => {
+                        self.events_tail(leaders, lane, last, bounds, first, meanwhile)?
+                    }
+                };
+            }
+        }
+        Ok(found)
+    }
+
+    /// How a lane of events ends: its last record says so if it ends a unit, else the way back to a begin.
+    fn events_tail(
+        &self,
+        leaders: &Leaders,
+        lane: usize,
+        last: &[u8],
+        bounds: Bounds,
+        first: i64,
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tail> {
+        let placed = Placed::parse(last);
+        if let Some(Record::OfRows(_)) = placed.map(|placed| placed.record) {
+            return Err(leaders.error(lane, other_format(Format::Rows)));
+        }
+        let mut walk = WalkBack::default();
+        walk.take(placed);
+        if let Ok(Some(tail)) = walk.end_part() {
+            return Ok(tail);
+        }
+        let mut reader = TailReader {
+            reader: leaders.reader(lane)?,
+            meanwhile,
+        };
+        reader.read(bounds, first)
+    }
+
+    /// Where a lane ends that records do not go to any more; nothing if its topic is gone.
+    pub(super) fn end_of(&self, place: &Place) -> Result<Option<i64>> {
+        let options = &self.config.fluvio;
+        let cluster = crate::sink::fluvio::cluster::endpoint(options)?;
+        if crate::sink::fluvio::cluster::topic(&cluster, options, &place.topic)?.is_none() {
+            return Ok(None);
+        }
+        let partition = crate::sink::fluvio::Partition::open_to_read(options, place);
+        let partition = partition.at(|| place.to_string())?;
+        Ok(Some(partition.bounds().end))
+    }
+}
+
+fn log_compared(leaders: &Leaders, lane: usize, sent: u64, missing: Option<u64>) {
+    let place = match leaders.count() {
+        1 => String::new(),
+        _ => format!("{}: ", leaders.place(lane)),
+    };
+    match missing {
+        Some(missing) => log::info!(
+            "{place}{sent} records were sent and not acknowledged: {} of them are in the topic, {missing} \
+             are sent again",
+            sent - missing
+        ),
+        None => log::info!(
+            "{place}{sent} records were sent and not acknowledged, and another process has written in \
+             their place: going on where it left the topic"
+        ),
+    }
+}
