@@ -157,7 +157,7 @@ fn some_patterns<'de, D: Deserializer<'de>>(
 ) -> Result<Vec<TablePattern>, D::Error> {
     let patterns = Vec::deserialize(deserializer)?;
     match patterns.is_empty() {
-        true => Err(D::Error::custom("expected at least one table")),
+        true => Err(D::Error::custom("expected at least one of \"tables\"")),
         false => Ok(patterns),
     }
 }
@@ -357,6 +357,14 @@ mod tests {
             ),
             (with("  slot: s\npartition: -1"), "partition: invalid"),
             (with(""), "missing field `slot`"),
+            (
+                with("  slot: s\nkeys: { a.b: [&c x, *c] }"),
+                "keys: expected the columns of the key, each of them once at line 8",
+            ),
+            (
+                with("  slot: s\n  tables: [&t a.b]\nkeys: { *t : [1] }"),
+                "keys[0]: expected the name of a column, quoted as in SQL where that is needed at line 9",
+            ),
             (
                 "type: http-source".into(),
                 "type: expected \"postgres-source\"",

@@ -33,7 +33,7 @@ pub struct QualifiedTable {
 }
 
 /// A column of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Column(pub String);
 
 /// A name in which any characters may stand between its pieces. A name without a `*` is one piece.
@@ -217,5 +217,139 @@ impl Serialize for QualifiedTable {
 impl Serialize for Column {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> TablePattern {
+        TablePattern::parse(text).unwrap_or_else(|expected| panic!("{text}: {expected}"))
+    }
+
+    #[test]
+    fn names_are_read_as_in_sql() {
+        for (text, schema, table, written) in [
+            ("public.t", "public", "t", "public.t"),
+            (
+                "PUBLIC.Order_Lines",
+                "public",
+                "order_lines",
+                "public.order_lines",
+            ),
+            (
+                "public.\"Odd Name\"",
+                "public",
+                "Odd Name",
+                "public.\"Odd Name\"",
+            ),
+            ("\"a\"\"b\".\"c\"", "a\"b", "c", "\"a\"\"b\".c"),
+            ("\"a.b\".\"*\"", "a.b", "*", "\"a.b\".\"*\""),
+            ("\"1a\".a1$", "1a", "a1$", "\"1a\".a1$"),
+            // The server folds no other letters than those of ASCII.
+            ("Größe.ÄB", "größe", "Äb", "größe.Äb"),
+        ] {
+            let read = QualifiedTable::parse(text).unwrap();
+            assert_eq!(read, QualifiedTable::new(schema, table), "{text}");
+            assert_eq!(read.to_string(), written);
+            assert_eq!(QualifiedTable::parse(written).unwrap(), read);
+            assert!(pattern(text).matches(schema, table), "{text}");
+            assert_eq!(pattern(text).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_table() {
+        let texts = [
+            "",
+            ".",
+            "t",
+            "a.",
+            ".b",
+            "a.b.c",
+            "1a.b",
+            "a.1b",
+            "a-b.c",
+            "a b.c",
+            " a.b",
+            "a.b ",
+            "a.b\n",
+            "\"\".b",
+            "\"a.b",
+            "a.\"b",
+            "a.\"b\"c",
+            "a\"b\".c",
+            "\"a\tb\".c",
+            "a.b;",
+            "$a.b",
+        ];
+        for text in texts {
+            assert_eq!(TablePattern::parse(text), Err(EXPECTED_PATTERN), "{text}");
+            assert_eq!(QualifiedTable::parse(text), Err(EXPECTED_TABLE), "{text}");
+        }
+        for text in ["*.t", "public.*", "a*.b"] {
+            assert_eq!(QualifiedTable::parse(text), Err(EXPECTED_TABLE), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_are_read_as_in_sql() {
+        for (text, name, written) in [
+            ("ID", "id", "id"),
+            ("\"Id\"", "Id", "\"Id\""),
+            ("\"a.b\"", "a.b", "\"a.b\""),
+        ] {
+            let column = Column::parse(text).unwrap();
+            assert_eq!(
+                (column.0.as_str(), column.to_string().as_str()),
+                (name, written)
+            );
+        }
+        for text in ["", "a.b", "a b", "*", "a*", "\"\"", "\"a"] {
+            assert_eq!(Column::parse(text), Err(EXPECTED_COLUMN), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_any_characters() {
+        for (text, schema, table, expected) in [
+            ("audit.*", "audit", "t", true),
+            ("audit.*", "audit", "Odd Name", true),
+            ("audit.*", "audit2", "t", false),
+            ("*.t", "any", "t", true),
+            ("*.*", "any", "thing", true),
+            ("public.Log_*", "public", "log_2026", true),
+            ("public.Log_*", "public", "log_", true),
+            ("public.Log_*", "public", "a_log_1", false),
+            ("public.*_*", "public", "a_b_c", true),
+            ("public.*_*", "public", "abc", false),
+            ("public.a*b*a", "public", "aba", true),
+            ("public.a*b*a", "public", "axxbyya", true),
+            ("public.a*b*a", "public", "ab", false),
+            // The end of the beginning is not the beginning of the end.
+            ("public.aa*aa", "public", "aaa", false),
+            ("public.aa*aa", "public", "aaaa", true),
+            ("public.*ab*b", "public", "ab", false),
+            ("public.a**b", "public", "ab", true),
+            ("public.*é*", "public", "caféé", true),
+            ("public.\"a*\"", "public", "ab", false),
+            ("public.\"a*\"", "public", "a*", true),
+        ] {
+            let found = pattern(text).matches(schema, table);
+            assert_eq!(found, expected, "{text}: {schema}.{table}");
+        }
+        assert_eq!(pattern("A*.B*c").to_string(), "a*.b*c");
+    }
+
+    #[test]
+    fn what_follows_a_table() {
+        for (text, rest) in [
+            ("public.t[0]: x", Some("[0]: x")),
+            ("\"a: b\".\"c\"\"[1]\": x", Some(": x")),
+            ("t: x", None),
+        ] {
+            assert_eq!(QualifiedTable::skip(text), rest, "{text}");
+        }
     }
 }

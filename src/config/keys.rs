@@ -1,6 +1,6 @@
 //! The columns of each table that are a row's key, where the stream does not say which they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{Error, MapAccess, Visitor};
@@ -16,10 +16,17 @@ pub struct Keys(BTreeMap<QualifiedTable, Columns>);
 struct Columns(Vec<Column>);
 
 impl Keys {
-    /// The columns of a table's key in their order, if the config names them.
-    pub fn of_table(&self, schema: &str, table: &str) -> Option<impl Iterator<Item = &str>> {
+    /// The columns of a table's key, if the config names them.
+    pub fn of_table(&self, schema: &str, table: &str) -> Option<Vec<&str>> {
         let Columns(columns) = self.0.get(&QualifiedTable::new(schema, table))?;
-        Some(columns.iter().map(|column| column.0.as_str()))
+        Some(columns.iter().map(|column| column.0.as_str()).collect())
+    }
+
+    /// Each table's columns in one order: a key has them in that of the table.
+    pub fn sorted(&self) -> Keys {
+        let mut sorted = self.clone();
+        sorted.0.values_mut().for_each(|columns| columns.0.sort());
+        sorted
     }
 
     /// Whether the config names no table's.
@@ -57,8 +64,8 @@ impl<'de> Deserialize<'de> for Keys {
 impl<'de> Deserialize<'de> for Columns {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let columns = Vec::<Column>::deserialize(deserializer)?;
-        let is_twice = |(i, column): (usize, &Column)| columns[..i].contains(column);
-        if columns.is_empty() || columns.iter().enumerate().any(is_twice) {
+        let distinct: BTreeSet<&Column> = columns.iter().collect();
+        if columns.is_empty() || distinct.len() < columns.len() {
             return Err(D::Error::custom(
                 "expected the columns of the key, each of them once",
             ));

@@ -12,11 +12,12 @@ pub fn message(error: &yaml_serde::Error, text: &str) -> String {
 
 /// The message without the table that stands in the path to a value of `keys`.
 fn without_tables(message: &str) -> Cow<'_, str> {
-    let table = message.strip_prefix("keys.").map(QualifiedTable::skip);
-    match table {
-        Some(rest) => format!("keys{}", rest.unwrap_or(": not understood")).into(),
-        None => message.into(),
-    }
+    let Some(path) = message.strip_prefix("keys.") else {
+        return message.into();
+    };
+    // The parser writes "?" for an alias. Anything else would not have been taken for a table.
+    let rest = QualifiedTable::skip(path).or_else(|| path.strip_prefix('?'));
+    format!("keys{}", rest.unwrap_or(": not understood")).into()
 }
 
 /// The message with its line: the parser names none at the very beginning, and places a key that comes

@@ -2,13 +2,16 @@
 //!
 //! `file` is what the file may say, `value` how a value is read and written, `message` what is said of
 //! a file that is not understood, `secret` where the database URL comes from, `effective` what is
-//! printed of the result and what of it a reload cannot change. This module resolves the file and the
-//! environment into what the program runs with.
+//! printed of the result and what of it a reload cannot change. `routes` is where each table's rows go:
+//! `identifier` is how tables are named, `topic` the template of a topic's name, `partition` the way to
+//! one of its partitions, `claims` that no two share a topic unawares; `keys` the columns that are a
+//! row's key. This module resolves the file and the environment into what the program runs with.
 //!
 //! A new key has five places: its definition in `file`, its field of [`Config`] and the line of
 //! `resolve` that fills it, `config-example.yaml`, which explains it, and `schema.json`. Whatever is
 //! missing there does not compile, or fails a test.
 
+mod claims;
 mod effective;
 pub(crate) mod file;
 mod identifier;
@@ -26,7 +29,7 @@ use std::time::Duration;
 use self::effective::Effective;
 pub use self::file::{File, Retry};
 use self::keys::Keys;
-use self::routes::{Route, Routes};
+use self::routes::{KeyStyle, Route, Routes};
 use self::secret::{DatabaseUrl, Secret};
 use self::value::{FilePath, Publication, SlotName};
 use crate::base::error::{Context, Error, Result};
@@ -37,7 +40,7 @@ use crate::pg::params::ConnectParams;
 use crate::pg::params::password::PasswordCommand;
 use crate::pg::replication::Origins;
 use crate::record::events::RawText;
-use crate::record::{self, Int8, JsonStyle};
+use crate::record::{self, Int8, JsonStyle, RowStyle};
 use crate::sink::fluvio;
 
 /// The schema of the config file, a [JSON Schema](https://json-schema.org/draft/2020-12).
@@ -184,7 +187,7 @@ impl Config {
         let file = in_effect(file, &database_url)?;
         let effective = Effective::of(&file)?;
         let topic = file.topic()?.text().to_owned();
-        let routes = routes(&file)?;
+        let routes = routes_of(&file)?;
         let parameters = file.parameters;
         Ok(Config {
             name: file.name.0,
@@ -286,7 +289,7 @@ fn of_the_format(file: &mut File) -> Result<()> {
 }
 
 /// The routes, with what they leave out from the top level.
-fn routes(file: &File) -> Result<Routes> {
+fn routes_of(file: &File) -> Result<Routes> {
     let topic = file.topic()?;
     let routes = file.routes.iter().map(|entry| Route {
         tables: entry.tables.clone(),
@@ -301,7 +304,14 @@ fn routes(file: &File) -> Result<Routes> {
         partitions: file.partitions.0,
         partitioning: file.partition,
     };
-    Routes::new(routes, top_level, file.format, &file.keys)
+    let keys = KeyStyle {
+        columns: &file.keys,
+        values: RowStyle {
+            int8: file.int8.unwrap_or_default(),
+            json: file.json.unwrap_or_default(),
+        },
+    };
+    Routes::new(routes, top_level, file.format, keys)
 }
 
 /// The directory that a service manager made for this service.
@@ -336,6 +346,7 @@ pub(crate) mod tests {
     use yaml_serde::{Mapping, Value};
 
     use super::*;
+    use crate::config::partition::Partitioning;
 
     /// The config of this text.
     pub fn resolve(text: &str) -> Result<Config> {
@@ -370,6 +381,50 @@ parameters: { publication: p, slot: s }
         assert_eq!(config.retry, retry);
         assert_eq!(config.fluvio.batch_bytes, 1_000_000);
         assert!(config.fluvio.create_topic && config.tables.is_empty());
+        assert_eq!(config.format, record::Format::Events);
+        assert!(config.keys.is_empty() && !config.routes.needs_tables());
+        let way = config.routes.of_table("public", "pets").unwrap();
+        assert_eq!((way.topic.as_str(), way.partitions), ("t", 1));
+        assert_eq!(way.partitioning, Partitioning::Fixed(0));
+    }
+
+    #[test]
+    fn rows_are_written_as_the_file_says() {
+        let rows = resolve(&format!("{MINIMAL}format: rows")).unwrap();
+        assert_eq!(
+            (rows.format, rows.int8, rows.json),
+            (record::Format::Rows, Int8::Number, JsonStyle::Value)
+        );
+        let text = "format: rows\nint8: string\njson: text\nkeys: { public.T: [ID, '\"Id\"'] }";
+        let rows = resolve(&format!("{MINIMAL}{text}")).unwrap();
+        assert_eq!((rows.int8, rows.json), (Int8::String, JsonStyle::Text));
+        let key = rows.keys.of_table("public", "t").unwrap();
+        assert_eq!(key, ["id", "Id"]);
+        assert!(rows.keys.of_table("public", "T").is_none());
+    }
+
+    /// The topic of a config with templates is the text of its own; its partition one of those it has.
+    #[test]
+    fn one_topic_and_one_partition_stand_for_all() {
+        for (text, topic, partition) in [
+            ("partition: 3", "t", 3),
+            ("partition: table", "t", 0),
+            (
+                "routes: [{ tables: [a.b], topic: u, partition: 2 }]",
+                "t",
+                0,
+            ),
+        ] {
+            let config = resolve(&format!("{MINIMAL}{text}")).unwrap();
+            let fluvio = config.fluvio;
+            assert_eq!(
+                (fluvio.topic.as_str(), fluvio.partition),
+                (topic, partition),
+                "{text}"
+            );
+        }
+        let template = MINIMAL.replace("topic: t", "topic: cdc-{table}");
+        assert_eq!(resolve(&template).unwrap().fluvio.topic, "cdc-{table}");
     }
 
     #[test]
@@ -385,42 +440,75 @@ parameters: { publication: p, slot: s }
     }
 
     /// Values of each kind that a key may have.
-    const VALUES: &str = "true false 7 3s [insert] none string warn json h:1 127.0.0.1:1 /x x";
+    const VALUES: [&str; 17] = [
+        "true",
+        "false",
+        "7",
+        "3s",
+        "[insert]",
+        "none",
+        "string",
+        "warn",
+        "json",
+        "h:1",
+        "127.0.0.1:1",
+        "/x",
+        "x",
+        "rows",
+        "text",
+        "[{ tables: [p.t], partition: table }]",
+        "{ p.t: [id] }",
+    ];
 
-    /// The keys of a file, each with a config in which it has another value than by [`MINIMAL`], if there
-    /// may be one.
-    fn changes() -> Vec<(String, Option<Config>)> {
+    /// A config, and one that differs from it in one key.
+    #[derive(Clone)]
+    struct Change {
+        before: Config,
+        after: Config,
+    }
+
+    /// The keys of a file, each with a change of it alone, if there may be one: in [`MINIMAL`], or in the
+    /// rows that some keys need.
+    fn changes() -> Vec<(String, Option<Change>)> {
         let minimal = resolve(MINIMAL).unwrap().effective;
         let mut changes = Vec::new();
         for (key, value) in &minimal.0 {
             let name = key.as_str().unwrap().to_owned();
             match value {
-                Value::Mapping(section) => changes.extend(section.keys().map(|below| {
-                    let changed = changed(&minimal, |keys, value| keys[key][below] = value);
-                    (format!("{name}.{}", below.as_str().unwrap()), changed)
-                })),
-                _ => changes.push((name, changed(&minimal, |keys, value| keys[key] = value))),
+                Value::Mapping(section) if !section.is_empty() => {
+                    changes.extend(section.keys().map(|below| {
+                        let changed = changed(|keys, value| keys[key][below] = value);
+                        (format!("{name}.{}", below.as_str().unwrap()), changed)
+                    }));
+                }
+                _ => changes.push((name, changed(|keys, value| keys[key] = value))),
             }
         }
         changes
     }
 
-    fn changed(minimal: &Effective, set: impl Fn(&mut Mapping, Value)) -> Option<Config> {
-        VALUES.split(' ').find_map(|value| {
-            let mut keys = minimal.clone();
-            set(&mut keys.0, yaml_serde::from_str(value).unwrap());
-            let config = resolve(&yaml_serde::to_string(&keys.without_nulls()).unwrap()).ok()?;
-            (config.effective.0 != minimal.0).then_some(config)
+    fn changed(set: impl Fn(&mut Mapping, Value)) -> Option<Change> {
+        let mut bases = ["", "format: rows"].into_iter();
+        bases.find_map(|format| {
+            let before = resolve(&format!("{MINIMAL}{format}")).unwrap();
+            let after = VALUES.iter().find_map(|value| {
+                let mut keys = before.effective.clone();
+                set(&mut keys.0, yaml_serde::from_str(value).unwrap());
+                let text = yaml_serde::to_string(&keys.without_nulls()).unwrap();
+                let after = resolve(&text).ok()?;
+                (after.effective.0 != before.effective.0).then_some(after)
+            })?;
+            Some(Change { before, after })
         })
     }
 
     #[test]
     fn every_key_is_taken_into_the_config() {
-        let minimal = format!("{:?}", resolve(MINIMAL).unwrap());
-        let is_taken = |config: Config| format!("{config:?}") != minimal;
+        let is_taken =
+            |change: Change| format!("{:?}", change.after) != format!("{:?}", change.before);
         let of_no_use = changes()
             .into_iter()
-            .filter(|(_, changed)| !changed.clone().is_some_and(is_taken));
+            .filter(|(_, change)| !change.clone().is_some_and(is_taken));
         let of_no_use: Vec<String> = of_no_use.map(|(key, _)| key).collect();
         assert_eq!(
             of_no_use,
@@ -430,16 +518,16 @@ parameters: { publication: p, slot: s }
 
     #[test]
     fn every_key_counts_at_a_start_only_unless_a_reload_takes_it() {
-        let minimal = resolve(MINIMAL).unwrap();
         let (mut named, mut silent) = (Vec::new(), Vec::new());
-        for (key, changed) in changes() {
-            let names = changed.map_or(Vec::new(), |changed| minimal.only_at_a_start(&changed));
+        for (key, change) in changes() {
+            let names = change.map_or(Vec::new(), |c| c.before.only_at_a_start(&c.after));
             match names.is_empty() {
                 true => silent.push(key.split('.').next().unwrap().to_owned()),
                 false => named.extend(names),
             }
         }
-        let special = "slot publish fluvio.endpoint producer.batch-size retry metrics";
+        let special =
+            "slot publish fluvio.endpoint producer.batch-size retry metrics format keys routes";
         for name in special.split(' ') {
             assert!(named.contains(&name.to_owned()), "{name}: {named:?}");
         }

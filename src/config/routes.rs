@@ -1,16 +1,15 @@
 //! Which topic and which of its partitions a table's rows go to.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
+use super::claims::{self, Claim, HINT};
 use super::identifier::{QualifiedTable, TablePattern};
 use super::keys::Keys;
 pub use super::partition::Partitioning;
 use super::topic::{TopicTemplate, is_topic_name};
 use super::value;
 use crate::base::error::{Context, Error, Kind, Result};
-use crate::record;
+use crate::record::{self, Int8, JsonStyle, RowStyle};
 
 /// The way of every table's rows: the routes in their order, the top level of the config last.
 #[derive(Debug, Clone)]
@@ -27,6 +26,15 @@ pub struct Route {
     pub topic: TopicTemplate,
     pub partitions: u32,
     pub partitioning: Partitioning,
+}
+
+/// What the keys of rows depend on, from which their partitions are computed.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyStyle<'a> {
+    /// The columns of the tables whose stream does not tell them.
+    pub columns: &'a Keys,
+    /// How their values are written.
+    pub values: RowStyle,
 }
 
 /// The way of a table's rows.
@@ -46,16 +54,13 @@ pub struct TableRoute {
 /// What stands for the schema and the table of messages in a template.
 const OF_MESSAGES: &str = "message";
 
-/// What helps where a table's names make no topic, or that of another.
-const HINT: &str = "give the table a topic of its own under \"routes\"";
-
 impl Routes {
     /// The routes in their order, then the top level.
     pub fn new(
         mut routes: Vec<Route>,
         top_level: Route,
         format: record::Format,
-        keys: &Keys,
+        keys: KeyStyle<'_>,
     ) -> Result<Routes> {
         routes.push(top_level);
         for route in &routes {
@@ -113,18 +118,13 @@ impl Routes {
             let way = self.of_messages()?;
             claims.push(Claim { who, way });
         }
-        if let Some((a, b)) = conflict(&claims, |a, b| a.partitions != b.partitions) {
-            return Err(two_counts(a, b));
-        }
-        match conflict(&claims[of_routes..], |a, b| a.unmapped != b.unmapped) {
-            Some((a, b)) => Err(one_topic(a, b)),
-            None => Ok(()),
-        }
+        claims::check_counts(&claims)?;
+        claims::check_names(&claims[of_routes..])
     }
 
     /// A text that is another where a change could go another way: the format, and of each route its tables
-    /// and topic, the partition, or by what and over how many partitions rows are spread; the keys where a
-    /// route goes by key.
+    /// and topic, the partition, or by what and over how many partitions rows are spread; and where rows are
+    /// spread by key, what the keys depend on.
     pub fn fingerprint(&self) -> String {
         self.fingerprint.clone()
     }
@@ -204,41 +204,16 @@ impl Route {
     }
 }
 
-/// Who wants a topic.
-struct Claim {
-    who: String,
-    way: TableRoute,
-}
+fn fingerprint(routes: &[Route], format: record::Format, keys: KeyStyle<'_>) -> Result<String> {
+    #[derive(Serialize)]
+    struct Key {
+        columns: Keys,
+        #[serde(with = "value::int8")]
+        int8: Int8,
+        #[serde(with = "value::json")]
+        json: JsonStyle,
+    }
 
-/// The first two that want one topic and differ.
-fn conflict(
-    claims: &[Claim],
-    differ: fn(&TableRoute, &TableRoute) -> bool,
-) -> Option<(&Claim, &Claim)> {
-    let mut first: BTreeMap<&str, &Claim> = BTreeMap::new();
-    claims.iter().find_map(|claim| {
-        let first = *first.entry(&claim.way.topic).or_insert(claim);
-        differ(&first.way, &claim.way).then_some((first, claim))
-    })
-}
-
-fn two_counts(a: &Claim, b: &Claim) -> Error {
-    Error::config(format!(
-        "the topic {} would have {} partitions for {} and {} for {}",
-        a.way.topic, a.way.partitions, a.who, b.way.partitions, b.who
-    ))
-    .with_hint("write the same \"partitions\" for both, or two topics")
-}
-
-fn one_topic(a: &Claim, b: &Claim) -> Error {
-    Error::config(format!(
-        "{} and {} would be in one topic, {}, only because a topic's name has a to z, 0 to 9 and hyphens",
-        a.who, b.who, a.way.topic
-    ))
-    .with_hint(HINT)
-}
-
-fn fingerprint(routes: &[Route], format: record::Format, keys: &Keys) -> Result<String> {
     #[derive(Serialize)]
     struct Way<'a> {
         tables: &'a [TablePattern],
@@ -254,7 +229,7 @@ fn fingerprint(routes: &[Route], format: record::Format, keys: &Keys) -> Result<
         format: record::Format,
         routes: Vec<Way<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        keys: Option<&'a Keys>,
+        key: Option<Key>,
     }
 
     let ways = routes.iter().map(|route| Way {
@@ -270,8 +245,245 @@ fn fingerprint(routes: &[Route], format: record::Format, keys: &Keys) -> Result<
     let ways = Ways {
         format,
         routes: ways.collect(),
-        keys: Some(keys).filter(|_| by_key),
+        key: by_key.then(|| Key {
+            columns: keys.columns.sorted(),
+            int8: keys.values.int8,
+            json: keys.values.json,
+        }),
     };
     serde_json::to_string(&ways)
         .map_err(|e| Error::new(Kind::Bug, "cannot write the routes").with_source(e))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::file::File;
+    use crate::config::routes_of;
+
+    pub fn routes(text: &str) -> Result<Routes> {
+        let file = format!(
+            "version: v\nname: n\ntype: postgres-source\nparameters: {{ publication: p, slot: s }}\n{text}"
+        );
+        routes_of(&File::parse(&file)?)
+    }
+
+    fn way(routes: &Routes, schema: &str, table: &str) -> (String, u32, Partitioning) {
+        let way = routes.of_table(schema, table).unwrap();
+        (way.topic, way.partitions, way.partitioning)
+    }
+
+    pub fn tables(names: &[&str]) -> Vec<(String, String)> {
+        let names = names.iter().map(|name| name.split_once('.').unwrap());
+        names.map(|(s, t)| (s.to_owned(), t.to_owned())).collect()
+    }
+
+    const ROUTES: &str = "
+format: rows
+topic: cdc-{table}
+partitions: 4
+partition: key
+routes:
+  - tables: [public.orders, \"audit.*\"]
+    topic: orders
+    partitions: 8
+  - tables: [\"audit.*\", 'public.\"*\"']
+    topic: never
+  - tables: [\"public.log_*\"]
+    topic: \"{schema}-{table}\"
+    partition: table
+  - tables: [public.one]
+    partition: 2
+";
+
+    #[test]
+    fn the_first_route_that_has_the_table_is_taken() {
+        let routes = routes(ROUTES).unwrap();
+        let orders = ("orders".to_owned(), 8, Partitioning::Key);
+        assert_eq!(way(&routes, "public", "orders"), orders);
+        assert_eq!(way(&routes, "audit", "Any Thing"), orders);
+        let never = ("never".to_owned(), 4, Partitioning::Key);
+        assert_eq!(way(&routes, "public", "*"), never);
+        let log = ("public-log-1".to_owned(), 4, Partitioning::Table);
+        assert_eq!(way(&routes, "public", "log_1"), log);
+        let one = ("cdc-one".to_owned(), 4, Partitioning::Fixed(2));
+        assert_eq!(way(&routes, "public", "one"), one);
+        for (schema, table) in [("public", "Orders"), ("other", "orders")] {
+            let other = ("cdc-orders".to_owned(), 4, Partitioning::Key);
+            assert_eq!(way(&routes, schema, table), other);
+        }
+        let way = routes.of_table("public", "A_b").unwrap();
+        assert_eq!(
+            (way.topic.as_str(), way.unmapped.as_str()),
+            ("cdc-a-b", "cdc-A_b")
+        );
+    }
+
+    #[test]
+    fn messages_go_where_the_top_level_says() {
+        let of = |text: &str| routes(text).unwrap().of_messages().unwrap().topic;
+        assert_eq!(of(ROUTES), "cdc-message");
+        assert_eq!(of("topic: t"), "t");
+        assert_eq!(of("topic: \"{schema}-{table}\""), "message-message");
+        assert_eq!(
+            of("topic: t\nroutes: [{ tables: [message.message], topic: u }]"),
+            "t"
+        );
+        let long = format!("topic: {}{{table}}", "x".repeat(60));
+        let error = routes(&long)
+            .unwrap()
+            .of_messages()
+            .unwrap_err()
+            .to_string();
+        let says = "the messages: its topic would be xxx";
+        assert!(error.starts_with(says), "{error}");
+    }
+
+    #[test]
+    fn topics_that_are_known_without_tables() {
+        let fixed = |text: &str| -> Vec<String> {
+            let routes = routes(text).unwrap();
+            routes.fixed().map(|way| way.topic).collect()
+        };
+        assert_eq!(fixed(ROUTES), ["orders", "never"]);
+        assert_eq!(fixed("topic: t"), ["t"]);
+        assert_eq!(
+            fixed("topic: t\nroutes: [{ tables: [a.b], topic: u }]"),
+            ["u", "t"]
+        );
+        assert_eq!(fixed("topic: \"{table}\""), [""; 0]);
+        for (text, needs) in [
+            (ROUTES, true),
+            ("topic: t", false),
+            ("topic: t\nroutes: [{ tables: [a.b], topic: u }]", false),
+            (
+                "topic: t\nroutes: [{ tables: [a.b], topic: 'u-{table}' }]",
+                true,
+            ),
+            (
+                "topic: '{schema}'\nroutes: [{ tables: [a.b], topic: u }]",
+                true,
+            ),
+        ] {
+            assert_eq!(routes(text).unwrap().needs_tables(), needs, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_topic_has_names_the_table() {
+        let of_table = routes("topic: \"{table}\"").unwrap();
+        for (table, says) in [
+            (
+                "???",
+                "the table public.\"???\": nothing is left of \"???\" as the name of a topic, which has a to z, \
+                 0 to 9 and inner hyphens (hint: give the table a topic of its own under \"routes\")",
+            ),
+            (&"t".repeat(64), "tt: its topic would be ttt"),
+            (
+                &"t".repeat(64),
+                "ttt, a name of 64 characters, and a topic's has at most 63 (hint: give the table",
+            ),
+        ] {
+            let error = of_table.of_table("public", table).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert!(error.to_string().contains(says), "{error}");
+            let tables = vec![("public".to_owned(), table.to_owned())];
+            let checked = of_table.check(&tables, false).unwrap_err();
+            assert_eq!(checked.to_string(), error.to_string());
+        }
+        assert!(of_table.of_table("public", &"t".repeat(63)).is_ok());
+    }
+
+    #[test]
+    fn partitions_that_nothing_could_go_to() {
+        let rows_only = "\"partition: key\" with \"format: events\": the changes of a row would be taken out of \
+                         their transactions, whose begin and commit are in one partition (hint: set \
+                         \"partition: table\", or \"format: rows\")";
+        for (text, who, says) in [
+            (
+                "topic: t\npartition: key",
+                "the tables without a route",
+                rows_only,
+            ),
+            (
+                "topic: t\nroutes: [{ tables: [a.b], partition: key }]",
+                "the route of a.b",
+                rows_only,
+            ),
+            (
+                "topic: t\npartitions: 4\npartition: 4",
+                "the tables without a route",
+                "\"partition: 4\" with \"partitions: 4\", which are counted from 0",
+            ),
+            (
+                "topic: t\npartition: 2\nroutes: [{ tables: [a.b], topic: u, partitions: 2 }]",
+                "the route of a.b",
+                "\"partition: 2\" with \"partitions: 2\", which are counted from 0",
+            ),
+        ] {
+            let error = routes(text).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert_eq!(error.to_string(), format!("{who}: {says}"));
+        }
+        for text in [
+            "topic: t\npartition: 7",
+            "topic: t\npartitions: 4\npartition: 3",
+            "topic: t\npartitions: 4\npartition: table",
+            "format: rows\ntopic: t\npartitions: 4\npartition: key",
+        ] {
+            routes(text).unwrap();
+        }
+    }
+
+    /// What changes no row's way does not change it, and what may does.
+    #[test]
+    fn the_fingerprint_is_another_where_a_row_may_go_another_way() {
+        let of = |text: &str| routes(text).unwrap().fingerprint();
+        assert_eq!(
+            of(&format!("{ROUTES}keys: {{ public.b: [y, x], a.b: [id] }}")),
+            "{\"format\":\"rows\",\"routes\":[\
+             {\"tables\":[\"public.orders\",\"audit.*\"],\"topic\":\"orders\",\"partitions\":8,\"partition\":\"key\"},\
+             {\"tables\":[\"audit.*\",\"public.\\\"*\\\"\"],\"topic\":\"never\",\"partitions\":4,\"partition\":\"key\"},\
+             {\"tables\":[\"public.log_*\"],\"topic\":\"{schema}-{table}\",\"partitions\":4,\"partition\":\"table\"},\
+             {\"tables\":[\"public.one\"],\"topic\":\"cdc-{table}\",\"partition\":2},\
+             {\"tables\":[],\"topic\":\"cdc-{table}\",\"partitions\":4,\"partition\":\"key\"}],\
+             \"key\":{\"columns\":{\"a.b\":[\"id\"],\"public.b\":[\"x\",\"y\"]},\"int8\":\"number\",\"json\":\"value\"}}"
+        );
+        let by_table =
+            "topic: t\npartition: table\npartitions: 2\nroutes: [{ tables: [a.b], partition: 1 }]";
+        for (other, is_same) in [
+            (
+                "partitions: 2\npartition: table\ntopic: t\nroutes: [{ tables: [A.\"b\"], partition: 1 }]",
+                true,
+            ),
+            (
+                "topic: t\npartition: table\npartitions: 2\nroutes: [{ tables: [a.b], partition: 0 }]",
+                false,
+            ),
+            (
+                "topic: t\npartition: table\npartitions: 2\nroutes: [{ tables: [a.c], partition: 1 }]",
+                false,
+            ),
+            (
+                "topic: t\npartition: table\npartitions: 3\nroutes: [{ tables: [a.b], partition: 1 }]",
+                false,
+            ),
+            (
+                "topic: u\npartition: table\npartitions: 2\nroutes: [{ tables: [a.b], partition: 1 }]",
+                false,
+            ),
+            ("topic: t\npartition: table\npartitions: 2", false),
+        ] {
+            assert_eq!(of(by_table) == of(other), is_same, "{other}");
+        }
+        // Where rows go to a partition by its number, the others change nothing.
+        assert_eq!(of("topic: t"), of("topic: t\npartitions: 2"));
+        assert_ne!(of("topic: t"), of("topic: t\nformat: rows"));
+        let rows = "format: rows\ntopic: t\npartition: ";
+        let keys = "\nkeys: { a.b: [id] }";
+        for more in [keys, "\nint8: string", "\njson: text"] {
+            assert_ne!(of(&format!("{rows}key{more}")), of(&format!("{rows}key")));
+            assert_eq!(of(&format!("{rows}3{more}")), of(&format!("{rows}3")));
+        }
+    }
 }

@@ -101,3 +101,82 @@ fn mapped(name: &str) -> String {
     });
     mapped.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(text: &str) -> TopicTemplate {
+        TopicTemplate::parse(text).unwrap_or_else(|expected| panic!("{text}: {expected}"))
+    }
+
+    #[test]
+    fn a_name_is_mapped_to_what_a_topic_may_have() {
+        for (text, schema, table, unmapped, mapped) in [
+            ("cdc", "public", "pets", "cdc", "cdc"),
+            ("{table}", "public", "pets", "pets", "pets"),
+            (
+                "cdc-{table}",
+                "public",
+                "Order_Lines",
+                "cdc-Order_Lines",
+                "cdc-order-lines",
+            ),
+            ("{schema}-{table}", "shop", "t1", "shop-t1", "shop-t1"),
+            ("{table}{schema}", "a", "b", "ba", "ba"),
+            ("{table}", "public", "größe", "größe", "gr--e"),
+            // An upper-case letter outside of ASCII is one character too, and its lower case none of a to z.
+            ("{table}", "public", "AÄİK", "AÄİK", "a--k"),
+            ("{table}", "public", "a\u{212a}b", "a\u{212a}b", "a-b"),
+            ("cdc-{table}", "public", "_x_", "cdc-_x_", "cdc--x"),
+            ("{table}-z", "public", "__a", "__a-z", "a-z"),
+            ("{table}", "public", "???", "???", ""),
+            ("cdc-{table}", "public", "???", "cdc-???", "cdc"),
+            // What a placeholder stands for is none itself.
+            ("{schema}-{table}", "{table}", "x", "{table}-x", "table--x"),
+        ] {
+            let template = template(text);
+            assert_eq!(template.unmapped(schema, table), unmapped, "{text}");
+            assert_eq!(template.mapped(schema, table), mapped, "{text}");
+            assert_eq!(template.names_table(), text.contains('{'), "{text}");
+            assert_eq!(template.text(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_template() {
+        let long = format!("{{table}}{}", "x".repeat(63));
+        for text in [
+            "",
+            "-",
+            "A",
+            "a_b",
+            "-a",
+            "a-",
+            "-{table}",
+            "{table}-",
+            "a_{table}",
+            "A{table}",
+            "{foo}",
+            "{Table}",
+            "{ table }",
+            "{}",
+            "{",
+            "}",
+            "a{",
+            "a}",
+            "{table",
+            "table}",
+            "{{table}}",
+            "{table}}",
+            "{table}{",
+            "{table.x}",
+            "a.{table}",
+            "{table}\n",
+            &long,
+        ] {
+            assert_eq!(TopicTemplate::parse(text), Err(EXPECTED), "{text}");
+        }
+        assert!(TopicTemplate::parse(&long[..long.len() - 1]).is_ok());
+    }
+}

@@ -15,7 +15,7 @@ pub fn text() -> String {
     std::fs::read_to_string(path()).expect("the example is at the top of the repository")
 }
 
-/// With the keys that are not set by default set to what they show.
+/// With the keys that are not set by default set to what they show, in the format that has all of them.
 pub fn with_optional_keys(text: &str) -> String {
     let uncomment = |line: &str| {
         let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
@@ -26,7 +26,24 @@ pub fn with_optional_keys(text: &str) -> String {
             _ => format!("{line}\n"),
         }
     };
-    text.lines().map(uncomment).collect()
+    let text: String = text.lines().map(uncomment).collect();
+    text.replace("format: events\n", "format: rows\n")
+}
+
+/// With routes and keys, each of them written in another way than it is printed.
+fn with_routes(text: &str) -> String {
+    let routes = r#"routes:
+  - tables: [Public.Orders, '"audit"."*"', "shop.Old_*"]
+    topic: "{schema}-{table}"
+    partitions: 8
+  - { tables: ["*.*"], partition: table }"#;
+    let keys = r#"keys: { PUBLIC.T: [ID, '"Id"'], 'a."b.c"': ["größe"] }"#;
+    let changed = text
+        .replace("routes: []", routes)
+        .replace("keys: {}", keys)
+        .replace("partition: 0", "partition: key");
+    assert!(changed.len() > text.len() + routes.len());
+    changed
 }
 
 /// What the parser says to `unknown_key` is the list of the keys that it knows.
@@ -140,7 +157,11 @@ fn what_takes_effect_is_a_config_that_says_the_same() {
         std::fs::write(&path, text).expect("it can be written");
         Config::load(&path).unwrap_or_else(|error| panic!("{error}\n{text}"))
     };
-    for text in [text(), with_optional_keys(&text())] {
+    for text in [
+        text(),
+        with_optional_keys(&text()),
+        with_routes(&with_optional_keys(&text())),
+    ] {
         let config = load("config.yaml", &text);
         let effective = config.effective().expect("it can be connected to");
         let says = "# user connects to the database database_name at localhost:5432\n";

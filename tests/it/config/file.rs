@@ -58,8 +58,8 @@ pub fn assert_not_in_cmdline(connector: &Connector) {
 }
 
 /// Texts that are no config, and what is said of them.
-pub fn refused() -> [(String, &'static str); 44] {
-    [
+pub fn refused() -> Vec<(String, &'static str)> {
+    let mut cases = vec![
         (
             with("frobnicate: 1"),
             "unknown field `frobnicate`, expected one of `version`, `name`",
@@ -77,7 +77,7 @@ pub fn refused() -> [(String, &'static str); 44] {
         ),
         (
             with("partition: first"),
-            "partition: invalid type: a string, expected u32 at line 8 column 12",
+            "partition: expected the number of a partition, table or key at line 8 column 12",
         ),
         (
             with("  tables: pets"),
@@ -224,6 +224,138 @@ pub fn refused() -> [(String, &'static str); 44] {
             with("x-common: &c { min: 1s }\nretry:\n  <<: *c"),
             "a merge key (<<) is not understood",
         ),
+    ];
+    cases.extend(refused_ways());
+    cases
+}
+
+/// Formats, topics, partitions and keys that are none, and what is said of them.
+fn refused_ways() -> Vec<(String, &'static str)> {
+    vec![
+        (
+            with("partition: -1"),
+            "partition: invalid type: integer `-1`, expected the number of a partition, table or key",
+        ),
+        (
+            with("partitions: 0"),
+            "partitions: invalid value: integer `0`, expected a number from 1 to 1000 at line 8",
+        ),
+        (
+            with("partitions: 1001"),
+            "partitions: invalid value: integer `1001`, expected a number from 1 to 1000 at line 8",
+        ),
+        (
+            with("partitions: many"),
+            "partitions: invalid type: a string, expected a number from 1 to 1000 at line 8",
+        ),
+        (
+            with("format: avro"),
+            "format: expected events or rows at line 8",
+        ),
+        (
+            with("int8: text"),
+            "int8: expected number or string at line 8",
+        ),
+        (
+            with("json: string"),
+            "json: expected value or text at line 8",
+        ),
+        (
+            with("").replace("topic: t", "topic: cdc-{tabel}"),
+            "topic: expected a topic name: 1 to 63 lower-case letters, digits and inner hyphens, in which {schema} and {table} stand for a table's names (in quotes if it begins with one) at line 4 column 8",
+        ),
+        (
+            with("").replace("topic: t", "topic: {table}"),
+            "topic: invalid type: map, expected a topic name: 1 to 63",
+        ),
+        (
+            with("").replace("topic: t", "topic: cdc-{table"),
+            "topic: expected a topic name",
+        ),
+        (
+            with("routes: { tables: [a.b] }"),
+            "routes: invalid type: map, expected a sequence at line 8",
+        ),
+        (
+            with("routes: [a.b]"),
+            "routes[0]: invalid type: a string, expected a route: { tables: [public.t], topic: t } at line 8",
+        ),
+        (
+            with("routes: [{ topic: u }]"),
+            "routes[0]: missing field `tables` at line 8",
+        ),
+        (
+            with("routes: [{ tables: [] }]"),
+            "routes[0]: expected at least one of \"tables\" at line 8",
+        ),
+        (
+            with("routes: [{ tables: [pets] }]"),
+            "routes[0].tables[0]: expected schema.table, each quoted as in SQL where that is needed, or with * for any characters where it is not quoted at line 8",
+        ),
+        (
+            with("routes: [{ tables: [a.b], key: [id] }]"),
+            "routes[0]: unknown field `key`, expected one of `tables`, `topic`, `partitions`, `partition` at line 8",
+        ),
+        (
+            with("routes: [{ tables: [a.b], topic: A }]"),
+            "routes[0].topic: expected a topic name",
+        ),
+        (
+            with("keys: [id]"),
+            "keys: invalid type: sequence, expected a map of tables, each with the columns of its key: public.t: [id] at line 8",
+        ),
+        (
+            with("keys: { t: [id] }"),
+            "keys: expected schema.table, each quoted as in SQL where that is needed at line 8",
+        ),
+        (
+            with("keys: { \"public.*\": [id] }"),
+            "keys: expected schema.table, each quoted as in SQL where that is needed at line 8",
+        ),
+        (
+            with("keys: { a.b: [] }"),
+            "keys: expected the columns of the key, each of them once at line 8",
+        ),
+        (
+            with("keys: { a.b: [id, id] }"),
+            "keys: expected the columns of the key, each of them once at line 8",
+        ),
+        (
+            with("keys: { a.b: [x y] }"),
+            "keys[0]: expected the name of a column, quoted as in SQL where that is needed at line 8",
+        ),
+        (
+            with("keys: { a.b: [id], A.B: [id] }"),
+            "keys: expected each table once at line 8",
+        ),
+        (
+            with("partition: key"),
+            "the tables without a route: \"partition: key\" with \"format: events\": the changes of a row would be taken out of their transactions, whose begin and commit are in one partition (hint: set \"partition: table\", or \"format: rows\")",
+        ),
+        (
+            with("routes: [{ tables: [a.b], partition: key }]"),
+            "the route of a.b: \"partition: key\" with \"format: events\": ",
+        ),
+        (
+            with("partitions: 4\npartition: 4"),
+            "the tables without a route: \"partition: 4\" with \"partitions: 4\", which are counted from 0",
+        ),
+        (
+            with("routes: [{ tables: [a.b], topic: t, partitions: 2 }]"),
+            "the topic t would have 2 partitions for the route of a.b and 1 for the tables without a route (hint: write the same \"partitions\" for both, or two topics)",
+        ),
+        (
+            with("keys: { a.b: [id] }"),
+            "\"keys\" does nothing with \"format: events\": it is of the rows of \"format: rows\" (hint: take it out, or set \"format: rows\")",
+        ),
+        (
+            with("int8: number"),
+            "\"int8\" does nothing with \"format: events\": it is of the rows of \"format: rows\" (hint: take it out, or set \"format: rows\")",
+        ),
+        (
+            with("json: text"),
+            "\"json\" does nothing with \"format: events\": it is of the rows of \"format: rows\" (hint: take it out, or set \"format: rows\")",
+        ),
     ]
 }
 
@@ -311,6 +443,18 @@ fn a_secret_in_a_wrong_place_is_not_shown() {
         with(&format!("{URL}: 1")),
         with(&format!("log: {URL}")),
         with(&format!("partition: {URL}")),
+        with(&format!("partitions: {URL}")),
+        with(&format!("format: {URL}")),
+        with(&format!("routes: [ {URL} ]")),
+        with(&format!("routes: [{{ tables: [ {URL} ] }}]")),
+        with(&format!("routes: [{{ tables: [ a.b ], topic: {URL} }}]")),
+        with(&format!("keys: {{ {URL}: [id] }}")),
+        with(&format!("keys: {{ a.b: [ {URL} ] }}")),
+        with(&format!("keys: {{ '\"{URL}\".b': [1 2] }}")),
+        with(&format!("keys: {{ '\"{URL}\".\"]\"\"\\\"': {URL} }}")),
+        with(&format!(
+            "keys: {{ '\"{URL}\".b': [a], '\"{URL}\".b': [a] }}"
+        )),
         with(&format!("fluvio: {{ endpoint: {URL} }}")),
         with("").replace("slot: s", &format!("slot: {URL}")),
         with("").replace("postgres-source", URL),

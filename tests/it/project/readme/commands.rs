@@ -22,6 +22,7 @@ const CASES: &[(&str, How)] = &[
     ("SELECT", How::Sql),
     ("version:", How::Config),
     ("metrics:", How::MoreConfig),
+    ("partitions:", How::MoreConfig),
     ("# yaml-language-server", How::MoreConfig),
     ("rule_files:", How::Yaml),
     ("{\"wal_start\"", How::Records),
