@@ -63,7 +63,7 @@ pub struct Config {
     /// The cluster, and how its topics are written.
     pub fluvio: fluvio::Options,
     /// The partition that is written.
-    pub place: fluvio::Place,
+    pub place: fluvio::LanePlace,
     /// The time that a record waits for others.
     pub linger: Duration,
     /// The form of values that have no JSON form of their own.
@@ -198,7 +198,7 @@ impl Config {
                 compression: file.producer.compression,
                 timeout: file.fluvio.timeout,
             },
-            place: fluvio::Place {
+            place: fluvio::LanePlace {
                 topic: topic.into(),
                 partition: file.partition,
             },

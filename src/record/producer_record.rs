@@ -72,16 +72,6 @@ impl<'e> ProducerRecord<'e> {
         }
     }
 
-    /// The key of the record in the topic, if it has one.
-    pub fn key(&self) -> Option<&[u8]> {
-        None
-    }
-
-    /// Whether the record may be the last of its transaction in its lane, which is not known yet.
-    pub fn is_open(&self) -> bool {
-        false
-    }
-
     /// The length of the record, which takes as long as rendering it.
     pub fn measure(&self) -> usize {
         let mut len = 0;

@@ -35,7 +35,7 @@ use crate::pipeline::resume::state::Memory;
 use crate::pipeline::resume::state_file::{Accepted, Known, Sent};
 use crate::pipeline::summary::Summary;
 use crate::sink::InDoubt;
-use crate::sink::fluvio::Place;
+use crate::sink::fluvio::LanePlace;
 use crate::sink::lane::Lanes;
 use crate::sink::lease::Lease;
 
@@ -189,7 +189,7 @@ impl<'a> Program<'a> {
         } = self.config;
         let to = match self.output {
             Output::Topic => {
-                let Place { topic, partition } = &self.config.place;
+                let LanePlace { topic, partition } = &self.config.place;
                 format!(
                     "topic {topic}, partition {partition}, offset {}",
                     opened.stored.offset()
