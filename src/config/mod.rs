@@ -84,7 +84,7 @@ pub struct Config {
     /// The cluster, and how its topics are written.
     pub fluvio: fluvio::Options,
     /// The partition that is written.
-    pub place: fluvio::Place,
+    pub place: fluvio::LanePlace,
     /// The time that a record waits for others.
     pub linger: Duration,
     /// The form of values that have no JSON form of their own.
@@ -225,7 +225,7 @@ impl Config {
                 compression: file.producer.compression,
                 timeout: file.fluvio.timeout,
             },
-            place: fluvio::Place {
+            place: fluvio::LanePlace {
                 topic: topic.into(),
                 partition: file.partition.fixed_or_first(),
             },
@@ -416,15 +416,15 @@ parameters: { publication: p, slot: s }
             ),
         ] {
             let config = resolve(&format!("{MINIMAL}{text}")).unwrap();
-            let fluvio = config.fluvio;
+            let place = config.place;
             assert_eq!(
-                (fluvio.topic.as_str(), fluvio.partition),
+                (&*place.topic, place.partition),
                 (topic, partition),
                 "{text}"
             );
         }
         let template = MINIMAL.replace("topic: t", "topic: cdc-{table}");
-        assert_eq!(resolve(&template).unwrap().fluvio.topic, "cdc-{table}");
+        assert_eq!(&*resolve(&template).unwrap().place.topic, "cdc-{table}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::config::routes::{Partitioning, Routes, TableRoute};
 use crate::record::Format;
 use crate::record::rows::table_key;
-use crate::sink::fluvio::{Place, WantedTopic};
+use crate::sink::fluvio::{LanePlace, WantedTopic};
 use crate::sink::partition_of;
 
 /// A table, by its schema and its name.
@@ -82,7 +82,7 @@ pub enum Routing {
 #[derive(Debug)]
 pub struct LaneMap {
     topics: Vec<WantedTopic>,
-    names: Vec<Place>,
+    names: Vec<LanePlace>,
     ways: Ways,
     routing: Routing,
 }
@@ -105,7 +105,7 @@ const MESSAGES: &str = "message";
 impl LaneMap {
     /// The lane of standard output, which everything goes to.
     pub fn standard_output() -> LaneMap {
-        let only = Place {
+        let only = LanePlace {
             topic: "".into(),
             partition: 0,
         };
@@ -164,7 +164,7 @@ impl LaneMap {
     }
 
     /// The lanes, in their order.
-    pub fn names(&self) -> &[Place] {
+    pub fn names(&self) -> &[LanePlace] {
         &self.names
     }
 
@@ -174,7 +174,7 @@ impl LaneMap {
     }
 
     /// The name of a lane for errors; where there is one, that of its topic is enough.
-    pub fn place_of(&self, name: &Place) -> String {
+    pub fn place_of(&self, name: &LanePlace) -> String {
         match self.names.len() {
             1 => format!("topic {}", name.topic),
             _ => name.to_string(),
@@ -246,7 +246,7 @@ struct Wanted(BTreeMap<String, (u32, BTreeSet<u32>)>);
 
 type Numbered = (
     Vec<WantedTopic>,
-    Vec<Place>,
+    Vec<LanePlace>,
     HashMap<String, BTreeMap<u32, u32>>,
 );
 
@@ -273,7 +273,7 @@ impl Wanted {
             let topic: Arc<str> = name.as_str().into();
             for partition in wanted {
                 lanes.insert(partition, names.len() as u32);
-                names.push(Place {
+                names.push(LanePlace {
                     topic: Arc::clone(&topic),
                     partition,
                 });

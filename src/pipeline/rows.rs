@@ -128,7 +128,8 @@ impl Rows {
         let not_open = || Error::new(Kind::Bug, format!("the lanes of {relation} are not open"));
         let spread = spread.ok_or_else(not_open)?;
         let keys = self.keys.of_table(&relation.namespace, relation.name());
-        let keys: Option<Vec<String>> = keys.map(|keys| keys.map(str::to_owned).collect());
+        let keys: Option<Vec<String>> =
+            keys.map(|keys| keys.into_iter().map(str::to_owned).collect());
         let rows = RowTable::new(relation, keys.as_deref(), self.style)?;
         self.tables.insert(relation.rel_id, Table { rows, spread });
         Ok(())

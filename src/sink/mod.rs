@@ -12,7 +12,7 @@ pub use self::fluvio::leaders::Leaders;
 pub use self::fluvio::rpc::{decode, guarded};
 pub use self::fluvio::unpack::{RecordSet, StoredRecord, unpack_within};
 pub use self::fluvio::writer::LanesWriter;
-pub use self::fluvio::{Options, Partition, Place, WantedTopic};
+pub use self::fluvio::{LanePlace, Options, Partition, WantedTopic};
 pub use self::lane::Lanes;
 pub use self::lease::Lease;
 pub use self::partitioner::partition_of;
@@ -27,10 +27,6 @@ use crate::record::ProducerRecord;
 /// Memory beyond this that one record needed is given back.
 const KEEP_BYTES: usize = 1024 * 1024;
 
-/// What the last record of a transaction in a lane ends with, in the place of its last brace, if it was
-/// open.
-pub const LAST: &[u8] = b",\"last\":true}";
-
 /// An ordered store of records in each of its lanes. A sink that failed is thrown away; what it had not
 /// stored comes again from PostgreSQL.
 ///
@@ -41,7 +37,8 @@ pub trait Sink: Send {
     /// after those before it in its lane. One before it there that was open is the last of nothing.
     fn write(&mut self, lane: usize, record: &ProducerRecord<'_>) -> Result<usize>;
 
-    /// Ends a transaction in a lane: if the record that was written last there is open, it gets [`LAST`].
+    /// Ends a transaction in a lane: if the record that was written last there is open, it ends
+    /// with [`LAST`](crate::record::LAST) then.
     fn end_unit(&mut self, lane: usize) -> Result<()>;
 
     /// Lets what is on its way already not wait for the next record: none comes for a while.

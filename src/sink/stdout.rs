@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{KEEP_BYTES, LAST, Sink};
+use super::{KEEP_BYTES, Sink};
 use crate::base::error::{Error, Result};
 use crate::base::printable;
-use crate::record::ProducerRecord;
+use crate::record::{LAST, ProducerRecord};
 
 /// Lines are written in pieces of this size while they keep coming.
 const BUFFER_BYTES: usize = 64 * 1024;

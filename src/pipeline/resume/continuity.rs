@@ -12,7 +12,7 @@ use crate::base::lsn::Lsn;
 use crate::pg::catalog::system::{NAME_THE_PRIMARY, Slot};
 use crate::pg::wire::server_error::GIVE_UP;
 use crate::pipeline::lane_map::Routing;
-use crate::sink::fluvio::Place;
+use crate::sink::fluvio::LanePlace;
 use crate::sink::fluvio::reader::Bounds;
 
 /// The way past every gap.
@@ -194,8 +194,8 @@ pub fn check_moved(known: Option<&Known>, source: &Source) -> Result<()> {
 
 /// Checks that one lane of events is the one that was written before. Of many, and of rows, those may be new
 /// whose tables are.
-pub fn check_lanes(known: &Known, lanes: &[Place]) -> Result<()> {
-    let is_one = |lane: &Place| known.lane(&lane.topic, lane.partition).is_some();
+pub fn check_lanes(known: &Known, lanes: &[LanePlace]) -> Result<()> {
+    let is_one = |lane: &LanePlace| known.lane(&lane.topic, lane.partition).is_some();
     match (&known.routing, known.lanes.first()) {
         (Routing::OneLane, Some(other)) if !lanes.iter().any(is_one) => Err(gap(format!(
             "the slot has been streaming into partition {} of the topic {} up to {}: this one begins \
@@ -533,7 +533,7 @@ mod tests {
         );
         let lane = |topic: &str, partition| {
             let topic = topic.into();
-            [Place { topic, partition }]
+            [LanePlace { topic, partition }]
         };
         check_lanes(&known, &lane("t", 0)).unwrap();
         for moved in [lane("u", 0), lane("t", 1)] {
@@ -543,8 +543,8 @@ mod tests {
         let left = |end| check_left(&known, &known.lanes[0], end);
         left(Some(10)).unwrap();
         left(None).unwrap();
-        let error = left(Some(12)).unwrap_err().to_string();
-        assert!(error.contains("has 2 records"), "{error}");
+        let more = left(Some(12)).unwrap_err().to_string();
+        assert!(more.contains("has 2 records"), "{more}");
         let evicted = Topic {
             bounds: Bounds {
                 start: 9,

@@ -8,7 +8,7 @@ use super::state_file::{Known, StateFile};
 use crate::base::error::{Error, Kind, Result};
 use crate::config::Config;
 use crate::pg::catalog::slot_state::system_identifier;
-use crate::sink::fluvio::Place;
+use crate::sink::fluvio::LanePlace;
 
 /// What a state file must be about.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Owner<'a> {
     /// The slot.
     pub slot: &'a str,
     /// The lanes, and where each ends, if that is known.
-    pub lanes: Vec<(Place, Option<i64>)>,
+    pub lanes: Vec<(LanePlace, Option<i64>)>,
 }
 
 impl<'a> Owner<'a> {
@@ -26,7 +26,7 @@ impl<'a> Owner<'a> {
     pub fn of(
         config: &'a Config,
         system_identifier: &'a str,
-        lanes: Vec<(Place, Option<i64>)>,
+        lanes: Vec<(LanePlace, Option<i64>)>,
     ) -> Owner<'a> {
         Owner {
             system_identifier,
@@ -94,7 +94,7 @@ pub fn check(known: &Known, file: &Path, owner: &Owner<'_>) -> Result<()> {
 
 /// What the state file says, if it is one of this slot and these lanes, with their ends. Of a server that
 /// does not tell who it is, it is taken to be the right one.
-pub fn read_known(config: &Config, lanes: Vec<(Place, Option<i64>)>) -> Result<Option<Known>> {
+pub fn read_known(config: &Config, lanes: Vec<(LanePlace, Option<i64>)>) -> Result<Option<Known>> {
     let Some(directory) = &config.state_dir else {
         return Ok(None);
     };
@@ -120,7 +120,7 @@ mod tests {
     fn a_file_is_told_apart_by_cluster_slot_and_topic() {
         let lane = |topic: &str, partition, end| {
             let topic = topic.into();
-            vec![(Place { topic, partition }, end)]
+            vec![(LanePlace { topic, partition }, end)]
         };
         let own = Owner {
             system_identifier: "1",

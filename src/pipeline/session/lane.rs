@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::pipeline::resume::state_file::Sent;
 use crate::sink::InDoubt;
-use crate::sink::fluvio::Place;
+use crate::sink::fluvio::LanePlace;
 
 /// How long a topic must be still, at the least, before its end counts: a former process may have
 /// sent something that its server has not taken yet.
@@ -23,14 +23,14 @@ const SETTLE_FACTOR: u32 = 10;
 
 /// What the sessions of this process know of their lanes: those of the last session first, in its order.
 #[derive(Default)]
-pub(super) struct LanePasts(Vec<(Place, LanePast)>);
+pub(super) struct LanePasts(Vec<(LanePlace, LanePast)>);
 
 impl LanePasts {
     /// Puts the lanes of a session first. Those that it does not have may come again.
-    pub fn align(&mut self, places: &[Place]) {
+    pub fn align(&mut self, places: &[LanePlace]) {
         let before = std::mem::take(&mut self.0);
-        let mut before: HashMap<Place, LanePast> = before.into_iter().collect();
-        let mut past = |place: &Place| before.remove(place).unwrap_or_else(LanePast::none);
+        let mut before: HashMap<LanePlace, LanePast> = before.into_iter().collect();
+        let mut past = |place: &LanePlace| before.remove(place).unwrap_or_else(LanePast::none);
         self.0 = places
             .iter()
             .map(|place| (place.clone(), past(place)))
@@ -44,7 +44,7 @@ impl LanePasts {
     }
 
     /// Where each lane ends that has been opened.
-    pub fn ends(&self) -> impl Iterator<Item = (&Place, i64)> {
+    pub fn ends(&self) -> impl Iterator<Item = (&LanePlace, i64)> {
         let opened = self.0.iter();
         opened.filter_map(|(place, past)| Some((place, past.end?)))
     }

@@ -39,7 +39,7 @@ use crate::pipeline::resume::state_file::{Accepted, Known, KnownLane, Sent};
 use crate::pipeline::rows::Rows;
 use crate::pipeline::summary::Summary;
 use crate::sink::InDoubt;
-use crate::sink::fluvio::{Leaders, Place};
+use crate::sink::fluvio::{LanePlace, Leaders};
 use crate::sink::lane::Lanes;
 use crate::sink::lease::Lease;
 
@@ -204,7 +204,7 @@ impl<'a> Program<'a> {
         } = self.config;
         let to = match (self.output, opened.map.names()) {
             (Output::Stdout, _) => "standard output".to_owned(),
-            (Output::Topic, [Place { topic, partition }]) => format!(
+            (Output::Topic, [LanePlace { topic, partition }]) => format!(
                 "topic {topic}, partition {partition}, offset {}",
                 opened.stored.offset()
             ),
@@ -276,12 +276,12 @@ impl<'a> Program<'a> {
     }
 
     /// What is known of a lane, if anything.
-    fn known_lane(&self, place: &Place) -> Option<&KnownLane> {
+    fn known_lane(&self, place: &LanePlace) -> Option<&KnownLane> {
         self.memory.lane(&place.topic, place.partition)
     }
 
     /// The offset before which records of a lane do not matter.
-    fn first_offset(&self, place: &Place) -> i64 {
+    fn first_offset(&self, place: &LanePlace) -> i64 {
         self.known_lane(place).map_or(0, |lane| lane.first_offset)
     }
 

@@ -32,7 +32,7 @@ use crate::pipeline::resume::state_file::KnownLane;
 use crate::pipeline::resume::{Resume, Tail};
 use crate::pipeline::rows::{Nowhere, Rows};
 use crate::record::Format;
-use crate::sink::fluvio::{Leaders, Place};
+use crate::sink::fluvio::{LanePlace, Leaders};
 use crate::sink::lane::Lanes;
 use crate::sink::stdout::RecordLines;
 
@@ -319,7 +319,7 @@ impl Program<'_> {
             return continuity::check_lanes(known, map.names());
         }
         for lane in &known.lanes {
-            let place = Place {
+            let place = LanePlace {
                 topic: lane.topic.as_str().into(),
                 partition: lane.partition,
             };

@@ -14,7 +14,7 @@ use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Tail, WalkBack};
 use crate::record::{Format, Placed, Record};
 use crate::sink::fluvio::reader::Bounds;
-use crate::sink::fluvio::{Leaders, Place};
+use crate::sink::fluvio::{LanePlace, Leaders};
 
 /// How often the ends of the lanes are looked at while they must be still.
 const POLL: Duration = Duration::from_millis(20);
@@ -34,7 +34,7 @@ pub(super) struct FoundLane {
 
 impl FoundLane {
     /// The lane for the proof of continuity.
-    pub fn topic<'n>(&self, place: &'n Place) -> Topic<'n> {
+    pub fn topic<'n>(&self, place: &'n LanePlace) -> Topic<'n> {
         Topic {
             name: &place.topic,
             partition: place.partition,
@@ -221,7 +221,7 @@ impl Program<'_> {
     }
 
     /// Where a lane ends that records do not go to any more; nothing if its topic is gone.
-    pub(super) fn end_of(&self, place: &Place) -> Result<Option<i64>> {
+    pub(super) fn end_of(&self, place: &LanePlace) -> Result<Option<i64>> {
         let options = &self.config.fluvio;
         let cluster = crate::sink::fluvio::cluster::endpoint(options)?;
         if crate::sink::fluvio::cluster::topic(&cluster, options, &place.topic)?.is_none() {

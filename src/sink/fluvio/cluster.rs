@@ -21,7 +21,7 @@ use fluvio_sc_schema::{AdminSpec, TryEncodableFrom};
 
 use super::rpc::{Rpc, guarded};
 use super::server::FluvioServer;
-use super::{Options, Place, WantedTopic};
+use super::{LanePlace, Options, WantedTopic};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::input;
 use crate::base::printable::capped;
@@ -130,7 +130,7 @@ pub fn find_leaders(
     cluster: &FluvioClusterConfig,
     options: &Options,
     wanted: &[WantedTopic],
-    places: &[Place],
+    places: &[LanePlace],
 ) -> Result<Vec<Leader>> {
     let deadline = Instant::now() + options.timeout;
     let mut sc = Rpc::connect(&FluvioServer::sc(cluster), options.timeout)?;
@@ -209,8 +209,8 @@ fn create_topic(sc: &mut Rpc, options: &Options, topic: &WantedTopic) -> Result<
 }
 
 /// The partitions, as far as they are set up. The SC does not look at names here, and lists all.
-fn partitions(sc: &mut Rpc, places: &[Place]) -> Result<Vec<Option<PartitionSpec>>> {
-    let name = |place: &Place| format!("{}-{}", place.topic, place.partition);
+fn partitions(sc: &mut Rpc, places: &[LanePlace]) -> Result<Vec<Option<PartitionSpec>>> {
+    let name = |place: &LanePlace| format!("{}-{}", place.topic, place.partition);
     let filter = match places {
         [place] => name(place),
         _ => String::new(),
@@ -223,7 +223,7 @@ fn partitions(sc: &mut Rpc, places: &[Place]) -> Result<Vec<Option<PartitionSpec
         .collect())
 }
 
-fn no_partition(sc: &mut Rpc, place: &Place) -> Error {
+fn no_partition(sc: &mut Rpc, place: &LanePlace) -> Error {
     let (topic, partition) = (&*place.topic, place.partition);
     let found = match topics(sc, [topic]) {
         Ok(mut found) => found.remove(topic),
@@ -239,7 +239,7 @@ fn no_partition(sc: &mut Rpc, place: &Place) -> Error {
 }
 
 /// Fails when the topic does not have the partition at all.
-pub fn check_partition(found: Option<&TopicSpec>, place: &Place) -> Result<()> {
+pub fn check_partition(found: Option<&TopicSpec>, place: &LanePlace) -> Result<()> {
     let (topic, partition) = (&place.topic, place.partition);
     let count = found.map_or(0, |topic| topic.replicas().partitions());
     if partition < count {
@@ -253,7 +253,7 @@ pub fn check_partition(found: Option<&TopicSpec>, place: &Place) -> Result<()> {
 fn leaders(
     sc: &mut Rpc,
     cluster: &FluvioClusterConfig,
-    places: &[Place],
+    places: &[LanePlace],
     partitions: impl Iterator<Item = PartitionSpec>,
 ) -> Result<Vec<Leader>> {
     let spus = list::<SpuSpec>(sc, "")?.into_iter();

@@ -14,7 +14,7 @@ use super::server::FluvioServer;
 use super::spu_writer::{SpuWriter, WrittenLane};
 use super::unpack::StoredRecord;
 use super::writer::LanesWriter;
-use super::{Options, Place, WantedTopic, allowed, refused};
+use super::{LanePlace, Options, WantedTopic, allowed, refused};
 use crate::base::error::{Error, Result};
 use crate::sink::lease::Lease;
 
@@ -48,7 +48,11 @@ struct LeadingSpu {
 impl Leaders {
     /// Finds the leaders of partitions, and waits until they answer for them: one that has just started,
     /// or has just got a partition, needs a moment. Topics that are missing are created, if that is wanted.
-    pub fn find(options: &Options, topics: &[WantedTopic], places: &[Place]) -> Result<Leaders> {
+    pub fn find(
+        options: &Options,
+        topics: &[WantedTopic],
+        places: &[LanePlace],
+    ) -> Result<Leaders> {
         let deadline = Instant::now() + options.timeout;
         let cluster = cluster::endpoint(options)?;
         let found = cluster::find_leaders(&cluster, options, topics, places)?;
@@ -75,7 +79,7 @@ impl Leaders {
 
     fn add(
         &mut self,
-        place: &Place,
+        place: &LanePlace,
         leader: Leader,
         numbers: &mut HashMap<i32, usize>,
     ) -> Result<()> {
@@ -148,7 +152,7 @@ impl Leaders {
     }
 
     /// The partition of a lane.
-    pub fn place(&self, lane: usize) -> &Place {
+    pub fn place(&self, lane: usize) -> &LanePlace {
         &self.lanes[lane].source.place
     }
 

@@ -52,14 +52,14 @@ pub struct Options {
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct LanePlace {
     /// The topic.
     pub topic: Arc<str>,
     /// The partition, counted from 0.
     pub partition: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LanePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "partition {} of {}", self.partition, self.topic)
     }
@@ -91,7 +91,7 @@ pub struct Partition(Leaders);
 impl Partition {
     /// Finds the leader, and waits until it answers for the partition. The topic gets one partition if it is
     /// created.
-    pub fn open(options: &Options, place: &Place) -> Result<Partition> {
+    pub fn open(options: &Options, place: &LanePlace) -> Result<Partition> {
         let topic = WantedTopic {
             name: Arc::clone(&place.topic),
             partitions: 1,
@@ -101,7 +101,7 @@ impl Partition {
 
     /// Opens a partition that is only read: no topic is made for it, and what the config wants of
     /// batches to come says nothing of those that are there.
-    pub fn open_to_read(options: &Options, place: &Place) -> Result<Partition> {
+    pub fn open_to_read(options: &Options, place: &LanePlace) -> Result<Partition> {
         let options = Options {
             create_topic: false,
             compression: None,

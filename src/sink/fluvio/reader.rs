@@ -13,7 +13,7 @@ use super::answer::{FetchedRecords, OfPartition, OfTopic, Offsets};
 use super::rpc::Rpc;
 use super::server::FluvioServer;
 use super::unpack::{RecordSet, StoredRecord, Unpacked, unpack};
-use super::{Place, refused};
+use super::{LanePlace, refused};
 use crate::base::error::{Error, Result};
 
 /// A fetch returns whole batches up to this size; most are no larger than this.
@@ -57,7 +57,7 @@ impl Bounds {
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     /// Which one it is.
-    pub place: Place,
+    pub place: LanePlace,
     /// Whether other SPUs have to have the records too.
     pub is_replicated: bool,
 }
@@ -154,7 +154,7 @@ pub(super) fn ask_bounds(
 
 /// The ends of logs. What the server calls the last stable offset may lie before it: a server that was
 /// killed finds it again in a file that it writes late, and a replica may be behind.
-fn find_ends(spu: &mut Rpc, stable: &[(&Place, i64)]) -> Result<Vec<i64>> {
+fn find_ends(spu: &mut Rpc, stable: &[(&LanePlace, i64)]) -> Result<Vec<i64>> {
     let mut ends = Vec::with_capacity(stable.len());
     for ((place, stable), found) in stable
         .iter()
@@ -168,7 +168,7 @@ fn find_ends(spu: &mut Rpc, stable: &[(&Place, i64)]) -> Result<Vec<i64>> {
     Ok(ends)
 }
 
-fn find_end(spu: &mut Rpc, place: &Place, stable: i64) -> Result<i64> {
+fn find_end(spu: &mut Rpc, place: &LanePlace, stable: i64) -> Result<i64> {
     let mut end = stable;
     while let Some(last) = fetch_some(spu, place, end)?.last() {
         end = last.offset + 1;
@@ -178,7 +178,7 @@ fn find_end(spu: &mut Rpc, place: &Place, stable: i64) -> Result<i64> {
 
 /// The last record of each of some partitions, all led by `spu`, which are not empty and end at these
 /// offsets.
-pub(super) fn last_records(spu: &mut Rpc, ends: &[(&Place, i64)]) -> Result<Vec<StoredRecord>> {
+pub(super) fn last_records(spu: &mut Rpc, ends: &[(&LanePlace, i64)]) -> Result<Vec<StoredRecord>> {
     let last: Vec<_> = ends.iter().map(|&(place, end)| (place, end - 1)).collect();
     let mut records = Vec::with_capacity(last.len());
     for part in last.chunks(at_once(LAST_BATCH_BYTES)) {
@@ -196,7 +196,7 @@ pub(super) fn last_records(spu: &mut Rpc, ends: &[(&Place, i64)]) -> Result<Vec<
 }
 
 /// The records from `offset` on, as many as one answer holds: at least one.
-fn fetch(spu: &mut Rpc, place: &Place, offset: i64) -> Result<Vec<StoredRecord>> {
+fn fetch(spu: &mut Rpc, place: &LanePlace, offset: i64) -> Result<Vec<StoredRecord>> {
     let records = fetch_some(spu, place, offset)?;
     match records.first() {
         Some(first) if first.offset == offset => Ok(records),
@@ -216,7 +216,7 @@ fn fetch(spu: &mut Rpc, place: &Place, offset: i64) -> Result<Vec<StoredRecord>>
 }
 
 /// Fetches from `offset`; empty at the end of the log.
-fn fetch_some(spu: &mut Rpc, place: &Place, offset: i64) -> Result<Vec<StoredRecord>> {
+fn fetch_some(spu: &mut Rpc, place: &LanePlace, offset: i64) -> Result<Vec<StoredRecord>> {
     let fetched = fetch_up_to(spu, place, offset, FETCH_BYTES)?;
     match fetched.first_batch_bytes {
         // Not more than this batch: what comes after it would take as much memory again.
@@ -229,7 +229,7 @@ fn fetch_some(spu: &mut Rpc, place: &Place, offset: i64) -> Result<Vec<StoredRec
 }
 
 /// The server cuts an answer at `max_bytes`, in the middle of a batch if need be.
-fn fetch_up_to(spu: &mut Rpc, place: &Place, offset: i64, max_bytes: i32) -> Result<Unpacked> {
+fn fetch_up_to(spu: &mut Rpc, place: &LanePlace, offset: i64, max_bytes: i32) -> Result<Unpacked> {
     let found = fetch_part(spu, &[(place, offset)], max_bytes)?.pop();
     let found = found.unwrap_or_default();
     unpack(&found.records.0, offset).map_err(|error| of(spu, place, error))
@@ -243,7 +243,7 @@ fn at_once(max_bytes: i32) -> usize {
 /// Fetches from each of some partitions, in as many requests as memory wants.
 fn fetch_from_each(
     spu: &mut Rpc,
-    from: &[(&Place, i64)],
+    from: &[(&LanePlace, i64)],
     max_bytes: i32,
 ) -> Result<Vec<FetchedRecords>> {
     let mut fetched = Vec::with_capacity(from.len());
@@ -256,7 +256,7 @@ fn fetch_from_each(
 /// Fetches from each of some partitions in one request, at most `max_bytes` from each.
 fn fetch_part(
     spu: &mut Rpc,
-    from: &[(&Place, i64)],
+    from: &[(&LanePlace, i64)],
     max_bytes: i32,
 ) -> Result<Vec<FetchedRecords>> {
     let topics = from.iter().map(|&(place, fetch_offset)| FetchableTopic {
@@ -290,7 +290,7 @@ fn fetch_part(
 /// Asks the leader of partitions for their offsets.
 pub(super) fn ask_offsets(
     spu: &mut Rpc,
-    places: &[&Place],
+    places: &[&LanePlace],
 ) -> Result<Vec<Result<Offsets, ErrorCode>>> {
     let mut offsets = Vec::with_capacity(places.len());
     for part in places.chunks(MOST_ASKED) {
@@ -315,7 +315,11 @@ pub(super) fn ask_offsets(
     Ok(offsets)
 }
 
-fn check_offsets(spu: &Rpc, place: &Place, found: Offsets) -> Result<Result<Offsets, ErrorCode>> {
+fn check_offsets(
+    spu: &Rpc,
+    place: &LanePlace,
+    found: Offsets,
+) -> Result<Result<Offsets, ErrorCode>> {
     let (start, stable) = (found.start_offset, found.last_stable_offset);
     match found.error_code.0 {
         ErrorCode::None if start.min(stable) < 0 => {
@@ -330,7 +334,7 @@ fn check_offsets(spu: &Rpc, place: &Place, found: Offsets) -> Result<Result<Offs
 
 /// The answer for a partition that was asked for as a topic of its own: answers come in the order of the
 /// request.
-fn answer_of<P>(place: &Place, answer: Option<OfTopic<P>>) -> Option<P>
+fn answer_of<P>(place: &LanePlace, answer: Option<OfTopic<P>>) -> Option<P>
 where
     P: Decoder + Default + OfPartition,
 {
@@ -340,6 +344,6 @@ where
 }
 
 /// An error of a partition, with its server.
-fn of(spu: &Rpc, place: &Place, error: Error) -> Error {
+fn of(spu: &Rpc, place: &LanePlace, error: Error) -> Error {
     spu.error(error).at(place.to_string())
 }

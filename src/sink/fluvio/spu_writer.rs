@@ -23,7 +23,7 @@ use super::batch::{BatchHead, FinishedBatch, SentRecords};
 use super::reader::ask_offsets;
 use super::rpc::{Begun, Payload, Pending, Rpc};
 use super::spare::Spare;
-use super::{Place, refused};
+use super::{LanePlace, refused};
 use crate::base::error::{Context, Error, Kind, Result};
 use crate::sink::InDoubt;
 use crate::sink::lease::Lease;
@@ -38,7 +38,7 @@ const AFTER_BATCHES_BYTES: usize = size_of::<i32>();
 /// A lane as its server has it.
 pub(super) struct WrittenLane {
     /// Where the records go.
-    pub place: Place,
+    pub place: LanePlace,
     /// How batches are compressed.
     pub compression: Compression,
     /// The offset of the next record that is acknowledged.

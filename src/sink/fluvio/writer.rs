@@ -15,8 +15,8 @@ use super::batch::{BatchBuilder, FinishedBatch, check_len};
 use super::spare::Spare;
 use super::spu_writer::{SpuWriter, WrittenLane};
 use crate::base::error::Result;
-use crate::record::ProducerRecord;
-use crate::sink::{InDoubt, KEEP_BYTES, LAST, Sink};
+use crate::record::{LAST, ProducerRecord};
+use crate::sink::{InDoubt, KEEP_BYTES, Sink};
 
 /// The bytes of records that are taken between two searches for the acknowledgement of a request that is
 /// under way.

@@ -8,6 +8,7 @@ pub mod connector;
 pub mod cut;
 pub mod fluvio;
 pub mod http;
+pub mod lanes;
 pub mod load;
 pub mod manager;
 pub mod namespace;

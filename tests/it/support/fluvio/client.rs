@@ -35,9 +35,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The ordinary client does not look at the error code of this request: right after a restart it
 /// takes any topic for an empty one.
 pub fn end_offset(sc_addr: &str, topic: &str) -> io::Result<Option<i64>> {
+    end_of(sc_addr, topic, 0)
+}
+
+fn end_of(sc_addr: &str, topic: &str, index: u32) -> io::Result<Option<i64>> {
     let mut sc = connect(sc_addr)?;
     let partitions = list::<PartitionSpec>(&mut sc)?;
-    let name = format!("{topic}-0");
+    let name = format!("{topic}-{index}");
     let Some(partition) = partitions.into_iter().find(|found| found.name == name) else {
         return Ok(None);
     };
@@ -47,9 +51,9 @@ pub fn end_offset(sc_addr: &str, topic: &str) -> io::Result<Option<i64>> {
         .find(|spu| spu.spec.id == partition.spec.leader)
         .ok_or_else(|| io::Error::other("the leader is unknown to the SC"))?;
     let mut spu = connect(&leader.spec.public_endpoint.addr())?;
-    let response = ask(&mut spu, FetchOffsetsRequest::new(topic.to_owned(), 0))?;
+    let response = ask(&mut spu, FetchOffsetsRequest::new(topic.to_owned(), index))?;
     let offsets = response
-        .find_partition(&ReplicaKey::new(topic, 0_u32))
+        .find_partition(&ReplicaKey::new(topic, index))
         .ok_or_else(|| io::Error::other("the SPU does not answer for the partition"))?;
     if offsets.error_code.is_error() {
         return Err(io::Error::other(offsets.error_code));
@@ -85,26 +89,47 @@ pub fn delete_topic(sc_addr: &str, topic: &str) -> io::Result<()> {
 
 /// Writes records with the ordinary client, as anybody may, and waits until they are stored.
 pub fn produce(sc_addr: &str, topic: &str, values: &[Vec<u8>]) -> io::Result<()> {
+    let records = values.iter().map(|value| (RecordKey::NULL, value.clone()));
+    produce_records(sc_addr, topic, records.collect())
+}
+
+/// Writes a record for each key with the ordinary client, which chooses the partition; the value is the key.
+pub fn produce_keys(sc_addr: &str, topic: &str, keys: &[Vec<u8>]) -> io::Result<()> {
+    let records = keys
+        .iter()
+        .map(|key| (RecordKey::from(key.clone()), key.clone()));
+    produce_records(sc_addr, topic, records.collect())
+}
+
+fn produce_records(
+    sc_addr: &str,
+    topic: &str,
+    records: Vec<(RecordKey, Vec<u8>)>,
+) -> io::Result<()> {
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?
-                .block_on(produce_all(sc_addr, topic, values))
+                .block_on(produce_all(sc_addr, topic, records))
         });
         writing.join().expect("the producer does not panic")
     })
 }
 
-async fn produce_all(sc_addr: &str, topic: &str, values: &[Vec<u8>]) -> io::Result<()> {
+async fn produce_all(
+    sc_addr: &str,
+    topic: &str,
+    records: Vec<(RecordKey, Vec<u8>)>,
+) -> io::Result<()> {
     let config = FluvioClusterConfig::new(sc_addr);
     let client = in_time(Fluvio::connect_with_config(&config)).await?;
     let client = client.map_err(io::Error::other)?;
     let producer = in_time(client.topic_producer(topic)).await?;
     let producer = producer.map_err(io::Error::other)?;
     let mut outputs = Vec::new();
-    for value in values {
-        let output = in_time(producer.send(RecordKey::NULL, value.clone())).await?;
+    for (key, value) in records {
+        let output = in_time(producer.send(key, value)).await?;
         outputs.push(output.map_err(io::Error::other)?);
     }
     in_time(producer.flush()).await?.map_err(io::Error::other)?;
@@ -160,12 +185,14 @@ where
     Ok(response.inner())
 }
 
-/// Reads partition 0 of a topic, a part at a time.
+/// Reads a partition of a topic, a part at a time.
 #[derive(Debug)]
 pub struct TopicReader {
     sc_addr: String,
     topic: String,
+    partition: u32,
     values: Vec<Vec<u8>>,
+    keys: Vec<Option<Vec<u8>>>,
 }
 
 impl TopicReader {
@@ -174,8 +201,20 @@ impl TopicReader {
         Self {
             sc_addr: sc_addr.to_owned(),
             topic: topic.to_owned(),
+            partition: 0,
             values: Vec::new(),
+            keys: Vec::new(),
         }
+    }
+
+    /// Reads another partition.
+    pub fn partition(self, partition: u32) -> Self {
+        Self { partition, ..self }
+    }
+
+    /// The keys of what was read until now.
+    pub fn keys(&self) -> &[Option<Vec<u8>>] {
+        &self.keys
     }
 
     /// What was read until now, one value a record.
@@ -191,7 +230,7 @@ impl TopicReader {
     /// Reads on to the end that the topic has now, or until there are `limit` records. A topic that
     /// does not exist is an empty one.
     pub fn read(&mut self, limit: usize) -> io::Result<()> {
-        let end = end_offset(&self.sc_addr, &self.topic)?.unwrap_or(0);
+        let end = end_of(&self.sc_addr, &self.topic, self.partition)?.unwrap_or(0);
         let end = usize::try_from(end).map_err(io::Error::other)?.min(limit);
         if self.values.len() >= end {
             return Ok(());
@@ -236,7 +275,7 @@ impl TopicReader {
         let start = i64::try_from(self.values.len()).map_err(io::Error::other)?;
         let config = ConsumerConfigExt::builder()
             .topic(self.topic.clone())
-            .partition(0)
+            .partition(self.partition)
             .offset_start(Offset::absolute(start).map_err(io::Error::other)?)
             .max_bytes(FETCH_MAX)
             .build()
@@ -251,6 +290,7 @@ impl TopicReader {
             if usize::try_from(record.offset()).is_ok_and(|offset| offset != self.values.len()) {
                 return Ok(());
             }
+            self.keys.push(record.key().map(<[u8]>::to_vec));
             self.values
                 .push(record.into_inner().into_value().into_vec());
         }

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 #[allow(unused_imports)]
 pub use self::{
-    client::{TopicReader, delete_topic, end_offset},
+    client::{TopicReader, delete_topic, end_offset, produce_keys},
     cluster::Cluster,
     faults::{Close, Fault, When},
     log::{BATCH_MAX, BatchInfo},

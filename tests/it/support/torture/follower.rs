@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use postgres_source::sink::{Options, Partition, Place};
+use postgres_source::sink::{LanePlace, Options, Partition};
 
 use super::super::fluvio::Cluster;
 use super::journal::{Change, Found, Journal, Kind};
@@ -42,7 +42,7 @@ enum Source<'a> {
     InProcess(&'a super::super::fluvio::FluvioServer, &'a str),
     /// The ordinary client sees no further than the last stable offset, which a server that was
     /// killed finds again only later; the log goes further.
-    Real(Options, Place),
+    Real(Options, LanePlace),
 }
 
 struct Described {
@@ -71,7 +71,7 @@ impl<'a> Follower<'a> {
                     compression: None,
                     timeout: READ_TIMEOUT,
                 };
-                let place = Place {
+                let place = LanePlace {
                     topic: topic.into(),
                     partition: 0,
                 };
