@@ -17,9 +17,9 @@ struct Columns(Vec<Column>);
 
 impl Keys {
     /// The columns of a table's key, if the config names them.
-    pub fn of_table(&self, schema: &str, table: &str) -> Option<Vec<&str>> {
+    pub fn of_table(&self, schema: &str, table: &str) -> Option<impl Iterator<Item = &str>> {
         let Columns(columns) = self.0.get(&QualifiedTable::new(schema, table))?;
-        Some(columns.iter().map(|column| column.0.as_str()).collect())
+        Some(columns.iter().map(|column| column.0.as_str()))
     }
 
     /// Each table's columns in one order: a key has them in that of the table.

@@ -55,7 +55,7 @@ pub enum Form {
     /// Events, whose values without a JSON form of their own are written so.
     Events(RawText),
     /// Rows.
-    Rows(Rows),
+    Rows(Box<Rows>),
 }
 
 impl Producer<'_> {

@@ -382,7 +382,7 @@ impl<'a> Program<'a> {
             let _running = running;
             Producer {
                 lanes: work.lanes,
-                form: work.rows.map_or(Form::Events(raw_text), Form::Rows),
+                form: (work.rows).map_or(Form::Events(raw_text), |rows| Form::Rows(Box::new(rows))),
                 linger,
                 progress: &work.progress,
                 unsettled: work.unsettled.map(Into::into),

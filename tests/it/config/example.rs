@@ -86,7 +86,8 @@ fn shown(section: &str) -> BTreeSet<String> {
 #[test]
 fn it_is_a_config() {
     let config = Config::load(&path()).expect("the example is valid");
-    assert_eq!(&*config.place.topic, "postgres-topic");
+    let way = config.routes.of_table("public", "pets");
+    assert_eq!(way.expect("a valid name").topic, "postgres-topic");
     File::parse(&with_optional_keys(&text())).expect("the keys that are not set are valid too");
 }
 
