@@ -24,6 +24,9 @@ use super::text::WriteJson;
 use crate::change::LARGE_BYTES;
 use crate::pg::wire::pgoutput::{Logical, OldTuple, Tuple, Value};
 
+/// What a record may be: a [JSON Schema](https://json-schema.org/draft/2020-12).
+pub const SCHEMA: &str = include_str!("schema.json");
+
 /// What takes the place of the final `}` of a transaction's last record in a partition.
 pub const LAST: &[u8] = b",\"last\":true}";
 
