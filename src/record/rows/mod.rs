@@ -19,7 +19,7 @@ pub use self::place::{OrderKind, Place, RowOrder, Transaction};
 pub use self::table::{Int8, JsonStyle, RowStyle, RowTable};
 
 use self::table::Column;
-use self::value::value;
+use self::value::member;
 use super::text::WriteJson;
 use crate::change::LARGE_BYTES;
 use crate::pg::wire::pgoutput::{Logical, OldTuple, Tuple, Value};
@@ -256,14 +256,12 @@ fn object<'t, 'v>(
             absent = true;
             continue;
         }
-        match std::mem::replace(&mut is_first, false) {
-            true => {
-                out.raw(b"{");
-                out.raw(&column.name()[1..]);
-            }
-            false => out.raw(column.name()),
+        if std::mem::replace(&mut is_first, false) {
+            out.raw(b"{");
+            member(&column.name()[1..], column.form(), text, out);
+        } else {
+            member(column.name(), column.form(), text, out);
         }
-        value(column.form(), text, out);
     }
     out.raw(if is_first { b"{}" } else { b"}" });
     absent
@@ -288,8 +286,8 @@ fn unchanged(
             (None, None) => break,
         };
         if value == Value::UnchangedToast {
-            // The name as it stands before its value, without the comma and the colon.
-            let name = &column.name()[..column.name().len() - 1];
+            // The name as it stands before its value, without the colon and the quote.
+            let name = &column.name()[..column.name().len() - 2];
             out.raw(if is_first { &name[1..] } else { name });
             is_first = false;
         }
