@@ -170,24 +170,22 @@ impl RowRecord<'_> {
         self.op.key_object(table, out);
         let (old, new) = (self.op.old_row(), self.op.new_row());
         match &old {
-            None => out.raw(b",\"before\":null"),
+            None => out.raw(b",\"before\":null,\"after\":"),
             Some(old) => {
                 out.raw(b",\"before\":");
                 before(table, old, out);
+                out.raw(b",\"after\":");
             }
         }
         let absent = match new {
             None => {
-                out.raw(b",\"after\":null");
+                out.raw(b"null");
                 old.is_some_and(|old| has_unchanged(&old.tuple()))
             }
-            Some(new) => {
-                out.raw(b",\"after\":");
-                match old {
-                    None => row(table, &new, out),
-                    Some(old) => after(table, &old.tuple(), &new, out),
-                }
-            }
+            Some(new) => match old {
+                None => row(table, &new, out),
+                Some(old) => after(table, &old.tuple(), &new, out),
+            },
         };
         if absent {
             unchanged(table, old.as_ref(), new.as_ref(), out);
@@ -246,6 +244,7 @@ fn known<'a>(new: Value<'a>, old: Value<'a>) -> Value<'a> {
 }
 
 /// An object of the columns that have a value, and whether there are others.
+#[inline]
 fn object<'t, 'v>(
     columns: impl Iterator<Item = (Column<'t>, Value<'v>)>,
     out: &mut impl WriteJson,

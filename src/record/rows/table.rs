@@ -93,7 +93,7 @@ impl Form {
 #[derive(Debug, Clone, Copy)]
 pub struct Column<'t> {
     name: &'t [u8],
-    ending: Ending,
+    ending: &'t Ending,
 }
 
 impl<'t> Column<'t> {
@@ -197,15 +197,13 @@ impl RowTable {
         &self.text[..self.head as usize]
     }
 
+    #[inline]
     pub(super) fn columns(&self) -> impl Iterator<Item = Column<'_>> {
         let mut begin = self.head as usize;
         self.columns.iter().map(move |ending| {
             let end = ending.end as usize;
             let name = &self.text[std::mem::replace(&mut begin, end)..end];
-            Column {
-                name,
-                ending: *ending,
-            }
+            Column { name, ending }
         })
     }
 
