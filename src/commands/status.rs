@@ -101,7 +101,7 @@ fn examine(config: &Config) -> Status {
     let mut or_problem = |error: Error| problems.push(error.to_string());
     let slot = find_slot(config).map_err(&mut or_problem).ok();
     let waiting = waiting(config).unwrap_or_default();
-    let end = end(&config).map_err(&mut or_problem).ok();
+    let end = end(config).map_err(&mut or_problem).ok();
     let end_offset = end.as_ref().map(|end| end.offset);
     let last_error = owner::read_known(config, end_offset);
     let last_error = last_error.map_err(&mut or_problem).ok().flatten();
