@@ -23,7 +23,7 @@ use crate::pipeline::progress::Stored;
 use crate::pipeline::resume::continuity::{self, Topic};
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::Known;
-use crate::pipeline::resume::topic_end::TailReader;
+use crate::pipeline::resume::topic_end::{self, TailReader};
 use crate::pipeline::resume::{Resume, Tail};
 use crate::sink::fluvio::{Leaders, WantedTopic};
 use crate::sink::lane::Lanes;
@@ -103,13 +103,13 @@ impl<'a> Program<'a> {
 
     fn open_topic(&mut self) -> Result<Opened> {
         self.wait_for(&self.cluster());
-        let leaders = self.find_leaders()?;
+        let mut leaders = self.find_leaders()?;
         self.metrics.waits.answered(Side::Sink);
         let end = leaders.bounds(0).end;
         self.lanes[0].end = Some(end);
         let has_history = end > self.memory.first_offset();
         let mut taken = self.take_slot(has_history)?;
-        match self.meet(&leaders, &mut taken) {
+        match self.meet(&mut leaders, &mut taken) {
             Ok(met) => Ok(Opened {
                 lanes: met.lanes,
                 stream: taken.stream,
@@ -140,7 +140,7 @@ impl<'a> Program<'a> {
     }
 
     /// Reads the topic's end, now that the slot is ours, and finds that it and the slot meet.
-    fn meet(&mut self, leaders: &Leaders, taken: &mut Taken) -> Result<Met> {
+    fn meet(&mut self, leaders: &mut Leaders, taken: &mut Taken) -> Result<Met> {
         let Taken {
             stream,
             lease,
@@ -201,7 +201,7 @@ impl<'a> Program<'a> {
     /// is kept informed meanwhile.
     fn reconcile(
         &mut self,
-        leaders: &Leaders,
+        leaders: &mut Leaders,
         stream: &mut ReplicationStream,
         confirmed: Lsn,
     ) -> Result<Topic<'a>> {
@@ -209,11 +209,11 @@ impl<'a> Program<'a> {
         let timeout = self.config.fluvio.timeout;
         let past = &self.lanes[0];
         let (end, slowest) = (leaders.bounds(0).end, leaders.slowest(0));
-        let (settle, all) = past.settle(end, slowest, noted, timeout);
+        let rest = past.rest(end, slowest, noted, timeout);
         let in_doubt = past.in_doubt.as_ref();
         let mut reported = Instant::now();
         let (notify, patience) = (&self.notify, self.leader(leaders).patience);
-        let meanwhile = || {
+        let mut meanwhile = || {
             notify.promise(patience);
             if reported.elapsed() >= SETTLE {
                 stream.send_status(confirmed)?;
@@ -221,11 +221,12 @@ impl<'a> Program<'a> {
             }
             Ok(())
         };
+        topic_end::settle(leaders, &[rest], &mut meanwhile)?;
+        let bounds = leaders.bounds(0);
         let mut tail = TailReader {
             reader: leaders.reader(0)?,
             meanwhile,
         };
-        let bounds = tail.settled(settle, all)?;
         if let Some(in_doubt) = in_doubt {
             let sent = in_doubt.records.count();
             match tail.compare(bounds, in_doubt)? {
