@@ -6,7 +6,8 @@
 //!
 //! A record that is open stays the last of its batch, where it can be amended. If the batch has to be sent,
 //! the record begins the next one. A large one is alone in its batch from the beginning, so that it is
-//! never copied.
+//! never copied. It cannot be sent before it is known to be the last of its transaction or not: large ones
+//! of one transaction that are open in several lanes are all held, whatever the bound.
 
 use fluvio::Compression;
 
