@@ -8,7 +8,7 @@ use crate::base::error::{Context, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::replication::ReplicationStream;
 use crate::pipeline::resume::continuity::Topic;
-use crate::pipeline::resume::rows::{RowTail, other_format};
+use crate::pipeline::resume::row_tail::{RowTail, other_format};
 use crate::pipeline::resume::topic_end::{self, Rest, TailReader};
 use crate::pipeline::resume::{Tail, WalkBack};
 use crate::record::{Format, Placed, Record};

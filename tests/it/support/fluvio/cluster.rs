@@ -68,10 +68,15 @@ impl Cluster {
 
     /// The values of all records of partition 0, in order; none if there is no such topic.
     pub fn records(&self, topic: &str) -> Vec<Vec<u8>> {
+        self.records_of(topic, 0)
+    }
+
+    /// The values of all records of a partition, in order; none if there is no such topic.
+    pub fn records_of(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
         match self {
-            Self::InProcess(server) => server.records(topic, 0),
+            Self::InProcess(server) => server.records(topic, partition),
             Self::Real(sc_addr) => {
-                let mut reader = TopicReader::new(sc_addr, topic);
+                let mut reader = TopicReader::new(sc_addr, topic).partition(partition);
                 reader
                     .read(usize::MAX)
                     .unwrap_or_else(|error| panic!("cannot read {topic}: {error}"));
