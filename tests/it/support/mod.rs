@@ -24,6 +24,7 @@ pub mod random;
 pub mod record;
 pub mod role;
 pub mod script;
+pub mod spread;
 pub mod stopped;
 pub mod tls_front;
 pub mod torture;
