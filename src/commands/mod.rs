@@ -4,6 +4,7 @@ mod accept_gap;
 mod check;
 mod cli;
 mod config;
+mod lanes;
 mod peek;
 mod plan;
 mod run;

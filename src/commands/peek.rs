@@ -5,6 +5,7 @@
 //! WAL while `--follow` goes on. Before, a server can only be asked what a slot has that nobody reads.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cli::Peek;
@@ -13,7 +14,7 @@ use crate::base::error::{Context, Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::base::signals::Signals;
 use crate::change::relation::Catalog;
-use crate::change::{Batch, Envelope};
+use crate::change::{Batch, Change, Envelope};
 use crate::config::Config;
 use crate::pg::connection::Connection;
 use crate::pg::params::ConnectParams;
@@ -21,11 +22,13 @@ use crate::pg::replication::{
     POLL, ReplicationConnection, ReplicationStream, StreamMessage, Wanted,
 };
 use crate::pg::wire::pgoutput;
+use crate::pipeline::lane_map::LaneMap;
 use crate::pipeline::resume::continuity;
+use crate::pipeline::rows::{RowSink, Rows};
 use crate::pipeline::setup::missing_statements;
-use crate::record::ProducerRecord;
+use crate::record::{Format, ProducerRecord};
 use crate::sink::Sink;
-use crate::sink::stdout::RecordLines;
+use crate::sink::stdout::{RecordLines, StandardOutput};
 
 /// The first major that copies slots.
 const COPIES: u32 = 12;
@@ -118,7 +121,11 @@ fn peek_at_slot(
     config: &Config,
     mut shown: Shown<'_>,
 ) -> Result<()> {
-    let most = shown.left.unwrap_or(u32::MAX);
+    // How many messages the rows come with that leave no record is not known.
+    let most = match shown.rows {
+        None => shown.lines.left.unwrap_or(u32::MAX),
+        Some(_) => u32::MAX,
+    };
     connection.peek(&config.slot, &config.publication, most, |envelope, data| {
         shown.take(envelope, data)
     })?;
@@ -155,26 +162,69 @@ fn peek_at_copy(
 /// Records on their way to standard output.
 struct Shown<'a> {
     config: &'a Config,
-    /// How many more are wanted, where there is a limit.
-    left: Option<u32>,
-    count: u64,
     catalog: Catalog,
     batch: Batch,
-    lines: Box<dyn Sink>,
+    /// What makes rows of events, if that is the format.
+    rows: Option<Rows>,
+    lines: CountedLines,
     /// The position before which everything has been sent to us.
     reached: Lsn,
     is_inside: bool,
 }
 
+/// Records as lines, as many as are wanted.
+struct CountedLines {
+    lines: RecordLines<StandardOutput>,
+    /// How many more are wanted, where there is a limit.
+    left: Option<u32>,
+    count: u64,
+    /// Whether it is not known yet if the last of them is the last of its transaction.
+    is_open: bool,
+}
+
+impl RowSink for CountedLines {
+    fn write_row(&mut self, lane: usize, record: &ProducerRecord<'_>) -> Result<usize> {
+        if self.left == Some(0) {
+            self.lines.go_on();
+            self.is_open = false;
+            return Ok(0);
+        }
+        self.note_one();
+        self.is_open = record.is_open();
+        self.lines.write(lane, record)
+    }
+}
+
+impl CountedLines {
+    fn note_one(&mut self) {
+        self.count += 1;
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
+
+    fn end_transaction(&mut self) -> Result<()> {
+        self.is_open = false;
+        self.lines.end_unit(0)
+    }
+
+    fn is_done(&self) -> bool {
+        self.left == Some(0) && !self.is_open
+    }
+}
+
 impl<'a> Shown<'a> {
     fn new(config: &'a Config, most: Option<NonZeroU32>) -> Result<Shown<'a>> {
+        let rows = || Rows::new(config, Arc::new(LaneMap::standard_output()), &[None]);
         Ok(Shown {
             config,
-            left: most.map(NonZeroU32::get),
-            count: 0,
             catalog: Catalog::default(),
             batch: Batch::default(),
-            lines: Box::new(RecordLines::on_stdout()?),
+            rows: (config.format == Format::Rows).then(rows),
+            lines: CountedLines {
+                lines: RecordLines::on_stdout()?,
+                left: most.map(NonZeroU32::get),
+                count: 0,
+                is_open: false,
+            },
             reached: Lsn(0),
             is_inside: false,
         })
@@ -197,7 +247,7 @@ impl<'a> Shown<'a> {
                         }
                     }
                 }
-                if self.is_done() {
+                if self.lines.is_done() {
                     return self.write_out();
                 }
             }
@@ -230,32 +280,42 @@ impl<'a> Shown<'a> {
             _ => {}
         }
         self.batch.push(envelope, &message, &mut self.catalog)?;
-        self.count += 1;
-        self.left = self.left.map(|left| left.saturating_sub(1));
+        let is_limited = self.lines.left.is_some();
+        match self.rows {
+            // How many records it leaves shows when they are written.
+            Some(_) if is_limited => return self.write_out(),
+            Some(_) => {}
+            None => self.lines.note_one(),
+        }
         if self.batch.is_full() {
             self.write_out()?;
         }
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
-        self.left == Some(0)
-    }
-
     fn write_out(&mut self) -> Result<()> {
         let batch = self.batch.take();
         for event in batch.events() {
-            let raw_text = self.config.raw_text;
-            let record = ProducerRecord::new(&event, raw_text);
-            self.lines.write(0, &record)?;
+            match &mut self.rows {
+                None => {
+                    let record = ProducerRecord::new(&event, self.config.raw_text);
+                    self.lines.lines.write(0, &record)?;
+                }
+                Some(rows) => {
+                    rows.write(&event, &mut self.lines)?;
+                    if let Change::Commit(_) = event.change {
+                        self.lines.end_transaction()?;
+                    }
+                }
+            }
         }
-        self.lines.flush()
+        self.lines.lines.flush()
     }
 
     /// Logs how many records were shown, and whether that was all.
     fn log_count(&self) {
-        let count = self.count;
-        match self.is_done() {
+        let count = self.lines.count;
+        match self.lines.is_done() {
             true => log::info!("{count} records; there may be more"),
             false => log::info!("{count} records, which is all that was pending"),
         }

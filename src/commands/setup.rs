@@ -1,13 +1,14 @@
 //! `setup`: makes what is missing, publication and slot, and prints the SQL of it first.
 
 use super::cli::Setup;
+use super::lanes::{ConfiguredLanes, tables_of};
 use super::plan::{Plan, PlannedStatement, connect};
 use super::{load, onlookers, print};
 use crate::base::error::{Context, Result};
 use crate::config::{self, Config};
 use crate::pipeline;
+use crate::pipeline::lane_map::LaneMap;
 use crate::pipeline::resume::{continuity, owner};
-use crate::sink::fluvio::{Partition, cluster};
 
 /// Prints the SQL, and runs it unless only that is asked for.
 pub fn setup(arguments: &Setup) -> Result<()> {
@@ -58,26 +59,19 @@ fn plan(config: &Config) -> Result<Plan> {
     })
 }
 
-/// A slot that is made where one was lost begins later than the topic ends, and nobody would notice.
+/// A slot that is made where one was lost begins later than the topics end, and nobody would notice.
 fn refuse_to_hide_a_gap(config: &Config) -> Result<()> {
-    let end = topic_end(config);
-    let ends = vec![(config.place.clone(), end.as_ref().ok().copied())];
-    let known = owner::read_known(config, ends)?;
-    if known.is_none() && end? <= 0 {
+    let map = LaneMap::of(config, &tables_of(config)?)?;
+    let places = map.names().to_vec();
+    // Topics need not exist.
+    let ends = ConfiguredLanes::of(config, map).map(|lanes| lanes.ends());
+    let unknown = || places.into_iter().map(|place| (place, None)).collect();
+    let known = owner::read_known(config, ends.as_ref().map_or_else(|_| unknown(), Vec::clone))?;
+    if known.is_none() && ends?.into_iter().all(|(_, end)| end <= Some(0)) {
         return Ok(());
     }
     let gap = continuity::gap(
         "does not exist any more: the changes since it was confirmed last are lost to it",
     );
     Err(gap.at(format!("replication slot {}", config.slot)))
-}
-
-/// The end of the topic, which need not exist.
-fn topic_end(config: &Config) -> Result<i64> {
-    let (options, place) = (&config.fluvio, &config.place);
-    let cluster = cluster::endpoint(options)?;
-    if cluster::topic(&cluster, options, &place.topic)?.is_none() {
-        return Ok(0);
-    }
-    Ok(Partition::open_to_read(options, place)?.bounds().end)
 }

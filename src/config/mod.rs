@@ -83,8 +83,6 @@ pub struct Config {
     pub json: JsonStyle,
     /// The cluster, and how its topics are written.
     pub fluvio: fluvio::Options,
-    /// The partition that is written.
-    pub place: fluvio::LanePlace,
     /// The time that a record waits for others.
     pub linger: Duration,
     /// The form of values that have no JSON form of their own.
@@ -186,7 +184,6 @@ impl Config {
     fn resolve(file: File, database_url: DatabaseUrl) -> Result<Config> {
         let file = in_effect(file, &database_url)?;
         let effective = Effective::of(&file)?;
-        let topic = file.topic()?.text().to_owned();
         let routes = routes_of(&file)?;
         let parameters = file.parameters;
         Ok(Config {
@@ -224,10 +221,6 @@ impl Config {
                 batch_bytes: file.producer.batch_size,
                 compression: file.producer.compression,
                 timeout: file.fluvio.timeout,
-            },
-            place: fluvio::LanePlace {
-                topic: topic.into(),
-                partition: file.partition.fixed_or_first(),
             },
             linger: file.producer.linger,
             raw_text: file.raw_text,

@@ -35,16 +35,6 @@ impl Default for Partitions {
     }
 }
 
-impl Partitioning {
-    /// The number of the one partition; 0 where there are several.
-    pub fn fixed_or_first(self) -> u32 {
-        match self {
-            Partitioning::Fixed(partition) => partition,
-            Partitioning::Table | Partitioning::Key => 0,
-        }
-    }
-}
-
 impl Serialize for Partitioning {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -100,7 +100,7 @@ enum Ways {
 }
 
 /// What stands for schema and table of a message, which has neither.
-const MESSAGES: &str = "message";
+pub const MESSAGES: &str = "message";
 
 impl LaneMap {
     /// The lane of standard output, which everything goes to.
@@ -231,6 +231,17 @@ fn spread(
         },
         Partitioning::Key => return None,
     })
+}
+
+/// The partition of a topic that a row goes to by the route of its table; `key` is the one that its record has.
+pub fn partition_of_row(route: &TableRoute, schema: &str, table: &str, key: Option<&[u8]>) -> u32 {
+    match (route.partitioning, key) {
+        (Partitioning::Fixed(partition), _) => partition,
+        (Partitioning::Key, Some(key)) => partition_of(key, route.partitions),
+        (Partitioning::Table, _) | (Partitioning::Key, None) => {
+            table_partition(route, schema, table)
+        }
+    }
 }
 
 /// The partition of a table whose rows stay together.

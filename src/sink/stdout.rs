@@ -142,6 +142,11 @@ impl<W: Write + Send> RecordLines<W> {
         Ok(())
     }
 
+    /// Ends the record that is open, if one is: its transaction goes on.
+    pub fn go_on(&mut self) {
+        self.close(b"}");
+    }
+
     /// Ends the record that is open, if one is.
     fn close(&mut self, end: &[u8]) {
         if self.open.take().is_some() {
@@ -177,7 +182,7 @@ impl<W: Write + Send> RecordLines<W> {
 impl<W: Write + Send> Sink for RecordLines<W> {
     /// All lanes are one here.
     fn write(&mut self, _: usize, record: &ProducerRecord<'_>) -> Result<usize> {
-        self.close(b"}");
+        self.go_on();
         self.taken += 1;
         if record.is_large() {
             return self.write_large(record);

@@ -9,6 +9,7 @@ pub enum Condition {
     ConfigPermissions,
     StateDir,
     Fluvio,
+    TopicMapping,
     Topic,
     TopicPartition,
     TopicCompression,
@@ -35,6 +36,7 @@ pub enum Condition {
     PublicationOptions,
     PublicationIdentity,
     PublicationPartitions,
+    PublicationKeys,
     PublicationLocks,
     Slot,
     SlotPlugin,
@@ -53,7 +55,7 @@ use Condition::*;
 
 /// All conditions, in the order in which a session meets them, which is the order of the report and
 /// of the statements too: a condition's name, and what it asks.
-pub const CONDITIONS: [(Condition, &str, &str); 41] = [
+pub const CONDITIONS: [(Condition, &str, &str); 43] = [
     (
         ConfigPermissions,
         "config.permissions",
@@ -65,11 +67,16 @@ pub const CONDITIONS: [(Condition, &str, &str); 41] = [
         "the state file can be read and written",
     ),
     (Fluvio, "fluvio", "the cluster answers"),
-    (Topic, "topic", "it exists, or is created"),
+    (
+        TopicMapping,
+        "topic.mapping",
+        "each table has a topic and a partition",
+    ),
+    (Topic, "topic", "each exists, or is created"),
     (
         TopicPartition,
         "topic.partition",
-        "it exists and its leader answers",
+        "each exists and its leader answers",
     ),
     (
         TopicCompression,
@@ -89,7 +96,7 @@ pub const CONDITIONS: [(Condition, &str, &str); 41] = [
     (
         TopicTail,
         "topic.tail",
-        "the last record can be read and is of this program",
+        "the last record can be read, is of this program and of the configured format",
     ),
     (Postgres, "postgres", "the server lets the user in"),
     (
@@ -170,6 +177,11 @@ pub const CONDITIONS: [(Condition, &str, &str); 41] = [
         PublicationPartitions,
         "publication.partitions",
         "partitions have their parent's identity",
+    ),
+    (
+        PublicationKeys,
+        "publication.keys",
+        "the columns under `keys` tell rows apart, and tables that are spread by key have one",
     ),
     (
         PublicationLocks,

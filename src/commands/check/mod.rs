@@ -1,14 +1,17 @@
 //! `check`: what is wrong, or will hurt, and what mends it; nothing is changed.
 //!
 //! Each check looks at one thing and puts what it finds into the [`report`]; where one cannot look, the
-//! others do all the same. [`condition`] is the table of all conditions; [`files`], [`topic`], [`server`],
-//! [`standbys`], [`role`], [`publication`], [`identity`], [`slot`] and [`blockers`] judge them, through
-//! questions in [`sql`] that the server lets change nothing; [`provider`] knows whose server it is.
+//! others do all the same. [`condition`] is the table of all conditions; [`files`], [`topic`], [`tails`],
+//! [`server`], [`standbys`], [`role`], [`publication`], [`identity`], [`keys`], [`slot`], [`blockers`] and
+//! [`lanes`] judge them, through questions in [`sql`] that the server lets change nothing; [`provider`] knows
+//! whose server it is.
 
 pub(crate) mod blockers;
 pub(crate) mod condition;
 pub(crate) mod files;
 pub(crate) mod identity;
+mod keys;
+mod lanes;
 pub(crate) mod provider;
 pub(crate) mod publication;
 pub(crate) mod report;
@@ -17,6 +20,7 @@ pub(crate) mod server;
 pub(crate) mod slot;
 pub(crate) mod sql;
 pub(crate) mod standbys;
+mod tails;
 pub(crate) mod topic;
 
 use std::path::Path;
@@ -27,14 +31,17 @@ use self::report::{Mend, Report};
 use self::server::ExaminedServer;
 use self::slot::ExaminedSlot;
 use self::sql::Sql;
+use self::tails::ExaminedLanes;
 use super::cli::Check;
+use super::lanes::tables_of;
 use super::{load, print};
 use crate::base::error::{Error, Kind, Result};
 use crate::config::Config;
 use crate::pg::params::ConnectParams;
 use crate::pg::replication::ReplicationConnection;
 use crate::pg::wire::server_error::GIVE_UP;
-use crate::pipeline::resume::continuity::{self, Topic};
+use crate::pipeline::lane_map::LaneMap;
+use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::owner::{self, Owner};
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::{Known, StateFile};
@@ -69,23 +76,16 @@ pub fn check(arguments: &Check) -> Result<()> {
 fn examine(config: &Config, path: &Path) -> Report {
     let mut report = Report::default();
     let known = files::check(&mut report, config, path);
-    let first_offset = first_offset(config, known.as_ref());
-    let topic = topic::check(&mut report, config, first_offset);
+    let lanes = topic::check(&mut report, config);
+    let lanes = lanes.map(|lanes| tails::check(&mut report, config, lanes, known.as_ref()));
     let examination = Examination {
         config,
         path: &files::quote(path),
         known: known.as_ref(),
-        topic: topic.as_ref(),
+        lanes: lanes.as_ref(),
     };
     examination.check_postgres(&mut report);
     report
-}
-
-/// The offset before which the topic's records do not matter.
-fn first_offset(config: &Config, known: Option<&Known>) -> i64 {
-    let (topic, partition) = (&config.place.topic, config.place.partition);
-    let lane = known.and_then(|known| known.lane(topic, partition));
-    lane.map_or(0, |lane| lane.first_offset)
 }
 
 /// An examination: what was found before PostgreSQL is looked at, and the checks that build on it.
@@ -94,7 +94,7 @@ struct Examination<'a> {
     config: &'a Config,
     path: &'a str,
     known: Option<&'a Known>,
-    topic: Option<&'a topic::ExaminedTopic>,
+    lanes: Option<&'a ExaminedLanes>,
 }
 
 impl Examination<'_> {
@@ -175,8 +175,16 @@ impl Examination<'_> {
             return Ok(());
         };
         let system = connection.identify_system()?;
-        let end = self.topic.map(|topic| topic.bounds.end);
-        let ends = vec![(self.config.place.clone(), end)];
+        let ends = match self.lanes {
+            Some(lanes) => lanes.found.ends(),
+            // Where they end is not known; which they are has been looked at, where it could be.
+            None => match LaneMap::of(self.config, &tables_of(self.config)?) {
+                Ok(map) => (map.names().iter())
+                    .map(|place| (place.clone(), None))
+                    .collect(),
+                Err(_) => return Ok(()),
+            },
+        };
         let owner = Owner::of(self.config, &system.identifier, ends);
         let file = StateFile::of(directory, &self.config.slot);
         owner::check(known, file.path(), &owner)
@@ -184,9 +192,8 @@ impl Examination<'_> {
 
     /// Whether something has been read before: then a missing slot is a gap.
     fn has_history(&self) -> bool {
-        let first_offset = first_offset(self.config, self.known);
-        let topic_end = self.topic.map_or(0, |topic| topic.bounds.end);
-        self.known.is_some() || topic_end > first_offset
+        let have_records = self.lanes.is_some_and(ExaminedLanes::have_records);
+        self.known.is_some() || have_records
     }
 
     /// Whether topic, slot and state file meet, as far as it can be told without taking the slot.
@@ -205,17 +212,10 @@ impl Examination<'_> {
         }
         continuity::check_source(self.known, &source)?;
         continuity::check_moved(self.known, &source)?;
-        let Some((topic, tail)) = self.topic.and_then(|topic| Some((topic, topic.tail?))) else {
+        let Some(lanes) = self.lanes.filter(|lanes| lanes.tails.is_some()) else {
             return Ok("slot and state file meet; the topic could not be read");
         };
-        let topic = Topic {
-            name: &self.config.place.topic,
-            partition: self.config.place.partition,
-            bounds: topic.bounds,
-            tail,
-        };
-        continuity::check_topic(self.known, &source, &topic)?;
-        continuity::tail_to_resume(self.known, &topic)?;
+        lanes::check(self.config, self.known, &source, lanes)?;
         Ok("nothing speaks against it")
     }
 }

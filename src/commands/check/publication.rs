@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::condition::Condition;
 use super::identity::{self, named};
+use super::keys;
 use super::report::{Mend, Report};
 use super::sql::Sql;
 use super::{DatabaseChecks, warn_if_unseen};
@@ -70,6 +71,8 @@ pub fn check(
     warn_if_unseen(report, Condition::PublicationIdentity, identities);
     let partitions = identity::partitions(report, sql, &roots);
     warn_if_unseen(report, Condition::PublicationPartitions, partitions);
+    let keys = keys::check(report, sql, context.config);
+    warn_if_unseen(report, Condition::PublicationKeys, keys);
     Ok(Some(found))
 }
 

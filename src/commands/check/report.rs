@@ -183,9 +183,24 @@ impl Report {
 
     /// Adds an error about what was found to be well before.
     pub fn error_after_all(&mut self, condition: Condition, error: &Error) {
+        self.take_back(condition);
+        self.error(condition, error);
+    }
+
+    /// Adds what will hurt of what was found to be well before.
+    pub fn warning_after_all(
+        &mut self,
+        condition: Condition,
+        found: impl Into<String>,
+        mend: impl IntoIterator<Item = Mend>,
+    ) {
+        self.take_back(condition);
+        self.warning(condition, found, mend);
+    }
+
+    fn take_back(&mut self, condition: Condition) {
         self.findings
             .retain(|found| found.condition != condition || found.status != Standing::Ok);
-        self.error(condition, error);
     }
 
     fn add(

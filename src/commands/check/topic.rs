@@ -1,17 +1,18 @@
-//! Fluvio, the topic and how it ends.
+//! Fluvio: the topics of the config, as the cluster has them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fluvio_sc_schema::topic::TopicSpec;
 
 use super::condition::Condition;
+use super::identity::named;
 use super::report::{Mend, Report};
-use crate::base::error::{Kind, Result};
+use crate::base::error::{Error, Kind};
+use crate::commands::lanes::{ConfiguredLanes, tables_of, topics};
 use crate::config::Config;
-use crate::pipeline::resume::Tail;
-use crate::pipeline::resume::topic_end::TailReader;
-use crate::sink::fluvio::reader::Bounds;
-use crate::sink::fluvio::{Partition, allowed, cluster};
+use crate::pipeline::lane_map::LaneMap;
+use crate::sink::fluvio::{WantedTopic, allowed, cluster};
 
 /// What an ordinary consumer fetches at most when nobody told it otherwise.
 const CONSUMER_BYTES: usize = 1_048_576;
@@ -19,82 +20,94 @@ const CONSUMER_BYTES: usize = 1_048_576;
 /// A consumer that is away over a night should find everything.
 const SHORT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the partition was found to hold.
-pub struct ExaminedTopic {
-    /// The offsets from the first record to the next one.
-    pub bounds: Bounds,
-    /// How the partition ends; `None` when that could not be read.
-    pub tail: Option<Tail>,
-}
+/// How many commands are given: nobody runs more of them by hand.
+const MENDED: usize = 100;
 
-/// Looks at cluster, topic and partition, as far as that goes. Records before `first_offset` do not matter.
-pub fn check(report: &mut Report, config: &Config, first_offset: i64) -> Option<ExaminedTopic> {
+/// Looks at cluster, topics and partitions, as far as that goes.
+pub fn check(report: &mut Report, config: &Config) -> Option<ConfiguredLanes> {
     batch_size(report, config.fluvio.batch_bytes);
-    let found = cluster::endpoint(&config.fluvio).and_then(|cluster| {
-        let topic = cluster::topic(&cluster, &config.fluvio, &config.place.topic)?;
-        Ok((topic, cluster.endpoint))
-    });
-    let topic = match found {
-        Ok((topic, endpoint)) => {
+    let map = mapping(report, config);
+    let wanted = map.as_ref().map_or(&[][..], LaneMap::topics);
+    let cluster = cluster::endpoint(&config.fluvio);
+    let found = cluster.and_then(|cluster| Ok((topics(&config.fluvio, wanted)?, cluster.endpoint)));
+    let (topics, map) = match (found, map) {
+        (Ok((topics, endpoint)), map) => {
             report.ok(Condition::Fluvio, format!("{endpoint} answers"));
-            topic
+            (topics, map?)
         }
-        Err(error) => {
+        (Err(error), _) => {
             report.error(Condition::Fluvio, &error);
             return None;
         }
     };
-    let Some(topic) = topic else {
-        missing(report, config);
-        return Some(ExaminedTopic {
-            bounds: Bounds {
-                start: 0,
-                end: 0,
-                stable: 0,
-            },
-            tail: Some(Tail::Empty),
-        });
-    };
-    report.ok(Condition::Topic, format!("{} exists", config.place.topic));
-    retention(report, &topic);
-    match allowed(
-        &config.fluvio,
-        &config.place.topic,
-        topic.get_compression_type(),
-    ) {
-        Ok(compression) => report.ok(Condition::TopicCompression, compression.to_string()),
-        Err(error) => report.error(Condition::TopicCompression, &error),
+    existence(report, config, map.topics(), &topics);
+    let found = map.topics().iter().filter_map(|wanted| {
+        let found = topics.get(&*wanted.name)?;
+        Some((wanted, found))
+    });
+    let found: Vec<(&WantedTopic, &TopicSpec)> = found.collect();
+    if !found.is_empty() {
+        retention(report, config, &map, &found);
+        compression(report, config, &found);
     }
-    if let Err(error) = cluster::check_partition(Some(&topic), &config.place) {
-        let mend = Mend::config("partition: 0");
-        report.failure(
-            Condition::TopicPartition,
-            error.kind(),
-            error.message(),
-            [mend],
-        );
-        return None;
+    let is_missing_some = too_few(report, &map, &found);
+    match is_missing_some {
+        true => None,
+        false => leaders(report, config, map, topics),
     }
-    partition(report, config, first_offset)
 }
 
-fn missing(report: &mut Report, config: &Config) {
-    let name = &config.place.topic;
-    if config.fluvio.create_topic {
-        return report.ok(
-            Condition::Topic,
-            format!("{name} is created at the first run"),
-        );
+/// Which topics and partitions the tables go to. The server that does not say which tables there are has
+/// a condition of its own.
+fn mapping(report: &mut Report, config: &Config) -> Option<LaneMap> {
+    let map = LaneMap::of(config, &tables_of(config).ok()?);
+    let map = map.map_err(|error| report.error(Condition::TopicMapping, &error));
+    let map = map.ok()?;
+    let found = match (map.topics(), map.names()) {
+        ([], _) => "the publication has no tables yet".to_owned(),
+        ([topic], [place]) => format!("all to partition {} of {}", place.partition, topic.name),
+        (topics, names) => format!("{} partitions of {} topics", names.len(), topics.len()),
+    };
+    report.ok(Condition::TopicMapping, found);
+    Some(map)
+}
+
+/// Whether the topics exist, or are created.
+fn existence(
+    report: &mut Report,
+    config: &Config,
+    wanted: &[WantedTopic],
+    found: &HashMap<String, TopicSpec>,
+) {
+    let is_missing = |topic: &&WantedTopic| !found.contains_key(&*topic.name);
+    let missing: Vec<&WantedTopic> = wanted.iter().filter(is_missing).collect();
+    let names: Vec<&str> = missing.iter().map(|topic| &*topic.name).collect();
+    let (there, names) = (wanted.len() - names.len(), named(&names, names.len()));
+    match (wanted, &missing[..]) {
+        ([], _) => {}
+        ([one], []) => report.ok(Condition::Topic, format!("{} exists", one.name)),
+        (_, []) => report.ok(Condition::Topic, format!("{there} exist")),
+        (_, missing) if config.fluvio.create_topic => {
+            let is = if missing.len() > 1 { "are" } else { "is" };
+            let found = format!("{names} {is} created at the first run");
+            let found = match there {
+                0 => found,
+                there => format!("{there} exist, {found}"),
+            };
+            report.ok(Condition::Topic, found);
+        }
+        (_, missing) => {
+            let does = if missing.len() > 1 { "do" } else { "does" };
+            let commands = missing.iter().take(MENDED);
+            let commands = commands.map(|topic| Mend::shell(topic.create_command()));
+            report.failure(
+                Condition::Topic,
+                Kind::Config,
+                format!("{names} {does} not exist, and create-topic is false"),
+                commands.chain([Mend::config("create-topic: true")]),
+            );
+        }
     }
-    report.failure(
-        Condition::Topic,
-        Kind::Config,
-        format!("{name} does not exist, and create-topic is false"),
-        [
-            Mend::shell(format!("fluvio topic create {name}")),
-            Mend::config("create-topic: true"),
-        ],
-    );
 }
 
 fn batch_size(report: &mut Report, bytes: usize) {
@@ -111,79 +124,125 @@ fn batch_size(report: &mut Report, bytes: usize) {
     }
 }
 
-fn retention(report: &mut Report, topic: &TopicSpec) {
-    let time = Duration::from_secs(topic.retention_secs().into());
+/// How long the topics keep records: the one that keeps them for the shortest time counts.
+fn retention(
+    report: &mut Report,
+    config: &Config,
+    map: &LaneMap,
+    found: &[(&WantedTopic, &TopicSpec)],
+) {
+    let time = |topic: &TopicSpec| Duration::from_secs(topic.retention_secs().into());
+    let Some((wanted, topic)) = found.iter().min_by_key(|(_, topic)| time(topic)) else {
+        return;
+    };
     let size = topic
         .get_storage()
         .and_then(|storage| storage.max_partition_size);
     let size = size.map_or(String::new(), |bytes| format!(", or beyond {bytes} bytes"));
-    let found = format!(
-        "records are removed after {}{size}",
-        humantime::format_duration(time)
-    );
-    match time >= SHORT_RETENTION {
-        true => report.ok(Condition::TopicRetention, found),
+    let shown = humantime::format_duration(time(topic)).to_string();
+    let of = match found.len() {
+        1 => String::new(),
+        _ => format!("{}: ", wanted.name),
+    };
+    let said = format!("{of}records are removed after {shown}{size}");
+    match time(topic) >= SHORT_RETENTION {
+        true => report.ok(Condition::TopicRetention, said),
         false => report.warning(
             Condition::TopicRetention,
-            format!("{found}: a consumer that is away for longer misses them"),
+            format!("{said}: a consumer that is away for longer misses them"),
             [Mend::advice(
                 "make a topic with \"fluvio topic create NAME --retention-time 7d\", and go on there \
                  with a slot of its own",
             )],
         ),
     }
-}
-
-fn partition(report: &mut Report, config: &Config, first_offset: i64) -> Option<ExaminedTopic> {
-    let partition = match Partition::open_to_read(&config.fluvio, &config.place) {
-        Ok(partition) => partition,
-        Err(error) => {
-            report.error(Condition::TopicPartition, &error);
-            return None;
-        }
-    };
-    let bounds = partition.bounds();
-    report.ok(
-        Condition::TopicPartition,
-        format!(
-            "{}, offsets {} to {}",
-            config.place.partition, bounds.start, bounds.end
-        ),
-    );
-    let tail = read_tail(&partition, first_offset);
-    let tail = match tail {
-        Ok(tail) => {
-            report.ok(Condition::TopicTail, tail_text(tail));
-            Some(tail)
-        }
-        Err(error) => {
-            report.error(Condition::TopicTail, &error);
-            None
-        }
-    };
-    Some(ExaminedTopic { bounds, tail })
-}
-
-fn read_tail(partition: &Partition, first_offset: i64) -> Result<Tail> {
-    let mut reader = TailReader {
-        reader: partition.reader()?,
-        meanwhile: || Ok(()),
-    };
-    reader.read(partition.bounds(), first_offset)
-}
-
-fn tail_text(tail: Tail) -> String {
-    match tail {
-        Tail::Empty | Tail::Removed { .. } => "no records".to_owned(),
-        Tail::Complete { last, .. } => format!("ends with the {last}"),
-        Tail::Open {
-            final_lsn, rows, ..
-        } => {
-            format!("ends inside the transaction at {final_lsn}, after {rows} rows of it")
-        }
-        Tail::Headless { last_row, .. } => format!(
-            "ends inside a transaction whose begin is removed, with a row at {}",
-            last_row.wal_start
-        ),
+    if config.state_dir.is_none() && map.names().len() > 1 {
+        report.warning_after_all(
+            Condition::StateDir,
+            format!(
+                "none, for {} partitions: one that is quiet for {shown} has no records any more, and then \
+                 it cannot be told what it had, which ends the next start",
+                map.names().len()
+            ),
+            [Mend::config("state_dir: DIRECTORY")],
+        );
     }
+}
+
+fn compression(report: &mut Report, config: &Config, found: &[(&WantedTopic, &TopicSpec)]) {
+    let compressions = found.iter().map(|(wanted, topic)| {
+        let demanded = topic.get_compression_type();
+        allowed(&config.fluvio, &wanted.name, demanded)
+    });
+    match compressions.collect::<Result<Vec<_>, Error>>() {
+        Ok(compressions) => {
+            let mut names: Vec<String> = compressions.iter().map(ToString::to_string).collect();
+            names.sort();
+            names.dedup();
+            report.ok(Condition::TopicCompression, names.join(", "));
+        }
+        Err(error) => report.error(Condition::TopicCompression, &error),
+    }
+}
+
+/// Whether a topic has fewer partitions than the config writes to.
+fn too_few(report: &mut Report, map: &LaneMap, found: &[(&WantedTopic, &TopicSpec)]) -> bool {
+    let mut failed: Vec<(Error, Mend)> = Vec::new();
+    for (wanted, topic) in found {
+        if let Err(error) = cluster::check_count(topic, wanted) {
+            let mend = Mend::advice(error.hint().unwrap_or_default());
+            failed.push((error, mend));
+        }
+        let mut places = map.names().iter();
+        let highest = places.rfind(|place| place.topic == wanted.name);
+        let checked = highest.map(|place| cluster::check_partition(Some(topic), place));
+        if let (Some(Err(error)), 1) = (checked, wanted.partitions) {
+            failed.push((error, Mend::config("partition: 0")));
+        }
+    }
+    let more = failed.len().saturating_sub(1);
+    let Some((error, mend)) = failed.into_iter().next() else {
+        return false;
+    };
+    let said = with_more(error.message(), more, "topics");
+    report.failure(Condition::TopicPartition, error.kind(), said, [mend]);
+    true
+}
+
+/// A text about the first of several.
+pub fn with_more(said: String, more: usize, of: &str) -> String {
+    match more {
+        0 => said,
+        more => format!("{said}; and {more} more {of} are like this"),
+    }
+}
+
+fn leaders(
+    report: &mut Report,
+    config: &Config,
+    map: LaneMap,
+    topics: HashMap<String, TopicSpec>,
+) -> Option<ConfiguredLanes> {
+    let lanes = ConfiguredLanes::among(config, map, topics);
+    let lanes = lanes.map_err(|error| report.error(Condition::TopicPartition, &error));
+    let lanes = lanes.ok()?;
+    let partitions = lanes.partitions();
+    let bounds = (0..partitions.count()).filter_map(|lane| partitions.bounds(lane));
+    let bounds: Vec<_> = bounds.collect();
+    match (&bounds[..], lanes.map.names()) {
+        ([], _) => {}
+        ([bounds], [place]) => report.ok(
+            Condition::TopicPartition,
+            format!(
+                "{}, offsets {} to {}",
+                place.partition, bounds.start, bounds.end
+            ),
+        ),
+        (bounds, _) => {
+            let records: i64 = bounds.iter().map(|bounds| bounds.end - bounds.start).sum();
+            let found = format!("{} with {records} records", bounds.len());
+            report.ok(Condition::TopicPartition, found);
+        }
+    }
+    Some(lanes)
 }

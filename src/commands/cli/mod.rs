@@ -254,9 +254,14 @@ pub struct Status {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
+
+    /// show each partition that is written, and not only the one that is furthest behind
+    #[argh(switch)]
+    pub lanes: bool,
 }
 
-/// Read the topic and report whatever this program would never have written.
+/// Read all partitions that the config has, or those of one topic, and report whatever this program
+/// would never have written.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -268,7 +273,15 @@ pub struct Verify {
     #[argh(option, short = 'c')]
     pub config: PathBuf,
 
-    /// the first offset to read; the topic's first if there is none
+    /// only this topic, be it in the config or not
+    #[argh(option)]
+    pub topic: Option<String>,
+
+    /// only this partition of the topic
+    #[argh(option)]
+    pub partition: Option<u32>,
+
+    /// the first offset to read of one partition; its first if there is none
     #[argh(option)]
     pub from: Option<i64>,
 

@@ -109,12 +109,25 @@ pub fn topic(
     Ok(topics(&mut sc, [name])?.remove(name))
 }
 
+/// Topics as the SC describes them, those of these names that there are; none is created.
+pub fn topics_named<'a>(
+    cluster: &FluvioClusterConfig,
+    options: &Options,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<HashMap<String, TopicSpec>> {
+    let mut sc = Rpc::connect(&FluvioServer::sc(cluster), options.timeout)?;
+    topics(&mut sc, names)
+}
+
 /// The topics of these names that there are. A filter takes each that contains it, and is of use for one.
 fn topics<'a>(
     sc: &mut Rpc,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Result<HashMap<String, TopicSpec>> {
     let names: HashSet<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
     let filter = match names.len() {
         1 => names.iter().next().copied().unwrap_or_default(),
         _ => "",
@@ -167,15 +180,19 @@ pub fn check_count(found: &TopicSpec, wanted: &WantedTopic) -> Result<()> {
     ))
 }
 
+/// The error of a topic that is missing and not created.
+pub fn does_not_exist(topic: &WantedTopic) -> Error {
+    let what = format!("the topic {} does not exist", topic.name);
+    Error::config(what).with_hint(format!(
+        "run \"{}\", or set \"create-topic: true\"",
+        topic.create_command()
+    ))
+}
+
 fn create_topic(sc: &mut Rpc, options: &Options, topic: &WantedTopic) -> Result<()> {
     let (name, partitions) = (topic.name.to_string(), topic.partitions);
     if !options.create_topic {
-        return Err(
-            Error::config(format!("the topic {name} does not exist")).with_hint(format!(
-                "run \"{}\", or set \"create-topic: true\"",
-                topic.create_command()
-            )),
-        );
+        return Err(does_not_exist(topic));
     }
     let common = CommonCreateRequest {
         name: name.clone(),

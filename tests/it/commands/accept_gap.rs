@@ -1,5 +1,7 @@
 //! `accept-gap`: the only way past a gap, and what it leaves on record.
 
+mod lanes;
+
 use std::fs;
 
 use crate::pipeline::resume::continuity::{INVALIDATES, invalidate, with_little_wal};

@@ -1,5 +1,7 @@
 //! What is pending, shown and left pending, whoever reads the slot.
 
+mod rows;
+
 use std::time::Duration;
 
 use serde_json::Value;

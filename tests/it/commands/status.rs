@@ -1,5 +1,7 @@
 //! What `status` says, and that its exit code tells the healthy, the late and the broken apart.
 
+mod lanes;
+
 use serde_json::Value;
 
 use crate::support::connector::ConfigFile;

@@ -1,5 +1,7 @@
 //! `verify`: a topic as this program writes it, and each thing that it would never write.
 
+mod rows;
+
 use serde_json::{Value, json};
 
 use crate::support::connector::ConfigFile;

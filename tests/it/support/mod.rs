@@ -26,6 +26,7 @@ pub mod role;
 pub mod row_lanes;
 pub mod rows;
 pub mod script;
+pub mod spread;
 pub mod stopped;
 pub mod tls_front;
 pub mod torture;

@@ -101,6 +101,19 @@ pub fn produce_keys(sc_addr: &str, topic: &str, keys: &[Vec<u8>]) -> io::Result<
     produce_records(sc_addr, topic, records.collect())
 }
 
+/// Writes records with the ordinary client, which chooses the partition by the key of those that have one.
+pub fn produce_pairs(
+    sc_addr: &str,
+    topic: &str,
+    pairs: &[(Option<Vec<u8>>, Vec<u8>)],
+) -> io::Result<()> {
+    let records = pairs.iter().map(|(key, value)| {
+        let key = key.clone().map_or(RecordKey::NULL, RecordKey::from);
+        (key, value.clone())
+    });
+    produce_records(sc_addr, topic, records.collect())
+}
+
 fn produce_records(
     sc_addr: &str,
     topic: &str,

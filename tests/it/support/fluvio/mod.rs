@@ -394,6 +394,12 @@ impl FluvioServer {
             .unwrap_or_else(|error| panic!("cannot write to {topic}: {error}"));
     }
 
+    /// Appends records with the ordinary client, which chooses the partition by the key.
+    pub fn produce_pairs(&self, topic: &str, pairs: &[(Option<Vec<u8>>, Vec<u8>)]) {
+        client::produce_pairs(&self.sc_addr(), topic, pairs)
+            .unwrap_or_else(|error| panic!("cannot write to {topic}: {error}"));
+    }
+
     /// The values of all records of a partition, in order; none if there is no such partition.
     pub fn records(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
         self.records_from(topic, partition, 0)

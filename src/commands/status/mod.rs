@@ -1,15 +1,21 @@
 //! `status`: how a connector is, in a moment and without touching anything.
 //!
-//! What cannot be asked is a problem by itself, and does not keep the rest from being shown.
+//! What cannot be asked is a problem by itself, and does not keep the rest from being shown. Of many lanes
+//! the worst is shown, and the others if they are asked for; [`lane`] is what one is told by.
 
+mod lane;
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fmt;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
 use serde::Serialize;
 
+use self::lane::{FoundLane, Lag, LaneStatus};
+use super::lanes::{ConfiguredLanes, tables_of};
 use super::{cli, load, print_as};
-use crate::base::clock::postgres_now_us;
 use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::base::printable::Printable;
@@ -17,10 +23,14 @@ use crate::config::Config;
 use crate::pg::catalog::blocked::{Blocked, blocked};
 use crate::pg::catalog::slot_state::SlotState;
 use crate::pg::connection::Connection;
+use crate::pipeline::lane_map::LaneMap;
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::owner;
-use crate::record::readback::{Placed, Record};
-use crate::sink::fluvio::Partition;
+use crate::pipeline::resume::state_file::Known;
+use crate::sink::fluvio::LanePlace;
+
+/// How many lanes with problems are named, unless all lanes are asked for.
+const NAMED: usize = 10;
 
 /// How a connector is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,10 +70,10 @@ pub struct Status {
     pub safe_bytes: Option<u64>,
     /// What the slot is confirmed at.
     pub confirmed_lsn: Option<String>,
-    /// The topic.
-    pub topic: String,
+    /// The topic, of many lanes the one that something is wrong with or that is furthest behind.
+    pub topic: Option<String>,
     /// The partition.
-    pub partition: u32,
+    pub partition: Option<u32>,
     /// The offset of the topic's next record.
     pub end_offset: Option<i64>,
     /// What the topic's last record is.
@@ -72,51 +82,131 @@ pub struct Status {
     pub lag_bytes: Option<u64>,
     /// The age of the topic's last record, if there is a lag: the topic is no further behind.
     pub lag_seconds: Option<u64>,
+    /// How many lanes there are, if there is not one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane_count: Option<usize>,
+    /// All lanes, if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Vec<LaneStatus>>,
+    /// The lane that something is wrong with or that is furthest behind.
+    #[serde(skip)]
+    worst: Option<LaneStatus>,
     /// What the state file says that the last run ended with, if it cannot go on by itself.
     pub last_error: Option<String>,
     /// Whom the program waits for on the server.
     pub waiting: Vec<String>,
 }
 
-/// The end of the topic.
-struct End {
-    offset: i64,
-    last: Option<Last>,
-}
-
-/// The last record of the topic.
-struct Last(Placed);
-
 /// Prints how the connector is, which is the exit code too.
 pub fn status(arguments: &cli::Status) -> Result<ExitCode> {
     let config = load(&arguments.config)?;
-    let status = examine(&config);
+    let extent = match arguments.lanes {
+        true => Extent::AllLanes,
+        false => Extent::Worst,
+    };
+    let status = examine(&config, extent);
     print_as(&status, arguments.json)?;
     Ok(ExitCode::from(status.status.exit_code()))
 }
 
-/// Looks at the slot, the end of the topic and the state file.
-fn examine(config: &Config) -> Status {
+/// What of the lanes is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// The worst of them.
+    Worst,
+    /// All of them.
+    AllLanes,
+}
+
+/// Looks at the slot, the ends of the lanes and the state file.
+fn examine(config: &Config, extent: Extent) -> Status {
     let mut problems = Vec::new();
-    let mut or_problem = |error: Error| problems.push(error.to_string());
-    let slot = find_slot(config).map_err(&mut or_problem).ok();
+    let slot = or_problem(&mut problems, find_slot(config));
     let waiting = waiting(config).unwrap_or_default();
-    let end = end(config).map_err(&mut or_problem).ok();
-    let end_offset = end.as_ref().map(|end| end.offset);
-    let last_error = owner::read_known(config, vec![(config.place.clone(), end_offset)]);
-    let last_error = last_error.map_err(&mut or_problem).ok().flatten();
-    let last_error = last_error.and_then(|known| {
+    let map = tables_of(config).and_then(|tables| LaneMap::of(config, &tables));
+    let map = or_problem(&mut problems, map);
+    let places: Vec<LanePlace> = map.iter().flat_map(|map| map.names().to_vec()).collect();
+    let lanes = map.map(|map| ConfiguredLanes::of(config, map));
+    let lanes = lanes.and_then(|lanes| or_problem(&mut problems, lanes));
+    let ends = match &lanes {
+        Some(lanes) => lanes.ends(),
+        None => places.iter().map(|place| (place.clone(), None)).collect(),
+    };
+    let known = or_problem(&mut problems, owner::read_known(config, ends)).flatten();
+    let found = lanes.map(|lanes| find_lanes(config, known.as_ref(), lanes));
+    let found = found.and_then(|found| or_problem(&mut problems, found));
+    let found = found.unwrap_or_else(|| places.iter().map(|_| FoundLane::default()).collect());
+    // One that is being made has not begun.
+    let begun = slot.as_ref();
+    let begun = begun.filter(|found| found.slot.confirmed() != Lsn::ZERO);
+    let lanes = lane::compare(&places, found, begun);
+    let last_error = known.and_then(|known| {
         let gap = known.gap.map(|why| ("ended at a gap", why));
         gap.or(known.stuck.map(|why| ("could not go on", why)))
     });
+    problems.extend(problems_of(&lanes, extent));
     let problem = last_error.as_ref();
     problems.extend(problem.map(|(what, why)| format!("the last run {what}: {why}")));
     Status {
         last_error: last_error.map(|(_, why)| why),
         waiting,
-        ..Status::of(config, slot.as_ref(), end.as_ref())
+        ..Status::of(config, slot.as_ref(), begun, lanes, extent)
     }
     .judged(problems, config.max_lag_bytes)
+}
+
+/// What was found; else why not is a problem.
+fn or_problem<T>(problems: &mut Vec<String>, found: Result<T>) -> Option<T> {
+    found
+        .map_err(|error: Error| problems.push(error.to_string()))
+        .ok()
+}
+
+/// Reads what the lanes end with.
+fn find_lanes(
+    config: &Config,
+    known: Option<&Known>,
+    mut lanes: ConfiguredLanes,
+) -> Result<Vec<FoundLane>> {
+    let fixed: HashSet<String> = config.routes.fixed().map(|route| route.topic).collect();
+    let lasts = lanes.partitions_mut().last_records()?;
+    let mut found = Vec::with_capacity(lasts.len());
+    for (lane, last) in lasts.into_iter().enumerate() {
+        let place = &lanes.map.names()[lane];
+        let known_lane = known.and_then(|known| known.lane(&place.topic, place.partition));
+        // The topic of a table is made when there is something for it.
+        let is_awaited = known_lane.is_none() && !fixed.contains(&*place.topic);
+        let is_missing = !lanes.topics.contains_key(&*place.topic);
+        let last = match lanes.check(lane) {
+            Err(_) if is_awaited && is_missing => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => FoundLane::read(config, known, place, last)
+                .map_err(|error| lanes.partitions().error(lane, error)),
+        };
+        let problem = last.as_ref().err().map(Error::to_string);
+        found.push(FoundLane {
+            end_offset: lanes.partitions().bounds(lane).map(|bounds| bounds.end),
+            last: last.ok().flatten(),
+            problem,
+        });
+    }
+    Ok(found)
+}
+
+/// What is wrong with lanes, each thing once, as many as are read.
+fn problems_of(lanes: &[LaneStatus], extent: Extent) -> Vec<String> {
+    let mut problems: Vec<String> = Vec::new();
+    for problem in lanes.iter().filter_map(|lane| lane.problem.as_ref()) {
+        if problems.last() != Some(problem) {
+            problems.push(problem.clone());
+        }
+    }
+    let more = problems.len().saturating_sub(NAMED);
+    if extent == Extent::Worst && more > 0 {
+        problems.truncate(NAMED);
+        problems.push(format!("{more} more of the kind: see \"status --lanes\""));
+    }
+    problems
 }
 
 fn find_slot(config: &Config) -> Result<SlotState> {
@@ -152,78 +242,17 @@ fn waiting(config: &Config) -> Result<Vec<String>> {
     Ok(waits.collect())
 }
 
-fn end(config: &Config) -> Result<End> {
-    let partition = Partition::open_to_read(&config.fluvio, &config.place)?;
-    let bounds = partition.bounds();
-    if bounds.is_empty() {
-        return Ok(End {
-            offset: bounds.end,
-            last: None,
-        });
-    }
-    let mut reader = partition.reader()?;
-    let records = reader.fetch(bounds.end - 1)?;
-    let last = records
-        .first()
-        .and_then(|record| Placed::parse(&record.value));
-    let last = last.map(Last).ok_or_else(|| {
-        reader.error(continuity::gap(
-            "its last record was not written by this program",
-        ))
-    })?;
-    Ok(End {
-        offset: bounds.end,
-        last: Some(last),
-    })
-}
-
-impl Last {
-    /// The position up to which everything is in the topic.
-    fn stored(&self) -> Lsn {
-        match self.0.record {
-            Record::Commit { end_lsn, .. } => end_lsn,
-            Record::Message {
-                lsn,
-                transactional: false,
-                ..
-            } => lsn,
-            Record::OfRows(placed) if placed.is_last => placed.order.unit.lsn(),
-            _ => Lsn(0),
-        }
-    }
-}
-
-impl fmt::Display for Last {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.record {
-            Record::Commit { commit_lsn, .. } => write!(f, "commit at {commit_lsn}"),
-            Record::Message {
-                lsn,
-                transactional: false,
-                ..
-            } => write!(f, "message at {lsn}"),
-            Record::OfRows(placed) if placed.is_last => write!(f, "{}", placed.order.unit),
-            _ => write!(
-                f,
-                "inside the transaction that has a change at {}",
-                self.0.wal_start
-            ),
-        }
-    }
-}
-
 impl Status {
-    fn of(config: &Config, slot: Option<&SlotState>, end: Option<&End>) -> Status {
-        let last = end.and_then(|end| end.last.as_ref());
-        // One that is being made has not begun.
-        let begun = slot.filter(|found| found.slot.confirmed() != Lsn::ZERO);
-        let lag_bytes = begun.map(|found| {
-            let stored = last.map_or(Lsn(0), Last::stored);
-            found
-                .wal_end()
-                .bytes_since(found.slot.confirmed().max(stored))
-        });
-        let age = last.map(|last| postgres_now_us().saturating_sub(last.0.time_us).max(0) as u64);
+    fn of(
+        config: &Config,
+        slot: Option<&SlotState>,
+        begun: Option<&SlotState>,
+        lanes: Vec<LaneStatus>,
+        extent: Extent,
+    ) -> Status {
+        let ranked = lanes.iter().enumerate();
+        let worst = ranked.max_by_key(|(at, lane)| (lane.badness(), Reverse(*at)));
+        let worst = worst.map(|(_, lane)| lane);
         Status {
             status: Health::Healthy,
             problems: Vec::new(),
@@ -233,16 +262,15 @@ impl Status {
             retained_bytes: slot.and_then(SlotState::retained_bytes),
             safe_bytes: slot.and_then(SlotState::safe_bytes),
             confirmed_lsn: begun.map(|found| found.slot.confirmed().to_string()),
-            topic: config.place.topic.to_string(),
-            partition: config.place.partition,
-            end_offset: end.map(|end| end.offset),
-            tail: last.map(Last::to_string),
-            lag_bytes,
-            lag_seconds: match lag_bytes {
-                Some(0) => Some(0),
-                Some(_) => age.map(|us| us / 1_000_000),
-                None => None,
-            },
+            topic: worst.map(|lane| lane.topic.clone()),
+            partition: worst.map(|lane| lane.partition),
+            end_offset: worst.and_then(|lane| lane.end_offset),
+            tail: worst.and_then(|lane| lane.tail.clone()),
+            lag_bytes: worst.and_then(|lane| lane.lag_bytes),
+            lag_seconds: worst.and_then(|lane| lane.lag_seconds),
+            lane_count: Some(lanes.len()).filter(|count| *count != 1),
+            lanes: (extent == Extent::AllLanes).then_some(lanes.clone()),
+            worst: worst.cloned(),
             last_error: None,
             waiting: Vec::new(),
         }
@@ -287,20 +315,26 @@ impl fmt::Display for Status {
         if let Some(bytes) = self.safe_bytes {
             write!(f, ", lost after {} more", size(bytes))?;
         }
-        if let Some(bytes) = self.lag_bytes {
-            write!(f, "\nlag:        {}", size(bytes))?;
+        if let Some(worst) = &self.worst {
+            if worst.lag_bytes.is_some() {
+                write!(f, "\nlag:        {}", Lag(worst))?;
+            }
+            write!(f, "\ntopic:      {worst}")?;
         }
-        if let Some(seconds) = self.lag_seconds {
-            write!(f, ", at most {seconds} s")?;
+        if let Some(count) = self.lane_count {
+            write!(f, "\nlanes:      {count}")?;
+            let which = match self.worst.as_ref().map(|worst| &worst.problem) {
+                None => "",
+                Some(None) => ", of which this one is furthest behind",
+                Some(Some(_)) => ", of which this one has the problem",
+            };
+            f.write_str(which)?;
         }
-        write!(
-            f,
-            "\ntopic:      {}, partition {}",
-            self.topic, self.partition
-        )?;
-        if let Some(offset) = self.end_offset {
-            let tail = self.tail.as_deref().unwrap_or("no records");
-            write!(f, ", offset {offset}, {tail}")?;
+        for lane in self.lanes.iter().flatten() {
+            write!(f, "\nlane:       {lane}")?;
+            if lane.lag_bytes.is_some() {
+                write!(f, ", lag {}", Lag(lane))?;
+            }
         }
         for whom in &self.waiting {
             write!(f, "\nwaiting:    {}", Printable(whom))?;

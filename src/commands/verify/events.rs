@@ -1,143 +1,19 @@
-//! `verify`: reads a topic and reports whatever this program would never have written.
-//!
-//! It sees every break of the order and of the brackets, and rows that are there twice. What a
-//! topic cannot show by itself is a row that is missing: for that it is compared with the tables.
+//! Records of the event format: the order of transactions, their brackets, and rows that are there twice.
 
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::Serialize;
-
-use super::cli::Verify;
-use super::{load, print_as};
-use crate::base::error::{Context, Error, Result};
+use super::{Verification, Violations};
 use crate::base::lsn::Lsn;
-use crate::base::printable::Printable;
-use crate::config::Config;
-use crate::observe::long_work::{Left, LongWork};
 use crate::record::readback::{Placed, Record, Unit};
-use crate::sink::fluvio::Partition;
-
-/// How many violations are reported one by one; the rest are counted.
-const REPORTED: usize = 100;
-
-/// What was found in a topic.
-#[derive(Debug, Default, Serialize)]
-pub struct Verification {
-    /// The topic.
-    pub topic: String,
-    /// The first offset that was read.
-    pub first_offset: i64,
-    /// The first offset that was not.
-    pub end_offset: i64,
-    /// How many records were read.
-    pub records: u64,
-    /// How many transactions are whole.
-    pub transactions: u64,
-    /// The first transaction's commit.
-    pub first_lsn: Option<String>,
-    /// The last whole transaction's commit.
-    pub last_lsn: Option<String>,
-    /// The transaction that the topic ends in, if it does.
-    pub open_transaction: Option<String>,
-    /// How many violations there are.
-    pub violation_count: u64,
-    /// The first violations.
-    pub violations: Vec<Violation>,
-}
-
-/// A record that is not as it should be.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Violation {
-    /// The record's offset.
-    pub offset: i64,
-    /// What is wrong with it.
-    pub what: String,
-}
-
-/// Prints what is wrong with the topic, and fails if anything is.
-pub fn verify(arguments: &Verify) -> Result<()> {
-    let config = load(&arguments.config)?;
-    let report = read(&config, arguments.from)?;
-    print_as(&report, arguments.json)?;
-    report.result()
-}
-
-/// Reads the partition from `from` on, or from its first record, and checks it.
-fn read(config: &Config, from: Option<i64>) -> Result<Verification> {
-    let partition = Partition::open_to_read(&config.fluvio, &config.place)?;
-    let bounds = partition.bounds();
-    let first = from.unwrap_or(bounds.start).max(bounds.start);
-    let mut verifier = TopicVerifier::starting_at(first);
-    let mut reader = partition.reader()?;
-    let mut offset = first;
-    let mut work = LongWork::begin("verifying");
-    while offset < bounds.end {
-        let records = reader.fetch(offset).at(|| format!("offset {offset}"))?;
-        for record in records
-            .iter()
-            .take_while(|record| record.offset < bounds.end)
-        {
-            verifier.check(record.offset, &record.value);
-            offset = record.offset + 1;
-        }
-        let left = Left::Exactly((bounds.end - offset) as u64);
-        work.log_progress((offset - first) as u64, &left);
-    }
-    Ok(verifier.report(config.place.topic.to_string(), offset))
-}
-
-impl Verification {
-    /// The error that there are violations, if there are.
-    pub fn result(&self) -> Result<()> {
-        match self.violation_count {
-            0 => Ok(()),
-            count => Err(Error::undeliverable(format!(
-                "topic {}: {count} violations",
-                self.topic
-            ))),
-        }
-    }
-}
-
-impl fmt::Display for Verification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let none = || "none".to_owned();
-        writeln!(
-            f,
-            "topic:         {}, offsets {} to {}",
-            self.topic, self.first_offset, self.end_offset
-        )?;
-        writeln!(f, "records:       {}", self.records)?;
-        writeln!(f, "transactions:  {}", self.transactions)?;
-        writeln!(
-            f,
-            "first commit:  {}",
-            self.first_lsn.clone().unwrap_or_else(none)
-        )?;
-        writeln!(
-            f,
-            "last commit:   {}",
-            self.last_lsn.clone().unwrap_or_else(none)
-        )?;
-        if let Some(open) = &self.open_transaction {
-            writeln!(f, "ends inside:   transaction {open}")?;
-        }
-        write!(f, "violations:    {}", self.violation_count)?;
-        for Violation { offset, what } in &self.violations {
-            write!(f, "\n  offset {offset}: {}", Printable(what))?;
-        }
-        let more = self.violation_count - self.violations.len() as u64;
-        if more > 0 {
-            write!(f, "\n  and {more} more")?;
-        }
-        Ok(())
-    }
-}
 
 /// Follows the records; its memory does not grow with them.
-struct TopicVerifier {
-    report: Verification,
+pub struct EventVerifier {
+    first_offset: i64,
+    records: u64,
+    transactions: u64,
+    first: Option<Lsn>,
+    last_commit: Option<Lsn>,
+    violations: Violations,
     place: Place,
     last: Option<Unit>,
     described: HashSet<u32>,
@@ -156,14 +32,17 @@ enum Place {
     },
 }
 
-impl TopicVerifier {
-    fn starting_at(offset: i64) -> Self {
+impl EventVerifier {
+    /// Begins at an offset, of which only 0 is the beginning of everything.
+    pub fn starting_at(offset: i64) -> Self {
         let from_the_beginning = offset == 0;
-        TopicVerifier {
-            report: Verification {
-                first_offset: offset,
-                ..Verification::default()
-            },
+        EventVerifier {
+            first_offset: offset,
+            records: 0,
+            transactions: 0,
+            first: None,
+            last_commit: None,
+            violations: Violations::default(),
             place: if from_the_beginning {
                 Place::Between
             } else {
@@ -175,8 +54,9 @@ impl TopicVerifier {
         }
     }
 
-    fn check(&mut self, offset: i64, json: &[u8]) {
-        self.report.records += 1;
+    /// Checks the next record.
+    pub fn check(&mut self, offset: i64, json: &[u8]) {
+        self.records += 1;
         let Some(Placed {
             wal_start, record, ..
         }) = Placed::parse(json)
@@ -217,9 +97,7 @@ impl TopicVerifier {
             self.violation(offset, format!("a begin inside the transaction at {open}"));
         }
         self.in_order(offset, Unit::transaction(final_lsn));
-        self.report
-            .first_lsn
-            .get_or_insert_with(|| final_lsn.to_string());
+        self.first.get_or_insert(final_lsn);
         self.place = Place::Inside {
             final_lsn,
             last_row: Lsn::ZERO,
@@ -246,11 +124,11 @@ impl TopicVerifier {
                 offset,
                 format!("a commit at {commit_lsn} without its begin"),
             ),
-            Place::Inside { .. } => self.report.transactions += 1,
+            Place::Inside { .. } => self.transactions += 1,
             Place::Unknown => {}
         }
         self.last = Some(Unit::transaction(commit_lsn));
-        self.report.last_lsn = Some(commit_lsn.to_string());
+        self.last_commit = Some(commit_lsn);
         self.place = Place::Between;
     }
 
@@ -305,20 +183,24 @@ impl TopicVerifier {
     }
 
     fn violation(&mut self, offset: i64, what: String) {
-        self.report.violation_count += 1;
-        if self.report.violations.len() < REPORTED {
-            self.report.violations.push(Violation { offset, what });
-        }
+        self.violations.add(offset, what);
     }
 
-    fn report(mut self, topic: String, end_offset: i64) -> Verification {
-        if let Place::Inside { final_lsn, .. } = self.place {
-            self.report.open_transaction = Some(final_lsn.to_string());
-        }
+    /// What was found up to `end_offset`.
+    pub fn report(self, end_offset: i64) -> Verification {
+        let open = match self.place {
+            Place::Inside { final_lsn, .. } => Some(final_lsn),
+            Place::Unknown | Place::Between => None,
+        };
         Verification {
-            topic,
+            first_offset: self.first_offset,
             end_offset,
-            ..self.report
+            records: self.records,
+            transactions: self.transactions,
+            first_lsn: self.first.map(|lsn| lsn.to_string()),
+            last_lsn: self.last_commit.map(|lsn| lsn.to_string()),
+            open_transaction: open.map(|lsn| lsn.to_string()),
+            ..Verification::of(self.violations)
         }
     }
 }
@@ -363,11 +245,11 @@ mod tests {
     }
 
     fn violations(first: i64, records: &[String]) -> Vec<(i64, String)> {
-        let mut verifier = TopicVerifier::starting_at(first);
+        let mut verifier = EventVerifier::starting_at(first);
         for (record, offset) in records.iter().zip(first..) {
             verifier.check(offset, record.as_bytes());
         }
-        let report = verifier.report("t".into(), first + records.len() as i64);
+        let report = verifier.report(first + records.len() as i64);
         assert_eq!(report.violation_count as usize, report.violations.len());
         report
             .violations
