@@ -34,18 +34,18 @@ fn both_formats_are_shown_as_they_are_written() {
         assert_eq!(drained(&pipeline, config), [""; 0]);
     }
     pipeline.database.execute(&block(&readme, "BEGIN;"));
-    let [events, rows] = configs.map(|config| drained(&pipeline, &config));
-    for ((_, begin), written) in FORMATS.iter().zip([&events, &rows]) {
+    let written = configs.map(|config| drained(&pipeline, &config));
+    let anew = written.concat().join("\n");
+    for ((_, begin), written) in FORMATS.iter().zip(&written) {
         let shown = block(&readme, begin);
         let shown: Vec<&str> = shown.lines().collect();
         for line in &shown {
             assert_eq!(parsed(line).to_string(), **line, "compact JSON");
         }
-        let written_anew = written.join("\n");
         assert_eq!(
             lasting(shown.iter().copied()),
             lasting(written.iter().map(String::as_str)),
-            "the README shows something else than\n{written_anew}"
+            "the README shows something else than\n{anew}"
         );
     }
     // It is one transaction that stands there.
