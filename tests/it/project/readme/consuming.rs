@@ -10,8 +10,12 @@ use tempfile::TempDir;
 
 use super::{block, readme};
 use crate::support::connector::{ConfigFile, run_to_end};
+use crate::support::fluvio::TopicReader;
 use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::postgres::{Database, Postgres};
+
+/// How many partitions the rows of a table are spread over.
+const PARTITIONS: u32 = 3;
 
 const TABLES: &str = "
     CREATE TABLE pets (id int PRIMARY KEY, name text, price numeric, photo bytea);
@@ -101,6 +105,42 @@ fn the_script_makes_the_tables() {
     }
 }
 
+/// Partitions of one topic, which come by themselves and again, all into one table.
+#[test]
+fn the_statements_make_a_copy_of_many_partitions() {
+    let source = Source::new("partitions");
+    let database = &source.pipeline.database;
+    // What an update leaves as it is must be known in the partition that its row comes to.
+    database.execute("ALTER TABLE pets REPLICA IDENTITY FULL");
+    let config = source
+        .pipeline
+        .config()
+        .set("format", "rows")
+        .set("keys", "{ public.pets: [id], public.notes: [id] }")
+        .set("partitions", &PARTITIONS.to_string())
+        .set("partition", "key");
+    let copy = Copy::new();
+    let mut records = Vec::new();
+    for changes in source.changes() {
+        database.execute(&changes);
+        let (code, log, _) = run_to_end(
+            &config.path(),
+            &database.url(),
+            &["--once-drained"],
+            DEADLINE,
+        );
+        assert_eq!(code, 0, "{log}");
+        records = (0..PARTITIONS).rev().map(|n| source.records(n)).collect();
+        for batch in &records {
+            copy.apply(batch);
+        }
+        assert_eq!(copy.pets(), source.pets(), "after {changes}");
+    }
+    assert!(records.iter().all(|partition| !partition.is_empty()));
+    let is_moved = |line: &String| parsed(line)["moved"] == true;
+    assert!(records.iter().flatten().any(is_moved));
+}
+
 /// Each path of the mapping leads to a value of a row that is there.
 #[test]
 fn the_mapping_finds_its_columns() {
@@ -169,6 +209,16 @@ impl Source {
         let (code, log, lines) = run_to_end(&self.config.path(), &url, &args, DEADLINE);
         assert_eq!(code, 0, "{log}");
         lines
+    }
+
+    /// What a partition of the topic has.
+    fn records(&self, partition: u32) -> Vec<String> {
+        let cluster = self.pipeline.cluster().sc_addr();
+        let mut reader = TopicReader::new(&cluster, &self.pipeline.topic).partition(partition);
+        reader.read(usize::MAX).expect("the partition can be read");
+        let records = reader.into_values().into_iter();
+        let text = |record| String::from_utf8(record).expect("UTF-8");
+        records.map(text).collect()
     }
 
     fn pets(&self) -> Vec<Option<String>> {
