@@ -22,9 +22,15 @@ pub enum Cluster {
 impl Cluster {
     /// The real cluster that `FLUVIO_TEST_SC` names, else a new server in this process.
     pub fn start() -> Self {
+        Self::start_with_spus(1)
+    }
+
+    /// The real cluster that `FLUVIO_TEST_SC` names, with as many SPUs as it has, else a new server in
+    /// this process with so many.
+    pub fn start_with_spus(spus: usize) -> Self {
         match std::env::var(REAL_CLUSTER) {
             Ok(sc_addr) if !sc_addr.is_empty() => Self::Real(sc_addr),
-            _ => Self::InProcess(FluvioServer::start()),
+            _ => Self::InProcess(FluvioServer::start_with_spus(spus)),
         }
     }
 
@@ -56,7 +62,7 @@ impl Cluster {
 
     /// Creates a topic with one partition.
     pub fn create_topic(&self, name: &str) {
-        create_topic(&self.sc_addr(), name)
+        create_topic(&self.sc_addr(), name, 1)
             .unwrap_or_else(|error| panic!("cannot create {name}: {error}"));
     }
 

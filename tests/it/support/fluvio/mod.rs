@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 #[allow(unused_imports)]
 pub use self::{
-    client::{TopicReader, delete_topic, end_offset, produce_keys},
+    client::{TopicReader, create_topic, delete_topic, end_offset, end_offsets, produce_keys},
     cluster::Cluster,
     faults::{Close, Fault, When},
     log::{BATCH_MAX, BatchInfo},
@@ -204,6 +204,12 @@ impl FluvioServer {
         self.spus[0].address().to_string()
     }
 
+    /// The addresses of all SPUs, in their order.
+    pub fn spu_addrs(&self) -> Vec<String> {
+        let addresses = self.spus.iter().map(|spu| spu.address().to_string());
+        addresses.collect()
+    }
+
     /// From now on both servers say that they have other versions of every request: newer ones, or
     /// older ones when the shift is negative.
     pub fn shift_versions(&self, shift: i16) {
@@ -213,7 +219,12 @@ impl FluvioServer {
     /// From now on clients learn that the SPU is on this port of the loopback interface, where a
     /// proxy stands in front of it.
     pub fn advertise_spu(&self, port: u16) {
-        self.shared.topics.lock().unwrap().advertise_spu(port);
+        self.advertise(0, port);
+    }
+
+    /// From now on clients learn that the SPU of this number is on that port.
+    pub fn advertise(&self, number: usize, port: u16) {
+        self.shared.topics.lock().unwrap().advertise(number, port);
     }
 
     fn endpoints(&self, side: Side) -> &[Arc<Endpoint>] {
