@@ -1,22 +1,24 @@
 //! Reads the logical replication stream of a PostgreSQL database and writes every committed change
-//! as a JSON record into a Fluvio topic.
+//! as a JSON record into Fluvio.
 //!
 //! ```text
-//!  PostgreSQL walsender                                                     Fluvio SPU
+//!  PostgreSQL walsender                                                     Fluvio SPUs
 //!      │  copy-both stream                                                      ▲ produce, acknowledged
 //!      ▼                                                                        │
 //! ┌─ reader (main thread) ───────────────┐   bounded channel   ┌─ producer thread ─────────────┐
-//! │ frames → pgoutput message → event    │ ─ Batch of events ─▶│ event → record → lane.write   │
+//! │ frames → pgoutput message → event    │ ─ Batch of events ─▶│ event → record → its lanes    │
 //! │ owns: socket, catalog, position,     │                     │ owns: the lanes               │
 //! │       open batch                     │ ◀─ Progress (LSN) ─ │ lanes flushed → Progress      │
 //! │ sends: standby status                │                     │                               │
 //! └──────────────────────────────────────┘                     └───────────────────────────────┘
 //! ```
 //!
-//! Two threads and one direction. Each owns its socket; nothing is shared but the channel and one
-//! position, up to which everything is stored. Only that is confirmed to PostgreSQL, so whatever
-//! dies, what was not stored comes again; and what the topic has of it already is dropped. A session
-//! that fails is thrown away whole and opened anew. The memory is the slot and the end of the topic;
+//! Two threads and one direction. Each owns its sockets; nothing is shared but the channel and one
+//! position, up to which everything is stored. A lane is one partition of one topic: there is one, or one
+//! for each table, or rows are divided over many by their keys; each has what belongs to it once and in order,
+//! and resumes by itself. Only that is confirmed to PostgreSQL, so whatever
+//! dies, what was not stored comes again; and what a lane has of it already is dropped. A session
+//! that fails is thrown away whole and opened anew. The memory is the slot and the ends of the lanes;
 //! a small file, if there is a place for one, only notices what was changed behind their backs.
 //!
 //! What the program does not do: copy the rows that are there when it starts, transform records,
