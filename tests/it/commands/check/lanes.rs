@@ -185,3 +185,29 @@ fn a_topic_that_ends_in_the_other_format_says_how_to_go_on() {
         outcome.1
     );
 }
+
+#[test]
+fn the_way_out_of_the_other_format_leads_on() {
+    let spread = Spread::on(healthy_server(), "check_way_out");
+    let url = spread.pipeline.database.url();
+    spread.fill();
+    spread.drain();
+    let events = spread
+        .config()
+        .set("format", "events")
+        .set("partition", "0")
+        .set("partitions", "1")
+        .set("topic", "events");
+    check(&events, &url).assert_problems(&[], 0);
+    let database = &spread.pipeline.database;
+    database.execute("INSERT INTO pets VALUES (9000)");
+    spread.drain_with(&events);
+    let records = spread.pipeline.server().records("events", 0);
+    let is_row = |record: &&Vec<u8>| record.windows(8).any(|part| part == b"\"insert\"");
+    assert_eq!(records.iter().filter(is_row).count(), 1);
+    for verb in ["verify", "status"] {
+        let outcome = spread.run_verb(verb, &events, &[]);
+        assert_eq!(outcome.0, 0, "{verb}: {}", outcome.1);
+    }
+    check(&events, &url).assert_problems(&[], 0);
+}
