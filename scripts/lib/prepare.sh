@@ -92,6 +92,8 @@ prepare_tools() {
     type -P zsh >/dev/null || install_packages zsh
     type -P fish >/dev/null || install_packages fish
     type -P groff >/dev/null || install_packages groff-base
+    # The README's script is run by it.
+    type -P python3 >/dev/null || install_packages python3
 }
 
 # What cuts the network of a test, which only root may do. Sets LEFT_OUT: the arguments by which everybody

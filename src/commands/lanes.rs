@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::pg::connection::Connection;
 use crate::pipeline::lane_map::{LaneMap, TableName};
 use crate::pipeline::resume::continuity;
-use crate::pipeline::resume::rows::other_format;
+use crate::pipeline::resume::row_tail::other_format;
 use crate::record::{Format, Placed, Record};
 use crate::sink::fluvio::reader::{Bounds, PartitionReader};
 use crate::sink::fluvio::unpack::StoredRecord;

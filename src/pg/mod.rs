@@ -23,5 +23,5 @@ pub use self::params::environment::Environment;
 pub use self::params::ssl::Ssl;
 pub use self::replication::{ReplicationConnection, ReplicationStream, StreamMessage, Wanted};
 pub use self::wire::frames::{Frames, MAX_ANSWER_BYTES};
-pub use self::wire::pgoutput::{Message, OldTuple, Tuple};
+pub use self::wire::pgoutput::{Begin, Message, OldTuple, Tuple};
 pub use self::wire::server_error::ServerError;

@@ -207,7 +207,9 @@ impl Producer<'_> {
         // What is acknowledged in one lane says nothing of what another had before.
         let is_settled = self.unsettled.is_none() || self.lanes.count() == 1;
         if has_moved && is_settled {
-            self.progress.advance(self.lanes.confirmed());
+            let confirmed = self.lanes.confirmed();
+            self.metrics.lanes.end_at(&confirmed.offsets);
+            self.progress.advance(confirmed);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::lane_map::{LaneMap, Spread};
 use super::resume::Verdict;
-use super::resume::rows::{RowFilter, RowTail};
+use super::resume::row_tail::{RowFilter, RowTail};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::lsn::Lsn;
 use crate::change::relation::Relation;

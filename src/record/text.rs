@@ -74,8 +74,31 @@ pub fn first_escaped(text: &[u8]) -> Option<usize> {
         })
         .count();
     let start = plain * PIECE;
+    let (words, _) = text[start..].as_chunks::<WORD>();
+    let plain = words.iter().take_while(|word| !has_escaped(**word)).count();
+    let start = start + plain * WORD;
+    // The last bytes once more, together with those before them.
+    let is_end = text.len() - start < WORD;
+    if is_end && text.last_chunk().is_some_and(|word| !has_escaped(*word)) {
+        return None;
+    }
     let rest = text[start..].iter().position(|&byte| is_escaped(byte));
     rest.map(|at| start + at)
+}
+
+/// Bytes that fit a register.
+const WORD: usize = 8;
+
+/// Whether one of the bytes cannot stand in a JSON string, found without a branch for each
+/// ([how](https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord)).
+fn has_escaped(word: [u8; WORD]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_ne_bytes(word);
+    let borrowed = |word: u64, less: u64| word.wrapping_sub(less) & !word;
+    let quote = word ^ (EACH * b'"' as u64);
+    let backslash = word ^ (EACH * b'\\' as u64);
+    let found = borrowed(word, EACH * 0x20) | borrowed(quote, EACH) | borrowed(backslash, EACH);
+    found & (EACH << 7) != 0
 }
 
 fn is_escaped(byte: u8) -> bool {
@@ -110,5 +133,21 @@ mod tests {
             String::from_utf8(out).unwrap(),
             serde_json::to_string(&text).unwrap()
         );
+    }
+
+    #[test]
+    fn the_first_byte_that_is_escaped_is_found_anywhere() {
+        for len in 0..3 * PIECE {
+            for at in 0..=len {
+                for byte in 0..=255 {
+                    let mut text = vec![[b'a', 0xFF][at % 2]; len];
+                    if let Some(found) = text.get_mut(at) {
+                        *found = byte;
+                    }
+                    let expected = text.iter().position(|&byte| is_escaped(byte));
+                    assert_eq!(first_escaped(&text), expected);
+                }
+            }
+        }
     }
 }

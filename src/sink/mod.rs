@@ -20,7 +20,7 @@ pub use self::stdout::note_closed_stdout;
 
 use std::time::Duration;
 
-use self::fluvio::batch::SentRecords;
+use self::fluvio::records::SentRecords;
 use crate::base::error::Result;
 use crate::record::ProducerRecord;
 

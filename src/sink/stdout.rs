@@ -237,8 +237,10 @@ fn cannot_write() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::lsn::Lsn;
     use crate::change::{Event, LARGE_BYTES};
-    use crate::record::RawText;
+    use crate::pg::wire::pgoutput::{Begin, Logical};
+    use crate::record::{Place, RawText, RowOp, RowRecord, Transaction};
 
     #[test]
     fn stored_only_when_written() {
@@ -269,6 +271,53 @@ mod tests {
             expected.push(b'\n');
         }
         assert!(written == expected);
+    }
+
+    /// A record inside a transaction, with a content of this length.
+    fn write_open(lines: &mut RecordLines<&mut Vec<u8>>, len: usize) -> String {
+        let begin = Begin {
+            final_lsn: Lsn(1),
+            timestamp: 0,
+            xid: 1,
+        };
+        let record = RowRecord {
+            op: RowOp::Message(Logical {
+                flags: 1,
+                lsn: Lsn(1),
+                prefix: b"p",
+                content: &vec![b'x'; len],
+            }),
+            place: Place::Within {
+                transaction: &Transaction::new(&begin),
+                seq: 0,
+            },
+        };
+        let mut rendered = Vec::new();
+        record.render(&mut rendered);
+        let record = ProducerRecord::row(&record, None);
+        assert_eq!(lines.write(0, &record).unwrap(), rendered.len());
+        String::from_utf8(rendered).unwrap()
+    }
+
+    #[test]
+    fn the_last_record_of_a_transaction_says_so() {
+        for len in [1, BUFFER_BYTES, LARGE_BYTES, LARGE_BYTES + 65_000] {
+            let mut written = Vec::new();
+            let mut lines = RecordLines::new(&mut written);
+            let first = write_open(&mut lines, len);
+            lines.flush().unwrap();
+            assert_eq!(lines.stored(0), 0, "it is held");
+            let second = write_open(&mut lines, len);
+            lines.flush().unwrap();
+            assert_eq!(lines.stored(0), 1);
+            lines.end_unit(0).unwrap();
+            lines.end_unit(0).unwrap();
+            lines.flush().unwrap();
+            assert_eq!(lines.stored(0), 2);
+            let last = second.strip_suffix('}').unwrap();
+            let expected = format!("{first}\n{last},\"last\":true}}\n");
+            assert!(written == expected.as_bytes(), "{len}");
+        }
     }
 
     #[test]

@@ -94,9 +94,9 @@ fn time(
     let slot = "confirmed";
     database.create_slot(slot);
     let topic = new_topic();
-    let fluvio = fluvio.filter(|_| contender == Contender::Topic);
+    let fluvio = fluvio.filter(|_| contender.is_into_topic());
     if let Some(fluvio) = fluvio {
-        fluvio.create_topic(&topic);
+        fluvio.create_topic(&topic, contender.partitions())?;
     }
     let source = Source {
         database: &database,

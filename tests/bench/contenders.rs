@@ -25,9 +25,18 @@ pub enum Contender {
     Wal2json,
     /// This program, to standard output.
     Stdout,
+    /// The same in the row format.
+    StdoutRows,
     /// This program, into a topic.
     Topic,
+    /// The same in the row format.
+    TopicRows,
+    /// The same over many partitions, by the keys of the rows.
+    Lanes,
 }
+
+/// The partitions of [`Contender::Lanes`].
+pub const LANES: u32 = 16;
 
 /// What it reads.
 pub struct Source<'a> {
@@ -63,11 +72,14 @@ pub struct Running {
 }
 
 impl Contender {
-    pub const ALL: [Contender; 4] = [
+    pub const ALL: [Contender; 7] = [
         Contender::RecvLogical,
         Contender::Wal2json,
         Contender::Stdout,
+        Contender::StdoutRows,
         Contender::Topic,
+        Contender::TopicRows,
+        Contender::Lanes,
     ];
 
     /// Its name on the command line and in the names of slots.
@@ -76,7 +88,10 @@ impl Contender {
             Contender::RecvLogical => "pg_recvlogical",
             Contender::Wal2json => "wal2json",
             Contender::Stdout => "stdout",
+            Contender::StdoutRows => "stdout_rows",
             Contender::Topic => "topic",
+            Contender::TopicRows => "topic_rows",
+            Contender::Lanes => "lanes",
         }
     }
 
@@ -86,7 +101,10 @@ impl Contender {
             Contender::RecvLogical => "pg_recvlogical, pgoutput raw",
             Contender::Wal2json => "pg_recvlogical, wal2json format 2",
             Contender::Stdout => "postgres-source to standard output",
+            Contender::StdoutRows => "postgres-source to standard output, rows",
             Contender::Topic => "postgres-source into Fluvio",
+            Contender::TopicRows => "postgres-source into Fluvio, rows",
+            Contender::Lanes => "postgres-source into Fluvio, rows over 16 lanes by key",
         }
     }
 
@@ -94,20 +112,70 @@ impl Contender {
     pub fn plugin(self) -> &'static str {
         match self {
             Contender::Wal2json => "wal2json",
-            Contender::RecvLogical | Contender::Stdout | Contender::Topic => "pgoutput",
+            _ => "pgoutput",
         }
     }
 
     /// Whether it is this program, which has read everything when the slot says so and then waits
     /// for more. The others end when they have.
     pub fn is_ours(self) -> bool {
-        matches!(self, Contender::Stdout | Contender::Topic)
+        !matches!(self, Contender::RecvLogical | Contender::Wal2json)
+    }
+
+    /// Whether it writes into a cluster.
+    pub fn is_into_topic(self) -> bool {
+        matches!(
+            self,
+            Contender::Topic | Contender::TopicRows | Contender::Lanes
+        )
+    }
+
+    /// Whether it writes a record a change, and nothing else.
+    pub fn is_of_rows(self) -> bool {
+        matches!(
+            self,
+            Contender::StdoutRows | Contender::TopicRows | Contender::Lanes
+        )
+    }
+
+    /// The one that differs from it in one thing only.
+    pub fn sibling(self) -> Option<Contender> {
+        match self {
+            Contender::StdoutRows => Some(Contender::Stdout),
+            Contender::TopicRows => Some(Contender::Topic),
+            Contender::Lanes => Some(Contender::TopicRows),
+            _ => None,
+        }
+    }
+
+    /// How many partitions its topic has.
+    pub fn partitions(self) -> u32 {
+        match self {
+            Contender::Lanes => LANES,
+            _ => 1,
+        }
+    }
+
+    /// What its config has that those of the others have not.
+    fn settings(self) -> Vec<(&'static str, String)> {
+        let mut settings = Vec::new();
+        if self.is_of_rows() {
+            settings.push(("format", "rows".to_owned()));
+        }
+        if self.partitions() > 1 {
+            settings.push(("partition", "key".to_owned()));
+            settings.push(("partitions", self.partitions().to_string()));
+        }
+        settings
     }
 
     /// Starts it. All come over TCP on the loopback interface, with the same password.
     pub fn start(self, source: &Source<'_>, destination: &Destination<'_>) -> Result<Running> {
         let dir = temp_dir("contender-");
         let mut config = ConfigFile::new(destination.topic, PUBLICATION, source.slot);
+        for (key, value) in self.settings() {
+            config = config.set(key, &value);
+        }
         for (key, value) in destination.settings {
             config = config.set(key, value);
         }
@@ -116,7 +184,7 @@ impl Contender {
         }
         let mut command = match self {
             Contender::RecvLogical | Contender::Wal2json => self.recvlogical(source),
-            Contender::Stdout | Contender::Topic => self.postgres_source(source, &config),
+            _ => self.postgres_source(source, &config),
         };
         let log = log_file(&dir);
         let log = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
@@ -166,7 +234,7 @@ impl Contender {
             .env(URL_VARIABLE, source.database.url())
             .args(["run", "--once", "--config"])
             .arg(config.path());
-        if self == Contender::Stdout {
+        if !self.is_into_topic() {
             command.arg("--stdout");
         }
         command

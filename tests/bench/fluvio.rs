@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::connector::leash::Leash;
 use crate::support::connector::lines::Lines;
-use crate::support::fluvio::{Cluster, delete_topic, end_offset};
+use crate::support::fluvio::{create_topic, delete_topic, end_offsets};
 use crate::support::postgres::unique;
 use crate::{Result, progress};
 
@@ -88,14 +88,15 @@ impl Fluvio {
         }
     }
 
-    pub fn create_topic(&self, topic: &str) {
-        Cluster::Real(self.sc_addr.clone()).create_topic(topic);
+    pub fn create_topic(&self, topic: &str, partitions: u32) -> Result<()> {
+        let created = create_topic(&self.sc_addr, topic, partitions);
+        created.map_err(|e| format!("{topic} cannot be created: {e}"))
     }
 
-    /// How many records a topic has.
+    /// How many records a topic has in all of its partitions.
     pub fn records(&self, topic: &str) -> Result<u64> {
-        let end = end_offset(&self.sc_addr, topic).map_err(|e| format!("{topic}: {e}"))?;
-        Ok(end.unwrap_or_default().unsigned_abs())
+        let ends = end_offsets(&self.sc_addr, topic).map_err(|e| format!("{topic}: {e}"))?;
+        Ok(ends.into_iter().map(i64::unsigned_abs).sum())
     }
 
     /// A topic's records are not needed any more.

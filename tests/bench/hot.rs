@@ -8,12 +8,16 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fluvio::Compression;
-use postgres_source::change::Batch;
-use postgres_source::change::Catalog;
+use postgres_source::base::Lsn;
+use postgres_source::change::{Batch, Catalog, Change};
+use postgres_source::pg::Begin;
 use postgres_source::pg::Frames;
 use postgres_source::pg::Message;
 use postgres_source::pg::StreamMessage;
-use postgres_source::record::{RawText, render};
+use postgres_source::record::{
+    Place, ProducerRecord, RawText, RowOp, RowRecord, RowStyle, RowTable,
+};
+use postgres_source::record::{Transaction, render};
 use postgres_source::sink::BatchBuilder;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -81,6 +85,14 @@ fn main() -> Result<()> {
             Ok(())
         })?;
     }
+    let mut bytes = 0;
+    render_rows(&batches, |record| bytes += record.len());
+    time("rendering: record::rows", bytes, || {
+        render_rows(&batches, |record| {
+            black_box(record);
+        });
+        Ok(())
+    })?;
     let bytes = records.iter().map(Vec::len).sum();
     time("encoding: sink::fluvio::batch, to bytes", bytes, || {
         encode(&records)
@@ -143,6 +155,38 @@ fn render_all(batches: &[Batch], raw_text: RawText, mut each: impl FnMut(&[u8]))
             record.clear();
             render(&event, raw_text, &mut record);
             each(&record);
+        }
+    }
+}
+
+/// The rows are those of one transaction.
+fn render_rows(batches: &[Batch], mut each: impl FnMut(&[u8])) {
+    let transaction = Transaction::new(&Begin {
+        final_lsn: Lsn(0x16_B374_D848),
+        timestamp: 760_000_000_000_000,
+        xid: 735,
+    });
+    let (mut table, mut record, mut seq) = (None, Vec::new(), 0);
+    for event in batches.iter().flat_map(Batch::events) {
+        record.clear();
+        match &event.change {
+            Change::Relation(relation) => {
+                table = RowTable::new(relation, None, RowStyle::default()).ok();
+            }
+            Change::Insert { new, .. } => {
+                let Some(table) = &table else { continue };
+                let row = RowRecord {
+                    op: RowOp::Insert { table, new: *new },
+                    place: Place::Within {
+                        transaction: &transaction,
+                        seq,
+                    },
+                };
+                ProducerRecord::row(&row, None).render(&mut record);
+                seq += 1;
+                each(&record);
+            }
+            _ => {}
         }
     }
 }

@@ -88,7 +88,7 @@ fn watch(
         end: None,
     };
     let topic = new_topic();
-    let fluvio = fluvio.filter(|_| contender == Contender::Topic);
+    let fluvio = fluvio.filter(|_| contender.is_into_topic());
     let destination = Destination {
         stdout: Output::Null,
         fluvio,

@@ -56,8 +56,10 @@ pub fn measure(
             Contender::RecvLogical => "output of pg_recvlogical",
             Contender::Stdout => "line of postgres-source on standard output",
             Contender::Topic => "record of postgres-source readable from the topic",
-            // Its time is that of pg_recvlogical.
-            Contender::Wal2json => continue,
+            Contender::TopicRows => "row of postgres-source readable from the topic",
+            Contender::Lanes => "row of postgres-source readable from one of 16 lanes",
+            // Its time is that of pg_recvlogical, and that of standard output.
+            Contender::Wal2json | Contender::StdoutRows => continue,
         };
         progress(what);
         let delays = time(*contender, rows as usize, postgres, fluvio)?;
@@ -97,16 +99,16 @@ fn time(
     let slot = "latency";
     database.create_slot(slot);
     let topic = new_topic();
-    let fluvio = fluvio.filter(|_| contender == Contender::Topic);
+    let fluvio = fluvio.filter(|_| contender.is_into_topic());
     let source = Source {
         database: &database,
         slot,
         end: None,
     };
     let destination = Destination {
-        stdout: match contender {
-            Contender::Topic => Output::Null,
-            _ => Output::Pipe,
+        stdout: match contender.is_into_topic() {
+            true => Output::Null,
+            false => Output::Pipe,
         },
         fluvio,
         topic: &topic,
@@ -114,10 +116,12 @@ fn time(
     };
     let (sender, seen) = channel();
     if let Some(fluvio) = fluvio {
-        fluvio.create_topic(&topic);
-        let (sc_addr, topic) = (fluvio.sc_addr.clone(), topic.clone());
-        let sender = sender.clone();
-        thread::spawn(move || read_topic(&sc_addr, &topic, &sender));
+        fluvio.create_topic(&topic, contender.partitions())?;
+        for partition in 0..contender.partitions() {
+            let (sc_addr, topic) = (fluvio.sc_addr.clone(), topic.clone());
+            let sender = sender.clone();
+            thread::spawn(move || read_topic(&sc_addr, &topic, partition, &sender));
+        }
     }
     let mut running = contender.start(&source, &destination)?;
     if let Some(pipe) = running.child.stdout.take() {
@@ -191,9 +195,9 @@ fn read_pipe(mut pipe: impl Read, sender: &Sender<Result<Seen>>) {
     }
 }
 
-/// Reads a topic with the ordinary client, which the server tells of each new record, until nobody
+/// Reads a partition with the ordinary client, which the server tells of each new record, until nobody
 /// wants to know any more.
-fn read_topic(sc_addr: &str, topic: &str, sender: &Sender<Result<Seen>>) {
+fn read_topic(sc_addr: &str, topic: &str, partition: u32, sender: &Sender<Result<Seen>>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -201,7 +205,7 @@ fn read_topic(sc_addr: &str, topic: &str, sender: &Sender<Result<Seen>>) {
         let client = Client::connect_with_config(&FluvioClusterConfig::new(sc_addr)).await?;
         let config = ConsumerConfigExt::builder()
             .topic(topic.to_owned())
-            .partition(0)
+            .partition(partition)
             .offset_start(Offset::absolute(0)?)
             .build()?;
         let mut stream = pin!(client.consumer_with_config(config).await?);

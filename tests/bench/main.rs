@@ -9,7 +9,8 @@
 //! - `fluvio`: the cluster that records go to
 //! - `measure`: one contender drains one slot
 //! - `throughput`, `latency`: how much, how soon
-//! - `growth` (of a `load`), `idle`, `memory`: what this program alone costs, for much and for nothing
+//! - `growth` (of a `load` and of `lanes`), `idle`, `memory`: what this program alone costs, for much and
+//!   for nothing
 //! - `table`, `chart`: the answers, with the machine that gave them, and a picture
 #![allow(missing_docs)]
 
@@ -19,6 +20,7 @@ mod contenders;
 mod fluvio;
 mod growth;
 mod idle;
+mod lanes;
 mod latency;
 mod load;
 mod measure;
@@ -69,7 +71,8 @@ pub struct Arguments {
     #[argh(option, default = "List(Workload::all())", from_str_fn(workload_list))]
     workloads: List<Workload>,
 
-    /// only these contenders besides pg_recvlogical: wal2json,stdout,topic
+    /// only these contenders besides pg_recvlogical: wal2json,stdout,stdout_rows,
+    /// topic,topic_rows,lanes
     #[argh(
         option,
         default = "List(Contender::ALL.to_vec())",
@@ -149,9 +152,12 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let postgres = Postgres::start(SETTINGS);
     let needs_fluvio = match arguments.question {
-        Question::Throughput => arguments.contenders.0.contains(&Contender::Topic),
-        Question::Latency | Question::Idle => true,
-        Question::Growth | Question::Memory => false,
+        Question::Throughput => {
+            let mut contenders = arguments.contenders.0.iter();
+            contenders.any(|one| one.is_into_topic())
+        }
+        Question::Latency | Question::Idle | Question::Growth => true,
+        Question::Memory => false,
     };
     let fluvio = needs_fluvio.then(Fluvio::start).transpose()?;
     let mut report = Report::new(&postgres, fluvio.as_ref());
@@ -163,7 +169,10 @@ fn run(arguments: &Arguments) -> Result<()> {
             latency::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
             confirmed::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
         }
-        Question::Growth => growth::measure(arguments, &postgres, &mut report)?,
+        Question::Growth => {
+            growth::measure(arguments, &postgres, &mut report)?;
+            lanes::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?;
+        }
         Question::Idle => idle::measure(arguments, &postgres, fluvio.as_ref(), &mut report)?,
         Question::Memory => memory::measure(arguments, &postgres, &mut report)?,
     }

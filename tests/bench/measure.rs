@@ -32,6 +32,8 @@ pub struct Sample {
     /// The same of the server's side.
     pub walsender_cpu: Duration,
     pub peak_rss_kb: u64,
+    /// By write(2): to standard output, and a little to standard error.
+    pub written_bytes: u64,
 }
 
 /// Looks at a slot without making a session each time.
@@ -95,7 +97,8 @@ pub fn drain(
     let started = Instant::now();
     let mut running = contender.start(source, destination)?;
     let pid = running.child.id();
-    let (mut walsender, mut walsender_cpu, mut peak_rss_kb) = (None, Duration::ZERO, 0);
+    let (mut walsender, mut walsender_cpu) = (None, Duration::ZERO);
+    let (mut peak_rss_kb, mut written_bytes) = (0, 0);
     let elapsed = loop {
         let slot = watch.look(source.slot)?;
         walsender = walsender.or(slot.walsender);
@@ -104,6 +107,7 @@ pub fn drain(
             .and_then(Process::look)
             .map_or(walsender_cpu, |found| found.cpu.max(walsender_cpu));
         peak_rss_kb = self::peak_rss_kb(pid).unwrap_or(peak_rss_kb);
+        written_bytes = self::written_bytes(pid).unwrap_or(written_bytes);
         let has_ended = Process::look(pid).is_none_or(|found| found.has_ended);
         if contender.is_ours() && slot.confirmed >= end || has_ended {
             break started.elapsed();
@@ -132,6 +136,7 @@ pub fn drain(
         reader_cpu,
         walsender_cpu,
         peak_rss_kb,
+        written_bytes,
     })
 }
 
@@ -234,7 +239,14 @@ pub fn threads(pid: u32, file: &'static str) -> impl Iterator<Item = String> {
 }
 
 /// None when the process has ended.
-fn peak_rss_kb(pid: u32) -> Option<u64> {
+fn written_bytes(pid: u32) -> Option<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar:"))?;
+    line.trim().parse().ok()
+}
+
+/// None when the process has ended.
+pub fn peak_rss_kb(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()

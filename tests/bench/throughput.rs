@@ -41,6 +41,7 @@ pub fn measure(
         "ratio",
         "reader CPU µs/row",
         "walsender CPU µs/row",
+        "bytes/row",
         "peak RSS MB",
     ]);
     let starts = run(&Workload::start(), arguments, postgres, fluvio, report)?;
@@ -65,6 +66,9 @@ pub fn measure(
             let ratio = outcome.rows_per_s / base.rows_per_s;
             ratios.push((*contender, ratio));
             table.row(cells(&workload, *contender, outcome, ratio));
+        }
+        for note in beside_siblings(&workload, &outcomes) {
+            report.note(&note);
         }
     }
     report.table(&table);
@@ -182,11 +186,11 @@ fn one_run(
     written: Written,
     watch: &mut SlotWatch,
 ) -> Result<Sample> {
-    let fluvio = fluvio.filter(|_| contender == Contender::Topic);
+    let fluvio = fluvio.filter(|_| contender.is_into_topic());
     let topic = new_topic();
     if let Some(fluvio) = fluvio {
         // As the slot is there already.
-        fluvio.create_topic(&topic);
+        fluvio.create_topic(&topic, contender.partitions())?;
     }
     let destination = Destination {
         stdout: Output::Null,
@@ -197,7 +201,10 @@ fn one_run(
     let sample = drain(contender, source, &destination, watch)?;
     if let Some(fluvio) = fluvio {
         // Each transaction has a begin and a commit, and the table was described once.
-        let expected = written.rows + 2 * written.transactions + 1;
+        let expected = match contender.is_of_rows() {
+            true => written.rows,
+            false => written.rows + 2 * written.transactions + 1,
+        };
         let found = fluvio.records(&topic)?;
         fluvio.done_with(&topic)?;
         if found != expected {
@@ -258,8 +265,41 @@ fn cells(workload: &Workload, contender: Contender, outcome: &Outcome, ratio: f6
         format!("{ratio:.2}"),
         us_per_row(outcome.sample.reader_cpu, workload.rows()),
         us_per_row(outcome.sample.walsender_cpu, workload.rows()),
+        match contender.is_into_topic() {
+            true => String::new(),
+            false => format!("{:.0}", bytes_per_row(workload, outcome)),
+        },
         format!("{:.1}", outcome.sample.peak_rss_kb as f64 / 1024.0),
     ]
+}
+
+fn bytes_per_row(workload: &Workload, outcome: &Outcome) -> f64 {
+    outcome.sample.written_bytes as f64 / workload.rows() as f64
+}
+
+/// What the row format changes, and what many lanes do.
+fn beside_siblings(workload: &Workload, outcomes: &[(Contender, Outcome)]) -> Vec<String> {
+    let of = |contender| outcomes.iter().find(|(one, _)| *one == contender);
+    let note = |(contender, outcome): &(Contender, Outcome)| {
+        let (sibling, other) = of(contender.sibling()?)?;
+        let speed = outcome.rows_per_s / other.rows_per_s;
+        let cpu = |outcome: &Outcome| outcome.sample.reader_cpu.as_secs_f64();
+        let bytes = match contender.is_into_topic() {
+            true => String::new(),
+            false => format!(
+                ", {:.3} times its bytes",
+                bytes_per_row(workload, outcome) / bytes_per_row(workload, other)
+            ),
+        };
+        Some(format!(
+            "{}, {}: {speed:.3} times the speed of {}, {:.3} times its CPU{bytes}.",
+            workload.name,
+            contender.title(),
+            sibling.title(),
+            cpu(outcome) / cpu(other),
+        ))
+    };
+    outcomes.iter().filter_map(note).collect()
 }
 
 fn thousands(rows_per_s: f64) -> String {

@@ -24,6 +24,10 @@ struct Arguments {
     #[argh(option, default = "9010")]
     spu_port: u16,
 
+    /// how many SPUs there are, 1 by default; the others listen on any free ports
+    #[argh(option, default = "1")]
+    spus: usize,
+
     /// ends when standard input closes, as well as on a signal
     #[argh(switch)]
     until_stdin_closes: bool,
@@ -99,7 +103,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     signal_hook::low_level::pipe::register(SIGTERM, end.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGINT, end.try_clone()?)?;
 
-    let server = FluvioServer::start_on(sc_port, spu_port).map_err(|error| {
+    let server = FluvioServer::start_on(sc_port, spu_port, arguments.spus).map_err(|error| {
         io::Error::other(format!(
             "cannot listen on the ports {sc_port} and {spu_port} of 127.0.0.1: {error}"
         ))

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use argh::FromArgs;
 
-use crate::support::torture::{Reading, Round, Tally, decodes_on_standbys, round};
+use crate::support::torture::{Format, Reading, Round, Tally, Wanted, decodes_on_standbys, round};
 
 /// A round has servers of its own. Its topic is kept in memory, so it is not to be endless.
 const FAULTS_A_ROUND: usize = 25;
@@ -51,6 +51,23 @@ struct Arguments {
     /// can
     #[argh(switch)]
     standby: bool,
+
+    /// over how many partitions rows are spread by their keys, or events by their tables, in one topic
+    /// or one a table, led by three SPUs
+    #[argh(option, default = "1")]
+    lanes: u32,
+
+    /// what is written of a change: events or rows
+    #[argh(option, default = "Format::Events", from_str_fn(format))]
+    format: Format,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "events" => Ok(Format::Events),
+        "rows" => Ok(Format::Rows),
+        _ => Err("events or rows".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,6 +106,10 @@ fn main() -> ExitCode {
             rate: arguments.rate,
             longest: LONGEST,
             reading: arguments.standby.then_some(Reading::Standby),
+            wanted: Wanted {
+                format: arguments.format,
+                partitions: arguments.lanes.max(1),
+            },
         });
         match result {
             Ok(tally) => total.add(tally),

@@ -6,7 +6,7 @@ use super::topic::with_more;
 use crate::base::error::{Error, Result};
 use crate::commands::lanes::{ConfiguredLanes, Partitions};
 use crate::config::Config;
-use crate::pipeline::resume::rows::{RowTail, other_format};
+use crate::pipeline::resume::row_tail::{RowTail, other_format};
 use crate::pipeline::resume::state_file::Known;
 use crate::pipeline::resume::topic_end::TailReader;
 use crate::pipeline::resume::{Tail, WalkBack};

@@ -21,7 +21,7 @@ pub enum Shell {
 const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
 /// What there are schemas of.
-const SCHEMAS: &[&str] = &["events", "config"];
+const SCHEMAS: &[&str] = &["events", "rows", "config"];
 
 /// The script that a shell is to read.
 pub fn completions(shell: Shell) -> String {

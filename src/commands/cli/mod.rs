@@ -186,7 +186,8 @@ pub struct Peek {
     pub follow: bool,
 }
 
-/// Print a JSON Schema: "schema events" of the records, "schema config" of the config file.
+/// Print a JSON Schema: "schema events" or "schema rows" of the records, by their format, "schema
+/// config" of the config file.
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -194,7 +195,7 @@ pub struct Peek {
     note = "Exit codes: EXIT STATUS in the manual page, \"postgres-source man\"."
 )]
 pub struct Schema {
-    /// events or config
+    /// events, rows or config
     #[argh(positional)]
     pub what: SchemaOf,
 }

@@ -4,9 +4,11 @@
 //! batch or a transaction, never for a row. [`text`] is their form in Prometheus' text format.
 
 mod health;
+mod lanes;
 mod number;
 pub(crate) mod text;
 
+pub use lanes::{LaneEnds, MOST_LANES};
 pub use number::{BOUNDS_S, Histogram, Number};
 
 use std::time::{Duration, Instant};
@@ -97,6 +99,8 @@ pub struct Metrics {
     /// stored, or the end of a session that had stored everything; 0 while everything is stored that was
     /// read.
     behind_since_us: Number,
+    /// Where the lanes of the session end.
+    pub lanes: LaneEnds,
     /// Whom the program waits for.
     pub waits: Waits,
     /// 1 while a session streams.

@@ -1,13 +1,15 @@
 //! The metrics in the [text format of Prometheus](https://prometheus.io/docs/instrumenting/exposition_formats/).
 //!
 //! Each sample has the connector's name, so that those of several connectors can stand in one
-//! directory of text files. No other label takes a value that is not written in this program.
+//! directory of text files. No other label takes a value that is not written in this program, but for the
+//! names of topics, of which there are at most [`MOST_LANES`].
 
 use std::fmt::{Display, Write as _};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{BOUNDS_S, Metrics};
+use super::lanes::Ends;
+use super::{BOUNDS_S, MOST_LANES, Metrics};
 use crate::base::clock::since_unix_epoch;
 use crate::observe::peer::Side;
 
@@ -27,6 +29,7 @@ pub fn render_metrics(metrics: &Metrics, connector: &str) -> String {
     page.histogram(metrics);
     page.positions(metrics);
     page.state(metrics);
+    page.lanes(metrics);
     page.slot(metrics);
     page.process(metrics);
     page.out
@@ -166,6 +169,31 @@ impl Page {
         }
     }
 
+    /// Writes how many lanes there are, and where each ends, unless that is too many.
+    fn lanes(&mut self, metrics: &Metrics) {
+        let Ends { places, offsets } = metrics.lanes.get();
+        self.gauge(
+            "partitions",
+            "Partitions of topics that are written.",
+            places.len(),
+        );
+        if places.is_empty() || places.len() > MOST_LANES {
+            return;
+        }
+        self.head(
+            "partition_offset",
+            "gauge",
+            "End of a partition up to which whole transactions are acknowledged.",
+        );
+        for (place, offset) in places.iter().zip(&*offsets) {
+            let labels = [
+                ("topic", &*place.topic),
+                ("partition", &place.partition.to_string()),
+            ];
+            self.sample_of("partition_offset", &labels, offset);
+        }
+    }
+
     /// Writes what the slot keeps; what is not known is left out.
     fn slot(&mut self, metrics: &Metrics) {
         let kept = metrics.kept();
@@ -228,13 +256,16 @@ impl Page {
     }
 
     fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
+        self.sample_of(name, label.as_slice(), value);
+    }
+
+    fn sample_of(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let connector = &self.connector;
-        let label = label.map_or(String::new(), |(name, value)| {
-            format!(",{name}=\"{value}\"")
-        });
+        let label = |(name, value): &(&str, &str)| format!(",{name}=\"{value}\"");
+        let labels: String = labels.iter().map(label).collect();
         let _ = writeln!(
             self.out,
-            "{PREFIX}{name}{{connector=\"{connector}\"{label}}} {value}"
+            "{PREFIX}{name}{{connector=\"{connector}\"{labels}}} {value}"
         );
     }
 }
@@ -261,12 +292,32 @@ mod tests {
     use super::*;
     use crate::base::lsn::Lsn;
     use crate::observe::metrics::Kept;
+    use crate::sink::fluvio::LanePlace;
 
     #[test]
     fn names_are_escaped() {
         let page = render_metrics(&Metrics::default(), "a\"b\\c\nd");
         let line = "postgres_source_streaming{connector=\"a\\\"b\\\\c\\nd\"} 0\n";
         assert!(page.contains(line), "{page}");
+    }
+
+    #[test]
+    fn lanes_have_samples_of_their_own_up_to_a_bound() {
+        let metrics = Metrics::default();
+        let place = |partition| LanePlace {
+            topic: "t".into(),
+            partition,
+        };
+        for (lanes, samples) in [(2, 2), (MOST_LANES, MOST_LANES), (MOST_LANES + 1, 0)] {
+            let places: Vec<LanePlace> = (0..lanes as u32).map(place).collect();
+            metrics.lanes.open(&places, &vec![7; lanes].into());
+            metrics.lanes.end_at(&vec![8; lanes].into());
+            let page = render_metrics(&metrics, "c");
+            assert!(page.contains(&format!("_partitions{{connector=\"c\"}} {lanes}\n")));
+            let sample = "partition_offset{connector=\"c\",topic=\"t\",partition=";
+            assert_eq!(page.matches(sample).count(), samples, "{lanes}");
+            assert_eq!(page.contains("partition=\"1\"} 8\n"), samples > 0);
+        }
     }
 
     #[test]

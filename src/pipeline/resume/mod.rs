@@ -38,7 +38,7 @@ mod gaps;
 mod held;
 pub(crate) mod owner;
 pub(crate) mod past;
-pub(crate) mod rows;
+pub(crate) mod row_tail;
 pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod state_file;

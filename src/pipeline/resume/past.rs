@@ -1,7 +1,7 @@
 //! What the lanes of a session have already, in whatever format.
 
 use super::event_lanes::EventLanes;
-use super::rows::AwaitedUnits;
+use super::row_tail::AwaitedUnits;
 use super::{Dropped, Outstanding, Resume};
 use crate::base::error::Result;
 use crate::base::lsn::Lsn;

@@ -1,15 +1,75 @@
 //! Reading how a partition ends, when nobody else writes to it.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::continuity;
 use super::{NoTail, Tail, WalkBack};
 use crate::base::error::{Error, Result};
 use crate::observe::long_work::{Left, LongWork};
 use crate::record::readback::Placed;
 use crate::sink::InDoubt;
+use crate::sink::fluvio::Leaders;
 use crate::sink::fluvio::reader::{Bounds, PartitionReader};
+
+/// How often the ends of the lanes are looked at while they must be still.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long a lane may move while we do not write: then it has another writer.
+const RESTLESS: Duration = Duration::from_secs(60);
 
 /// How many records are read at a time on the way back to a begin, at the least.
 const STEP: i64 = 2_000;
+
+/// How long a lane must be still before its end counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest {
+    /// The time.
+    pub settle: Duration,
+    /// Where the lane ends once all is there that may still come.
+    pub all: Option<i64>,
+}
+
+/// Waits until the end of each lane has been still for its time, or is where nothing more can come; the
+/// bounds of `leaders` are those that count then. All lanes are asked in one round, over new connections.
+///
+/// Bytes that a former connection left in the server's socket may still be stored by a server
+/// that was frozen. Once all that was sent is there, nothing more can come.
+pub fn settle(
+    leaders: &mut Leaders,
+    rests: &[Rest],
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let begun = Instant::now();
+    leaders.connect_anew()?;
+    leaders.ask_again()?;
+    let mut since = vec![Instant::now(); rests.len()];
+    loop {
+        let ends: Vec<i64> = (0..rests.len())
+            .map(|lane| leaders.bounds(lane).end)
+            .collect();
+        let moving = rests.iter().zip(&ends).zip(&since);
+        let mut moving = moving.filter(|((rest, end), since)| {
+            since.elapsed() < rest.settle && rest.all != Some(**end)
+        });
+        let Some(((first, _), _)) = moving.next() else {
+            return Ok(());
+        };
+        thread::sleep(POLL.min(first.settle));
+        meanwhile()?;
+        leaders.ask_again()?;
+        for (lane, (rest, end)) in rests.iter().zip(ends).enumerate() {
+            if leaders.bounds(lane).end == end {
+                continue;
+            }
+            if begun.elapsed() > rest.settle + RESTLESS {
+                let what = "it does not come to rest: something else writes to it";
+                return Err(leaders.error(lane, continuity::gap(what)));
+            }
+            since[lane] = Instant::now();
+        }
+    }
+}
 
 /// Reads the end of a partition, and lets its caller do something else all the time: the
 /// walsender, whose stream is open, must hear from us however long this takes.

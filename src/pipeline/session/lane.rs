@@ -6,6 +6,7 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use crate::pipeline::resume::state_file::Sent;
+use crate::pipeline::resume::topic_end::Rest;
 use crate::sink::InDoubt;
 use crate::sink::fluvio::LanePlace;
 
@@ -101,13 +102,13 @@ impl LanePast {
     /// How long the lane, which ends at `end` and whose leader took `slowest` to answer, must be still, and
     /// where it ends if all that is in doubt is there: then nothing more can come. `noted` is what a process
     /// before this one left in doubt. The module `resume` says what each time is long enough for.
-    pub fn settle(
+    pub fn rest(
         &self,
         end: i64,
         slowest: Duration,
         noted: Option<Sent>,
         timeout: Duration,
-    ) -> (Duration, Option<i64>) {
+    ) -> Rest {
         let sent = |offset: i64, records: u64| offset.saturating_add_unsigned(records);
         let (patience, all) = match (&self.in_doubt, noted) {
             (Some(own), _) => (own.settle, Some(sent(own.offset, own.records.count()))),
@@ -118,6 +119,6 @@ impl LanePast {
         let settle = (slowest * SETTLE_FACTOR)
             .max(patience)
             .clamp(SETTLE, timeout.max(SETTLE));
-        (settle, all)
+        Rest { settle, all }
     }
 }

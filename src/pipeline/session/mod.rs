@@ -156,6 +156,10 @@ impl<'a> Program<'a> {
         self.announce(&opened);
         self.metrics
             .session_begins(opened.confirmed, opened.stored.lsn);
+        if self.output == Output::Topic {
+            let ends = &opened.stored.offsets;
+            self.metrics.lanes.open(opened.map.names(), ends);
+        }
         let (before, begun) = (opened.stored.clone(), Instant::now());
         let result = self.stream(opened, &progress, goal, signals);
         if let Ok(Ending::NewTable(table)) = &result {

@@ -11,7 +11,7 @@ use super::lane::SETTLE;
 use super::settling::FoundLane;
 use super::taking::{Taken, give_back};
 use super::{Opened, Output, Program};
-use crate::base::error::{Context, Result};
+use crate::base::error::{Context, Error, Result};
 use crate::base::lsn::Lsn;
 use crate::change::Batch;
 use crate::change::relation::Catalog;
@@ -26,7 +26,7 @@ use crate::pipeline::reader::{Intake, Taken as Message};
 use crate::pipeline::resume::continuity;
 use crate::pipeline::resume::event_lanes::EventLanes;
 use crate::pipeline::resume::past::Past;
-use crate::pipeline::resume::rows::{AwaitedUnits, RowTail};
+use crate::pipeline::resume::row_tail::{AwaitedUnits, RowTail};
 use crate::pipeline::resume::source::Source;
 use crate::pipeline::resume::state_file::KnownLane;
 use crate::pipeline::resume::{Resume, Tail};
@@ -137,6 +137,19 @@ impl Program<'_> {
     }
 
     fn open_topics(&mut self) -> Result<Opened> {
+        // The first of a connector may have made the publication, whose tables were not known before.
+        match self.open_mapped()? {
+            Some(opened) => Ok(opened),
+            None => {
+                let tables =
+                    || Error::unreachable("the tables of the publication change all the time");
+                self.open_mapped()?.ok_or_else(tables)
+            }
+        }
+    }
+
+    /// Opens the lanes of the tables that there are; nothing if there are more once the slot is ours.
+    fn open_mapped(&mut self) -> Result<Option<Opened>> {
         let map = self.map_lanes()?;
         self.wait_for(&self.cluster());
         let mut leaders = Leaders::find(&self.config.fluvio, map.topics(), map.names())?;
@@ -149,8 +162,13 @@ impl Program<'_> {
         let has_history =
             lanes.any(|(lane, name)| leaders.bounds(lane).end > self.first_offset(name));
         let mut taken = self.take_slot(has_history)?;
-        match self.meet(&mut leaders, &map, &mut taken) {
-            Ok(met) => Ok(Opened {
+        let met = match self.has_all_lanes(&map) {
+            Ok(true) => self.meet(&mut leaders, &map, &mut taken).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match met {
+            Ok(Some(met)) => Ok(Some(Opened {
                 lanes: met.lanes,
                 stream: taken.stream,
                 lease: taken.lease,
@@ -164,7 +182,11 @@ impl Program<'_> {
                 status_interval: taken.status_interval,
                 goal: taken.source.decodable,
                 peer: self.leader(&leaders),
-            }),
+            })),
+            Ok(None) => {
+                give_back(&mut taken.stream);
+                Ok(None)
+            }
             Err(error) => {
                 give_back(&mut taken.stream);
                 Err(error)
@@ -184,6 +206,19 @@ impl Program<'_> {
             tables.dedup();
         }
         LaneMap::of(self.config, &tables).map(Arc::new)
+    }
+
+    /// Whether the tables that the publication has now have their lanes.
+    fn has_all_lanes(&self, map: &LaneMap) -> Result<bool> {
+        if !self.config.routes.needs_tables() {
+            return Ok(true);
+        }
+        for (schema, table) in self.published_tables()? {
+            if map.of_table(&schema, &table)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The tables that the publication has, if it is there.

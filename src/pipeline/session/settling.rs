@@ -1,26 +1,19 @@
 //! Reading what the lanes end with, once they are still.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Program;
 use super::lane::SETTLE;
 use crate::base::error::{Context, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::replication::ReplicationStream;
-use crate::pipeline::resume::continuity::{self, Topic};
-use crate::pipeline::resume::rows::{RowTail, other_format};
-use crate::pipeline::resume::topic_end::TailReader;
+use crate::pipeline::resume::continuity::Topic;
+use crate::pipeline::resume::row_tail::{RowTail, other_format};
+use crate::pipeline::resume::topic_end::{self, Rest, TailReader};
 use crate::pipeline::resume::{Tail, WalkBack};
 use crate::record::{Format, Placed, Record};
 use crate::sink::fluvio::reader::Bounds;
 use crate::sink::fluvio::{LanePlace, Leaders};
-
-/// How often the ends of the lanes are looked at while they must be still.
-const POLL: Duration = Duration::from_millis(20);
-
-/// How long a lane may move while we do not write: then it has another writer.
-const RESTLESS: Duration = Duration::from_secs(60);
 
 /// A lane as it was found when it was still.
 pub(super) struct FoundLane {
@@ -44,22 +37,6 @@ impl FoundLane {
     }
 }
 
-/// A lane that must be still.
-struct Still {
-    end: i64,
-    since: Instant,
-    /// For how long it must be.
-    settle: Duration,
-    /// Where it ends if all that is in doubt is there.
-    all: Option<i64>,
-}
-
-impl Still {
-    fn is_settled(&self) -> bool {
-        self.since.elapsed() >= self.settle || self.all == Some(self.end)
-    }
-}
-
 impl Program<'_> {
     /// Reads the ends of the lanes, once they are still, and compares them with what was in doubt. The
     /// server is kept informed meanwhile.
@@ -79,9 +56,10 @@ impl Program<'_> {
             }
             Ok(())
         };
-        self.settle(leaders, &mut meanwhile)?;
-        let mut found = Vec::with_capacity(leaders.count());
         let lanes: Vec<usize> = (0..leaders.count()).collect();
+        let rests: Vec<Rest> = lanes.iter().map(|&lane| self.rest(leaders, lane)).collect();
+        topic_end::settle(leaders, &rests, &mut meanwhile)?;
+        let mut found = Vec::with_capacity(lanes.len());
         let lasts = leaders.last_records(&lanes)?;
         meanwhile()?;
         for (lane, last) in lasts.into_iter().enumerate() {
@@ -94,51 +72,11 @@ impl Program<'_> {
         Ok(found)
     }
 
-    /// Waits until the end of each lane has been still for long enough, or has reached all that was sent.
-    ///
-    /// Bytes that a former connection left in the server's socket may still be stored by a server
-    /// that was frozen. Once all that was sent is there, nothing more can come.
-    fn settle(
-        &self,
-        leaders: &mut Leaders,
-        meanwhile: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<()> {
-        let begun = Instant::now();
-        leaders.ask_again()?;
-        let mut lanes: Vec<Still> = (0..leaders.count())
-            .map(|lane| self.still(leaders, lane))
-            .collect();
-        while lanes.iter().any(|lane| !lane.is_settled()) {
-            thread::sleep(POLL);
-            meanwhile()?;
-            leaders.ask_again()?;
-            for (number, lane) in lanes.iter_mut().enumerate() {
-                let end = leaders.bounds(number).end;
-                if end == lane.end {
-                    continue;
-                }
-                if begun.elapsed() > lane.settle + RESTLESS {
-                    let what = "it does not come to rest: something else writes to it";
-                    return Err(leaders.error(number, continuity::gap(what)));
-                }
-                (lane.end, lane.since) = (end, Instant::now());
-            }
-        }
-        Ok(())
-    }
-
-    fn still(&self, leaders: &Leaders, lane: usize) -> Still {
+    fn rest(&self, leaders: &Leaders, lane: usize) -> Rest {
         let (end, slowest) = (leaders.bounds(lane).end, leaders.slowest(lane));
         let noted = self.known_lane(leaders.place(lane));
         let noted = noted.and_then(|known| known.in_doubt);
-        let timeout = self.config.fluvio.timeout;
-        let (settle, all) = self.pasts[lane].settle(end, slowest, noted, timeout);
-        Still {
-            end,
-            since: Instant::now(),
-            settle,
-            all,
-        }
+        self.pasts[lane].rest(end, slowest, noted, self.config.fluvio.timeout)
     }
 
     /// How a lane ends whose last record is `last`.

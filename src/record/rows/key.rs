@@ -1,7 +1,7 @@
 //! The key of a row: in its record, and of its record in Fluvio.
 
 use super::table::Column;
-use super::value::value;
+use super::value::{member, value};
 use super::{RowOp, RowTable, known};
 use crate::base::error::{Error, Result};
 use crate::pg::wire::pgoutput::{OldTuple, Tuple, Value};
@@ -45,8 +45,7 @@ impl RowOp<'_> {
         let mut begin = b'{';
         for (column, text) in key_values(table, &row, old.as_ref()) {
             out.raw(&[std::mem::replace(&mut begin, b',')]);
-            out.raw(&column.name()[1..]);
-            value(column.form(), text, out);
+            member(&column.name()[1..], column.form(), text, out);
         }
         out.raw(b"}");
     }

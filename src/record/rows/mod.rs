@@ -20,10 +20,13 @@ pub use self::place::{OrderKind, Place, RowOrder, Transaction};
 pub use self::table::{Int8, JsonStyle, RowStyle, RowTable};
 
 use self::table::Column;
-use self::value::value;
+use self::value::member;
 use super::text::WriteJson;
 use crate::change::LARGE_BYTES;
 use crate::pg::wire::pgoutput::{Logical, OldTuple, Tuple, Value};
+
+/// What a record may be: a [JSON Schema](https://json-schema.org/draft/2020-12).
+pub const SCHEMA: &str = include_str!("schema.json");
 
 /// What takes the place of the final `}` of a transaction's last record in a partition.
 pub const LAST: &[u8] = b",\"last\":true}";
@@ -168,24 +171,22 @@ impl RowRecord<'_> {
         self.op.key_object(table, out);
         let (old, new) = (self.op.old_row(), self.op.new_row());
         match &old {
-            None => out.raw(b",\"before\":null"),
+            None => out.raw(b",\"before\":null,\"after\":"),
             Some(old) => {
                 out.raw(b",\"before\":");
                 before(table, old, out);
+                out.raw(b",\"after\":");
             }
         }
         let absent = match new {
             None => {
-                out.raw(b",\"after\":null");
+                out.raw(b"null");
                 old.is_some_and(|old| has_unchanged(&old.tuple()))
             }
-            Some(new) => {
-                out.raw(b",\"after\":");
-                match old {
-                    None => row(table, &new, out),
-                    Some(old) => after(table, &old.tuple(), &new, out),
-                }
-            }
+            Some(new) => match old {
+                None => row(table, &new, out),
+                Some(old) => after(table, &old.tuple(), &new, out),
+            },
         };
         if absent {
             unchanged(table, old.as_ref(), new.as_ref(), out);
@@ -244,6 +245,7 @@ fn known<'a>(new: Value<'a>, old: Value<'a>) -> Value<'a> {
 }
 
 /// An object of the columns that have a value, and whether there are others.
+#[inline]
 fn object<'t, 'v>(
     columns: impl Iterator<Item = (Column<'t>, Value<'v>)>,
     out: &mut impl WriteJson,
@@ -254,14 +256,12 @@ fn object<'t, 'v>(
             absent = true;
             continue;
         }
-        match std::mem::replace(&mut is_first, false) {
-            true => {
-                out.raw(b"{");
-                out.raw(&column.name()[1..]);
-            }
-            false => out.raw(column.name()),
+        if std::mem::replace(&mut is_first, false) {
+            out.raw(b"{");
+            member(&column.name()[1..], column.form(), text, out);
+        } else {
+            member(column.name(), column.form(), text, out);
         }
-        value(column.form(), text, out);
     }
     out.raw(if is_first { b"{}" } else { b"}" });
     absent
@@ -286,8 +286,8 @@ fn unchanged(
             (None, None) => break,
         };
         if value == Value::UnchangedToast {
-            // The name as it stands before its value, without the comma and the colon.
-            let name = &column.name()[..column.name().len() - 1];
+            // The name as it stands before its value, without the colon and the quote.
+            let name = &column.name()[..column.name().len() - 2];
             out.raw(if is_first { &name[1..] } else { name });
             is_first = false;
         }

@@ -38,7 +38,7 @@ pub enum JsonStyle {
 /// A table as its records have it: what they all begin with, its columns, and which of them are the key.
 #[derive(Debug)]
 pub struct RowTable {
-    /// `"schema":"public","table":"pets","key":` and, for each column, `,"name":`.
+    /// `"schema":"public","table":"pets","key":` and, for each column, `,"name":"`.
     text: Box<[u8]>,
     /// Where the columns' part of the text begins.
     head: u32,
@@ -93,11 +93,11 @@ impl Form {
 #[derive(Debug, Clone, Copy)]
 pub struct Column<'t> {
     name: &'t [u8],
-    ending: Ending,
+    ending: &'t Ending,
 }
 
 impl<'t> Column<'t> {
-    /// `,"name":`.
+    /// `,"name":"`: the quote of a value that is a string with it.
     pub fn name(&self) -> &'t [u8] {
         self.name
     }
@@ -143,7 +143,7 @@ impl RowTable {
             .map(|column| {
                 text.raw(b",");
                 text.string(&column.name);
-                text.raw(b":");
+                text.raw(b":\"");
                 let is_identity = !is_full && column.flags & 1 != 0;
                 Ending {
                     end: text.len() as u32,
@@ -197,15 +197,13 @@ impl RowTable {
         &self.text[..self.head as usize]
     }
 
+    #[inline]
     pub(super) fn columns(&self) -> impl Iterator<Item = Column<'_>> {
         let mut begin = self.head as usize;
         self.columns.iter().map(move |ending| {
             let end = ending.end as usize;
             let name = &self.text[std::mem::replace(&mut begin, end)..end];
-            Column {
-                name,
-                ending: *ending,
-            }
+            Column { name, ending }
         })
     }
 

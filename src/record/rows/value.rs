@@ -8,6 +8,21 @@ use crate::record::text::{WriteJson, is_integer};
 /// How deep a `json` may be that is written in place: parsers have limits of their own, from 128 on.
 const MAX_DEPTH: u32 = 100;
 
+/// Writes a value behind its name, `"name":"`, whose last quote is that of a string.
+#[inline]
+pub fn member(name: &[u8], form: Form, sent: Value<'_>, out: &mut impl WriteJson) {
+    if form == Form::Text
+        && let Value::Text(sent) = sent
+        && let Ok(text) = std::str::from_utf8(sent)
+    {
+        out.raw(name);
+        out.escaped(text);
+        return out.raw(b"\"");
+    }
+    out.raw(&name[..name.len() - 1]);
+    value(form, sent, out);
+}
+
 /// Writes a value that is there. What is not in the form of its type is a string.
 #[inline]
 pub fn value(form: Form, value: Value<'_>, out: &mut impl WriteJson) {

@@ -137,6 +137,14 @@ impl Leaders {
         Ok(first)
     }
 
+    /// Connects to all servers anew: what was connected may have been idle for long.
+    pub fn connect_anew(&mut self) -> Result<()> {
+        for spu in &mut self.spus {
+            spu.rpc = Rpc::connect(&spu.server, self.options.timeout)?;
+        }
+        Ok(())
+    }
+
     /// Asks for the bounds of all lanes anew.
     pub fn ask_again(&mut self) -> Result<()> {
         let mut all = (0..self.lanes.len()).collect();

@@ -4,15 +4,17 @@
 //! and writes on its own threads, so that after a failure nobody can say what is in the topic; here
 //! a server never has more than one request, its acknowledgement is awaited, and closing the socket
 //! gives up what the server has not taken. [`stream`] and [`rpc`] talk to a [`server`], [`cluster`] finds those
-//! that lead partitions and [`leaders`] waits until they do, [`batch`] encodes, [`answer`], [`unpack`] and
+//! that lead partitions and [`leaders`] waits until they do, [`batch`] encodes [`records`], [`answer`], [`unpack`] and
 //! [`uncompress`] decode, [`reader`] reads, [`writer`] fills the batches of all lanes and [`spu_writer`] sends
 //! those of one SPU.
 
 pub(crate) mod answer;
 pub(crate) mod batch;
 pub(crate) mod cluster;
+pub(crate) mod filling;
 pub(crate) mod leaders;
 pub(crate) mod reader;
+pub(crate) mod records;
 pub(crate) mod rpc;
 pub(crate) mod server;
 pub(crate) mod spare;

@@ -1,6 +1,6 @@
 //! Memory of batches that were acknowledged, for the next ones.
 
-use super::batch::SentRecords;
+use super::records::SentRecords;
 
 /// Memory that is free, and how much of it was lent: both together are bounded, so that many lanes with
 /// few records each do not hold what one needed that had many.

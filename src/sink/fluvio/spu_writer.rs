@@ -19,8 +19,9 @@ use fluvio_protocol::link::ErrorCode;
 use fluvio_spu_schema::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 use super::answer::{OfTopics, Produced};
-use super::batch::{BatchHead, FinishedBatch, SentRecords};
+use super::batch::{BatchHead, FinishedBatch};
 use super::reader::ask_offsets;
+use super::records::SentRecords;
 use super::rpc::{Begun, Payload, Pending, Rpc};
 use super::spare::Spare;
 use super::{LanePlace, refused};

@@ -6,12 +6,14 @@
 //!
 //! A record that is open stays the last of its batch, where it can be amended. If the batch has to be sent,
 //! the record begins the next one. A large one is alone in its batch from the beginning, so that it is
-//! never copied.
+//! never copied. It cannot be sent before it is known to be the last of its transaction or not: large ones
+//! of one transaction that are open in several lanes are all held, whatever the bound.
 
 use fluvio::Compression;
 
 use super::Options;
 use super::batch::{BatchBuilder, FinishedBatch, check_len};
+use super::filling::{self, Filling};
 use super::spare::Spare;
 use super::spu_writer::{SpuWriter, WrittenLane};
 use crate::base::error::Result;
@@ -47,17 +49,6 @@ pub struct LanesWriter {
     acknowledged: u64,
 }
 
-/// The batch of a lane that is filled.
-struct Filling {
-    /// The number of the SPU that leads the lane.
-    spu: usize,
-    batch: BatchBuilder,
-    /// Whether the last record of the batch is open.
-    is_open: bool,
-    /// How much memory was lent to the batch.
-    lent: usize,
-}
-
 /// An SPU, and what it is to have.
 struct Spu {
     writer: SpuWriter,
@@ -69,13 +60,6 @@ struct Spu {
     poll_at: usize,
 }
 
-impl Filling {
-    /// Whether there is something that can be sent.
-    fn is_sendable(&self) -> bool {
-        self.batch.count() > u64::from(self.is_open)
-    }
-}
-
 impl LanesWriter {
     /// A writer of `lanes`, each with the number of the SPU that leads it.
     pub(super) fn new(
@@ -83,12 +67,7 @@ impl LanesWriter {
         lanes: Vec<(usize, WrittenLane)>,
         spus: Vec<SpuWriter>,
     ) -> Self {
-        let filling = lanes.iter().map(|&(spu, _)| Filling {
-            spu,
-            batch: BatchBuilder::default(),
-            is_open: false,
-            lent: 0,
-        });
+        let filling = lanes.iter().map(|&(spu, _)| Filling::of(spu));
         let spus = spus.into_iter().map(|writer| Spu {
             writer,
             filled: Vec::new(),
@@ -199,7 +178,7 @@ impl LanesWriter {
         if len <= self.batch_bytes {
             let filled = &self.spus[number].filled;
             let others = filled.iter().copied().filter(|&other| other != lane);
-            self.choose(others, self.batch_bytes / 2, len, &mut chosen);
+            self.choose(others, self.batch_bytes / 2, &mut chosen);
         }
         self.send(number, &chosen)
     }
@@ -215,30 +194,13 @@ impl LanesWriter {
             return Ok(false);
         };
         let mut chosen = Vec::new();
-        self.choose(filled.iter().copied(), fullest / 2, 0, &mut chosen);
+        self.choose(filled.iter().copied(), fullest / 2, &mut chosen);
         self.send(number, &chosen).map(|()| true)
     }
 
-    /// Chooses lanes with batches of at least so many bytes, the fullest first, as long as a request that has
-    /// `bytes` already may have more.
-    fn choose(
-        &self,
-        lanes: impl Iterator<Item = usize>,
-        least: usize,
-        mut bytes: usize,
-        chosen: &mut Vec<usize>,
-    ) {
-        let len = |lane: usize| self.filling[lane].batch.len();
-        let worth = |&lane: &usize| self.filling[lane].is_sendable() && len(lane) >= least;
-        let mut worth: Vec<_> = lanes.filter(worth).collect();
-        worth.sort_unstable_by_key(|&lane| std::cmp::Reverse(len(lane)));
-        for lane in worth {
-            if !chosen.is_empty() && bytes + len(lane) > self.request_bytes {
-                break;
-            }
-            bytes += len(lane);
-            chosen.push(lane);
-        }
+    /// Adds lanes to those that are chosen for a request, as long as it may have more.
+    fn choose(&self, lanes: impl Iterator<Item = usize>, least: usize, chosen: &mut Vec<usize>) {
+        filling::choose(&self.filling, lanes, least, self.request_bytes, chosen);
     }
 
     /// Sends the batches of lanes in one request to the SPU that leads them.
@@ -426,7 +388,7 @@ impl LanesWriter {
     fn send_all(&mut self, number: usize) -> Result<()> {
         loop {
             let mut chosen = Vec::new();
-            self.choose(self.spus[number].filled.iter().copied(), 0, 0, &mut chosen);
+            self.choose(self.spus[number].filled.iter().copied(), 0, &mut chosen);
             if chosen.is_empty() {
                 return Ok(());
             }

@@ -3,6 +3,7 @@
 
 mod config;
 mod events;
+mod rows;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ fn assert_valid(validator: &Validator, value: &Value) {
 
 #[test]
 fn they_are_schemas_and_say_of_which_draft() {
-    for of in ["events", "config"] {
+    for of in ["events", "rows", "config"] {
         let schema = schema(of);
         let draft = "https://json-schema.org/draft/2020-12/schema";
         assert_eq!(schema["$schema"], draft);
@@ -41,11 +42,11 @@ fn they_are_schemas_and_say_of_which_draft() {
 }
 
 #[test]
-fn there_are_two() {
+fn there_are_three() {
     for (args, says) in [
         (
             &["schema", "topic"][..],
-            "expected \"events\" or \"config\"",
+            "expected \"events\", \"rows\" or \"config\"",
         ),
         (&["schema"], "what"),
     ] {

@@ -8,6 +8,7 @@
 //! - `memory`: what the program holds, and values as large as Fluvio takes and larger
 //! - `drained`: everything there is, and then the end, as a timer wants it
 //! - `reload`: SIGHUP, and what it changes
+//! - `rows`: the row format, in one lane and in many
 //! - `stop`: a signal ends the program in time, and nothing comes twice
 //! - `torture`: faults drawn at random, one after the other
 
@@ -17,6 +18,7 @@ mod memory;
 pub mod reader;
 mod reload;
 pub mod resume;
+mod rows;
 pub mod session;
 pub mod setup;
 mod stop;

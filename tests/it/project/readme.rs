@@ -1,6 +1,8 @@
 //! What the README points at is there, and what it shows is true.
 
 mod commands;
+mod consuming;
+mod formats;
 pub mod messages;
 
 use std::collections::HashSet;
@@ -39,6 +41,34 @@ fn each_file_that_is_linked_or_run_exists() {
 
 pub fn readme() -> String {
     std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md can be read")
+}
+
+/// The indented blocks, each without its indent.
+fn blocks(readme: &str) -> Vec<String> {
+    let (mut blocks, mut open): (Vec<String>, Option<usize>) = (Vec::new(), None);
+    for line in readme.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match open {
+            Some(begin) if indent >= begin => {
+                let block = blocks.last_mut().expect("a block is open");
+                block.push('\n');
+                block.push_str(&line[begin..]);
+            }
+            _ if indent >= 4 => {
+                open = Some(indent);
+                blocks.push(line[indent..].to_owned());
+            }
+            _ => open = None,
+        }
+    }
+    blocks
+}
+
+/// The first block that begins with these words.
+#[track_caller]
+fn block(readme: &str, begin: &str) -> String {
+    let block = blocks(readme).into_iter().find(|b| b.starts_with(begin));
+    block.unwrap_or_else(|| panic!("the README has nothing that begins with {begin:?}"))
 }
 
 /// The targets of all links of the form `](target)`.

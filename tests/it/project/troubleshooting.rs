@@ -4,6 +4,7 @@
 mod connecting;
 mod gaps;
 mod inputs;
+mod lanes;
 mod refusals;
 mod rights;
 mod row;
@@ -75,6 +76,11 @@ scenarios! {
     "it is waiting for `the prepared transaction" => waits::prepared_transaction,
     "it is waiting for `the standbys of" => waits::standbys_that_are_gone,
     "`the topic ... does not exist`" => topics::topic_that_is_missing,
+    "`it ends with a record of the format" => lanes::topic_of_the_other_format,
+    "`the topic ... has N partitions" => lanes::topic_with_fewer_partitions,
+    "`formats, routes, keys or partitions" => lanes::other_ways_while_something_is_unconfirmed,
+    "`... would be in one topic" => lanes::tables_that_would_be_in_one_topic,
+    "`keys: ... has no column" => lanes::keys_that_deletes_do_not_tell,
     "`cannot read the Fluvio profile" => topics::no_profile,
     "`... bytes in one batch" => topics::value_that_is_too_large,
 }

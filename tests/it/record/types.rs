@@ -6,11 +6,13 @@ mod encodings;
 mod large;
 mod names;
 mod others;
+mod rows;
 mod samples;
 mod settings;
 mod users;
 
 use crate::support::pipeline::Pipeline;
+use crate::support::postgres::Database;
 use crate::support::record::{Record, transactions};
 use check::{RawForm, Tag, check};
 use columns::Column;
@@ -76,7 +78,11 @@ struct Table {
 
 impl Tables {
     fn create(pipeline: &Pipeline) -> Tables {
-        let mut columns = columns::all(&pipeline.database);
+        Tables::create_in(&pipeline.database)
+    }
+
+    fn create_in(database: &Database) -> Tables {
+        let mut columns = columns::all(database);
         let mut tables = Vec::new();
         while !columns.is_empty() {
             let rest = columns.split_off(columns.len().min(COLUMNS));
@@ -90,7 +96,7 @@ impl Tables {
                 .map(|(i, column)| format!("c{i} {}", column.sql_type))
                 .collect();
             let sql = format!("CREATE TABLE {} ({})", table.name, list.join(", "));
-            pipeline.database.execute(&sql);
+            database.execute(&sql);
         }
         Tables(tables)
     }

@@ -23,6 +23,8 @@ pub mod proxy;
 pub mod random;
 pub mod record;
 pub mod role;
+pub mod row_lanes;
+pub mod rows;
 pub mod script;
 pub mod spread;
 pub mod stopped;

@@ -87,7 +87,7 @@ fn bash_completes_verbs_options_and_values() {
         ["bash", "zsh", "fish"]
     );
     let schemas = bash("postgres-source schema ''");
-    assert_eq!(schemas[..2], ["events", "config"]);
+    assert_eq!(schemas[..3], ["events", "rows", "config"]);
 }
 
 #[test]
@@ -102,7 +102,10 @@ fn zsh_is_told_verbs_options_and_values() {
     );
     assert!(run.contains("--once-drained["), "{run}");
     let schemas = zsh("postgres-source schema ''");
-    assert!(schemas.contains("1:what:(events config)\n"), "{schemas}");
+    assert!(
+        schemas.contains("1:what:(events rows config)\n"),
+        "{schemas}"
+    );
     let shells = zsh("postgres-source completions ''");
     assert!(shells.contains("1:shell:(bash zsh fish)"), "{shells}");
 }

@@ -1,5 +1,8 @@
 //! What is stored is confirmed at once, whatever the interval of reports is.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::certificates::{Authority, Files};
@@ -25,7 +28,7 @@ fn config(pipeline: &Pipeline) -> ConfigFile {
 }
 
 #[track_caller]
-fn assert_prompt(pipeline: &Pipeline, config: &ConfigFile, url: &str) {
+fn assert_prompt(pipeline: &Pipeline, config: &ConfigFile, url: &str, disk: Option<&Path>) {
     pipeline.database.execute("CREATE TABLE t (id int8)");
     let connector = Connector::spawn_config(config, url, &[]);
     connector.wait_log("streaming from", DEADLINE);
@@ -34,6 +37,9 @@ fn assert_prompt(pipeline: &Pipeline, config: &ConfigFile, url: &str) {
     for id in 0..COMMITS {
         let begun = Instant::now();
         pipeline.database.execute("SELECT 1");
+        if let Some(directory) = disk {
+            write_to_disk(directory);
+        }
         turns.push(begun.elapsed());
         let begun = Instant::now();
         let insert = format!("INSERT INTO t VALUES ({id})");
@@ -47,6 +53,15 @@ fn assert_prompt(pipeline: &Pipeline, config: &ConfigFile, url: &str) {
     assert!(longest < INTERVAL / 3, "{took:?}");
 }
 
+/// What a position costs that is written down before it is confirmed.
+fn write_to_disk(directory: &Path) {
+    let mut file = File::create(directory.join("yardstick")).expect("a file can be made");
+    file.write_all(b"a position").expect("it can be written");
+    file.sync_all().expect("it reaches the disk");
+    let directory = File::open(directory).expect("a directory can be opened");
+    directory.sync_all().expect("its entry reaches the disk");
+}
+
 /// Sorts, and returns what is in the middle.
 fn median(took: &mut [Duration]) -> Duration {
     took.sort();
@@ -57,7 +72,7 @@ fn median(took: &mut [Duration]) -> Duration {
 fn what_is_stored() {
     let pipeline = Pipeline::new("prompt");
     let url = pipeline.database.url();
-    assert_prompt(&pipeline, &config(&pipeline), &url);
+    assert_prompt(&pipeline, &config(&pipeline), &url, None);
 }
 
 #[test]
@@ -66,7 +81,8 @@ fn what_is_stored_and_written_down() {
     let state = temp_dir("state-");
     let directory = state.path().display().to_string();
     let config = config(&pipeline).set("state_dir", &directory);
-    assert_prompt(&pipeline, &config, &pipeline.database.url());
+    let url = pipeline.database.url();
+    assert_prompt(&pipeline, &config, &url, Some(state.path()));
 }
 
 #[test]
@@ -86,7 +102,7 @@ fn what_came_over_tls() {
         "{}?sslmode=verify-ca&sslrootcert={roots}",
         pipeline.database.url()
     );
-    assert_prompt(&pipeline, &config(&pipeline), &url);
+    assert_prompt(&pipeline, &config(&pipeline), &url, None);
 }
 
 /// WAL of tables that are not published.

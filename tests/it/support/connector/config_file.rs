@@ -18,6 +18,21 @@ pub struct ConfigFile {
     raw: String,
 }
 
+/// In a directory of its own.
+impl Clone for ConfigFile {
+    fn clone(&self) -> ConfigFile {
+        ConfigFile {
+            dir: leash::temp_dir("config-"),
+            topic: self.topic.clone(),
+            top: self.top.clone(),
+            parameters: self.parameters.clone(),
+            fluvio: self.fluvio.clone(),
+            producer: self.producer.clone(),
+            raw: self.raw.clone(),
+        }
+    }
+}
+
 impl ConfigFile {
     pub fn new(topic: &str, publication: &str, slot: &str) -> ConfigFile {
         let config = ConfigFile {

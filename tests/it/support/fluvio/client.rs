@@ -61,14 +61,26 @@ fn end_of(sc_addr: &str, topic: &str, index: u32) -> io::Result<Option<i64>> {
     Ok(Some(offsets.last_stable_offset))
 }
 
-/// Creates a topic with one partition. The SC answers when the SPU has taken it over.
-pub fn create_topic(sc_addr: &str, topic: &str) -> io::Result<()> {
+/// The ends of all partitions of a topic, in their order.
+pub fn end_offsets(sc_addr: &str, topic: &str) -> io::Result<Vec<i64>> {
+    let mut ends = Vec::new();
+    for index in 0.. {
+        match end_of(sc_addr, topic, index)? {
+            Some(end) => ends.push(end),
+            None => break,
+        }
+    }
+    Ok(ends)
+}
+
+/// Creates a topic. The SC answers when the SPUs have taken it over.
+pub fn create_topic(sc_addr: &str, topic: &str, partitions: u32) -> io::Result<()> {
     let mut sc = connect(sc_addr)?;
     let common = CommonCreateRequest {
         name: topic.to_owned(),
         ..Default::default()
     };
-    let request = CreateRequest::new(common, TopicSpec::new_computed(1, 1, None));
+    let request = CreateRequest::new(common, TopicSpec::new_computed(partitions, 1, None));
     let version = ObjectApiCreateRequest::DEFAULT_API_VERSION;
     let request =
         ObjectApiCreateRequest::try_encode_from(request, version).map_err(io::Error::other)?;

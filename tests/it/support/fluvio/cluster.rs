@@ -22,9 +22,15 @@ pub enum Cluster {
 impl Cluster {
     /// The real cluster that `FLUVIO_TEST_SC` names, else a new server in this process.
     pub fn start() -> Self {
+        Self::start_with_spus(1)
+    }
+
+    /// The real cluster that `FLUVIO_TEST_SC` names, with as many SPUs as it has, else a new server in
+    /// this process with so many.
+    pub fn start_with_spus(spus: usize) -> Self {
         match std::env::var(REAL_CLUSTER) {
             Ok(sc_addr) if !sc_addr.is_empty() => Self::Real(sc_addr),
-            _ => Self::InProcess(FluvioServer::start()),
+            _ => Self::InProcess(FluvioServer::start_with_spus(spus)),
         }
     }
 
@@ -56,7 +62,7 @@ impl Cluster {
 
     /// Creates a topic with one partition.
     pub fn create_topic(&self, name: &str) {
-        create_topic(&self.sc_addr(), name)
+        create_topic(&self.sc_addr(), name, 1)
             .unwrap_or_else(|error| panic!("cannot create {name}: {error}"));
     }
 
@@ -68,10 +74,15 @@ impl Cluster {
 
     /// The values of all records of partition 0, in order; none if there is no such topic.
     pub fn records(&self, topic: &str) -> Vec<Vec<u8>> {
+        self.records_of(topic, 0)
+    }
+
+    /// The values of all records of a partition, in order; none if there is no such topic.
+    pub fn records_of(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
         match self {
-            Self::InProcess(server) => server.records(topic, 0),
+            Self::InProcess(server) => server.records(topic, partition),
             Self::Real(sc_addr) => {
-                let mut reader = TopicReader::new(sc_addr, topic);
+                let mut reader = TopicReader::new(sc_addr, topic).partition(partition);
                 reader
                     .read(usize::MAX)
                     .unwrap_or_else(|error| panic!("cannot read {topic}: {error}"));

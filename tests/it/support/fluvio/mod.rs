@@ -15,6 +15,7 @@ mod net;
 mod produce;
 mod sc;
 mod spu;
+mod spus;
 mod topics;
 mod wire;
 
@@ -33,7 +34,7 @@ use tokio::sync::watch;
 
 #[allow(unused_imports)]
 pub use self::{
-    client::{TopicReader, delete_topic, end_offset, produce_keys},
+    client::{TopicReader, create_topic, delete_topic, end_offset, end_offsets, produce_keys},
     cluster::Cluster,
     faults::{Close, Fault, When},
     log::{BATCH_MAX, BatchInfo},
@@ -154,18 +155,9 @@ impl FluvioServer {
         Self::start_with_spus(1)
     }
 
-    /// Listens on free ports of the loopback interface, with so many SPUs, which lead the partitions of a topic
-    /// in turn.
-    pub fn start_with_spus(spus: usize) -> Self {
-        Self::start_on_ports(0, &vec![0; spus]).expect("the loopback interface has free ports")
-    }
-
-    /// Listens on these ports of the loopback interface; 0 is any free one.
-    pub fn start_on(sc_port: u16, spu_port: u16) -> io::Result<Self> {
-        Self::start_on_ports(sc_port, &[spu_port])
-    }
-
-    fn start_on_ports(sc_port: u16, spu_ports: &[u16]) -> io::Result<Self> {
+    /// Listens on these ports of the loopback interface, with `count` SPUs, the first of them on `spu_port`; 0 is
+    /// any free one.
+    pub fn start_on(sc_port: u16, spu_port: u16, count: usize) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("fluvio-server")
@@ -178,7 +170,8 @@ impl FluvioServer {
         };
         let (sc, sc_listener, sc_frozen) = bind((Side::Sc, 0), sc_port)?;
         let (mut spus, mut listeners, mut spus_frozen) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, &port) in spu_ports.iter().enumerate() {
+        for number in 0..count {
+            let port = if number == 0 { spu_port } else { 0 };
             let (spu, listener, frozen) = bind((Side::Spu, number), port)?;
             spus.push(spu);
             listeners.push(listener);
@@ -211,10 +204,10 @@ impl FluvioServer {
         self.spus[0].address().to_string()
     }
 
-    /// How many requests of a key came to one of the two sides, to whichever SPU.
-    pub fn requests(&self, side: Side, key: u16) -> usize {
-        let requests = self.shared.requests.lock().unwrap();
-        requests.get(&(side, key)).copied().unwrap_or_default()
+    /// The addresses of all SPUs, in their order.
+    pub fn spu_addrs(&self) -> Vec<String> {
+        let addresses = self.spus.iter().map(|spu| spu.address().to_string());
+        addresses.collect()
     }
 
     /// From now on both servers say that they have other versions of every request: newer ones, or
@@ -226,7 +219,12 @@ impl FluvioServer {
     /// From now on clients learn that the SPU is on this port of the loopback interface, where a
     /// proxy stands in front of it.
     pub fn advertise_spu(&self, port: u16) {
-        self.shared.topics.lock().unwrap().advertise_spu(port);
+        self.advertise(0, port);
+    }
+
+    /// From now on clients learn that the SPU of this number is on that port.
+    pub fn advertise(&self, number: usize, port: u16) {
+        self.shared.topics.lock().unwrap().advertise(number, port);
     }
 
     fn endpoints(&self, side: Side) -> &[Arc<Endpoint>] {
@@ -234,30 +232,6 @@ impl FluvioServer {
             Side::Sc => std::slice::from_ref(&self.sc),
             Side::Spu => &self.spus,
         }
-    }
-
-    /// Closes the listener and every connection of one SPU.
-    pub fn stop_spu(&self, number: usize) {
-        self.spus[number].close_listener();
-        self.spus[number].close_connections(Close::Fin);
-    }
-
-    /// Lets one SPU listen again.
-    pub fn restart_spu(&self, number: usize) {
-        self.spus[number].listen_again(&self.shared);
-    }
-
-    /// Freezes one SPU, or lets it go on.
-    pub fn freeze_spu(&self, number: usize, is_frozen: bool) {
-        self.spus_frozen[number].send_replace(is_frozen);
-    }
-
-    /// Adds partitions to a topic until it has so many.
-    pub fn add_partitions(&self, topic: &str, partitions: u32) {
-        self.shared.change_topics(|topics| {
-            topics.add_partitions(topic, partitions);
-            Status::new_ok(topic.to_owned())
-        });
     }
 
     /// Closes both listeners and every connection, in order. The records stay.

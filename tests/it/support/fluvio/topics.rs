@@ -60,8 +60,8 @@ impl Topics {
         topics
     }
 
-    pub(super) fn advertise_spu(&mut self, port: u16) {
-        self.spu_ports[0] = port;
+    pub(super) fn advertise(&mut self, number: usize, port: u16) {
+        self.spu_ports[number] = port;
     }
 
     /// Whether the SPU of this number leads the partition: they are led in turn.

@@ -34,6 +34,8 @@ pub struct Scope<'a> {
     pub longest: Duration,
     /// Whether the program reads a standby now.
     pub is_standby: bool,
+    /// How many SPUs are in this process.
+    pub spus: usize,
 }
 
 /// What changes statements, their waits or the form of values, for whoever does not mind it.
@@ -72,6 +74,8 @@ enum Choice {
     TerminateWalsender,
     Away,
     Freeze,
+    SpuAway,
+    SpuFreeze,
     Forget,
     Produce,
     NotLeader,
@@ -131,6 +135,9 @@ impl Fault {
         if scope.can_be_unplugged {
             choices.push((25, Unplug));
         }
+        if scope.spus > 1 {
+            choices.extend([(10, SpuAway), (8, SpuFreeze)]);
+        }
         if scope.is_standby {
             choices.extend([(8, Restart), (6, RestartPrimary), (8, Promote)]);
         }
@@ -165,7 +172,6 @@ impl Fault {
     }
 
     fn of(choice: Choice, random: &mut Random, scope: Scope<'_>) -> Fault {
-        let reach = scope.reach;
         let timeout_ms = scope.settings.timeout.as_millis() as u64;
         // From a moment to a good while, the shorter as often as the longer.
         let pause = |random: &mut Random| Ms(random.magnitude(11));
@@ -238,13 +244,17 @@ impl Fault {
                 ]),
                 pause: pause(random),
             },
-            Choice::Freeze => {
-                // Half of them end before the program gives up.
-                let range = random.pick(&[20..=timeout_ms, timeout_ms..=2 * timeout_ms]);
-                Fault::Freeze {
-                    pause: Ms(random.between(range)),
-                }
-            }
+            Choice::Freeze => Fault::Freeze {
+                pause: frozen_fluvio(random, timeout_ms),
+            },
+            Choice::SpuAway => Fault::SpuAway {
+                number: random.below(scope.spus as u64) as usize,
+                pause: pause(random),
+            },
+            Choice::SpuFreeze => Fault::SpuFreeze {
+                number: random.below(scope.spus as u64) as usize,
+                pause: frozen_fluvio(random, timeout_ms),
+            },
             Choice::Forget => Fault::Forget {
                 within: Ms(random.below(FORGET_WITHIN.as_millis() as u64)),
                 kept_permille: random.below(1001),
@@ -266,13 +276,15 @@ impl Fault {
                 pause: pause(random),
             },
             Choice::Cut => {
-                let (line, direction) = (line(random, reach), direction(random));
+                let (line, direction) = (line(random, scope), direction(random));
                 // As much as passes there in a few seconds.
                 let bits = match (line, direction) {
                     (Line::Sc, _) => 9,
                     (Line::Postgres, Direction::ToServer) => 10,
-                    (Line::Spu, Direction::ToClient) => 13,
-                    (Line::Postgres, Direction::ToClient) | (Line::Spu, Direction::ToServer) => 20,
+                    (Line::Spu(_), Direction::ToClient) => 13,
+                    (Line::Postgres, Direction::ToClient) | (Line::Spu(_), Direction::ToServer) => {
+                        20
+                    }
                 };
                 Fault::Cut {
                     line,
@@ -282,11 +294,11 @@ impl Fault {
                 }
             }
             Choice::Break => Fault::Break {
-                line: line(random, reach),
+                line: line(random, scope),
                 end: end(random),
             },
             Choice::Block => Fault::Block {
-                line: line(random, reach),
+                line: line(random, scope),
                 end: end(random),
                 refusal: random.pick(&[
                     Refusal::NotListening,
@@ -296,7 +308,7 @@ impl Fault {
                 pause: pause(random),
             },
             Choice::Silence => Fault::Silence {
-                line: line(random, reach),
+                line: line(random, scope),
                 direction: random.pick(&[
                     None,
                     Some(Direction::ToServer),
@@ -306,7 +318,7 @@ impl Fault {
             },
             Choice::Unplug => unplug(random, scope),
             Choice::Fragment => Fault::Fragment {
-                line: line(random, reach),
+                line: line(random, scope),
                 bytes: 1 + random.magnitude(8) as usize,
                 pause: Ms(random.between(50..=500)),
             },
@@ -347,9 +359,9 @@ fn unplug(random: &mut Random, scope: Scope<'_>) -> Fault {
         ends: random.pick(&[Ends::Killed, Ends::Killed, Ends::Stopped]),
         away: Ms(random.magnitude(11)),
     });
-    let line = match (scope.reach, spu_port()) {
-        (Reach::Real { .. }, Some(_)) => line(random, Reach::InProcess),
-        (reach, _) => line(random, reach),
+    let line = match spu_port() {
+        Some(_) => any_line(random, scope.spus),
+        None => line(random, scope),
     };
     Fault::Unplug {
         line,
@@ -381,6 +393,12 @@ fn frozen(random: &mut Random, scope: Scope<'_>) -> Ms {
 fn bits_of(longest: Duration) -> u64 {
     let longest_ms = longest.as_millis() as u64;
     u64::from(longest_ms.ilog2()) + 1
+}
+
+/// Half of them end before the program gives up.
+fn frozen_fluvio(random: &mut Random, timeout_ms: u64) -> Ms {
+    let range = random.pick(&[20..=timeout_ms, timeout_ms..=2 * timeout_ms]);
+    Ms(random.between(range))
 }
 
 fn ends(random: &mut Random) -> Ends {
@@ -430,9 +448,15 @@ fn direction(random: &mut Random) -> Direction {
     random.pick(&[Direction::ToServer, Direction::ToClient])
 }
 
-fn line(random: &mut Random, reach: Reach) -> Line {
-    match reach {
-        Reach::InProcess => random.weighted(&[(3, Line::Postgres), (1, Line::Sc), (4, Line::Spu)]),
-        Reach::Real { .. } => random.weighted(&[(3, Line::Postgres), (1, Line::Sc)]),
+fn line(random: &mut Random, scope: Scope<'_>) -> Line {
+    let others = [(3, Line::Postgres), (1, Line::Sc)];
+    match scope.reach {
+        Reach::InProcess => any_line(random, scope.spus),
+        Reach::Real { .. } => random.weighted(&others),
     }
+}
+
+fn any_line(random: &mut Random, spus: usize) -> Line {
+    let spu = random.below(spus.max(1) as u64) as usize;
+    random.weighted(&[(3, Line::Postgres), (1, Line::Sc), (4, Line::Spu(spu))])
 }

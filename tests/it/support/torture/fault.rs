@@ -58,6 +58,10 @@ pub enum Fault {
     Away { sides: Sides, pause: Ms },
     /// Fluvio takes bytes and does nothing with them.
     Freeze { pause: Ms },
+    /// One SPU of several stops and comes back.
+    SpuAway { number: usize, pause: Ms },
+    /// One SPU of several takes bytes and does nothing with them.
+    SpuFreeze { number: usize, pause: Ms },
     /// Fluvio stops, and forgets a part of what it has stored a moment before: less than what the
     /// program holds back.
     Forget { within: Ms, kept_permille: u64 },
@@ -195,7 +199,8 @@ pub enum Sides {
 pub enum Line {
     Postgres,
     Sc,
-    Spu,
+    /// The SPU of that number.
+    Spu(usize),
 }
 
 /// Faults of one group would get into each other's way.
@@ -226,7 +231,7 @@ impl Fault {
                 line, meanwhile, ..
             } => {
                 let ended = meanwhile.map_or(String::new(), |it| format!(", {:?}", it.ends));
-                return format!("Unplug {line:?}{ended}");
+                return format!("Unplug {}{ended}", first_word(line));
             }
             Fault::PassOn(PassOn {
                 behind: Some(_), ..
@@ -236,7 +241,9 @@ impl Fault {
             | Fault::Break { line, .. }
             | Fault::Block { line, .. }
             | Fault::Silence { line, .. }
-            | Fault::Fragment { line, .. } => return format!("{} {line:?}", first_word(self)),
+            | Fault::Fragment { line, .. } => {
+                return format!("{} {}", first_word(self), first_word(line));
+            }
             other => first_word(other),
         };
         name.to_owned()
@@ -265,6 +272,8 @@ impl Fault {
             | Fault::TerminateWalsender { .. } => Group::Postgres,
             Fault::Away { .. }
             | Fault::Freeze { .. }
+            | Fault::SpuAway { .. }
+            | Fault::SpuFreeze { .. }
             | Fault::Forget { .. }
             | Fault::Produce { .. }
             | Fault::NotLeader { .. }

@@ -1,132 +1,150 @@
-//! Reads the topic as it grows and checks every record on the way.
+//! Reads the lanes as they grow, checks every record on the way, and puts the transactions together
+//! again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use postgres_source::sink::{LanePlace, Options, Partition};
+use postgres_source::sink::LanePlace;
 
-use super::super::fluvio::Cluster;
+use super::super::postgres::Database;
+use super::WRITERS;
+use super::events::EventReader;
+use super::fold::Fold;
 use super::journal::{Change, Found, Journal, Kind};
-use super::plan::text_len;
-
-/// How long one look at a cluster may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+use super::lanes::{Format, Layout, Source};
+use super::piece::{MARKER, Piece, Reader, Row};
+use super::plan;
+use super::rows::RowReader;
+use super::stage::Stage;
 
 /// The last records that a message about a violation shows.
 const SHOWN: usize = 12;
 
-/// The topic from its beginning to where it was read.
+/// The topics from their beginnings to where they were read.
 pub struct Follower<'a> {
     source: Source<'a>,
+    layout: Layout,
+    base: &'a str,
     journal: &'a Journal,
-    next_offset: i64,
-    described: HashMap<u64, Described>,
-    open: Option<Open>,
-    last_commit: u64,
+    lanes: Vec<Lane>,
+    /// What is not compared with the journal yet, by where it commits.
+    waiting: BTreeMap<u64, Assembly>,
+    /// The lane that each row is in.
+    homes: HashMap<(Rc<str>, i64), usize>,
+    /// Of each table the lane that all of it is in, in the event format.
+    tables: HashMap<Rc<str>, usize>,
     /// The highest transaction of the journal that came.
     newest: i64,
     /// The highest position that was confirmed when everything up to here was read.
     confirmed: u64,
-    /// From the begin to the commit of each transaction.
+    /// From the first record to the last of each transaction, where there is one lane.
     transactions: Vec<Range<i64>>,
+}
+
+struct Lane {
+    place: LanePlace,
+    next_offset: i64,
+    reader: Box<dyn Reader>,
+    fold: Fold,
     /// In short, for a message.
-    recent: std::collections::VecDeque<String>,
+    recent: VecDeque<String>,
 }
 
-/// Where the records come from.
-enum Source<'a> {
-    InProcess(&'a super::super::fluvio::FluvioServer, &'a str),
-    /// The ordinary client sees no further than the last stable offset, which a server that was
-    /// killed finds again only later; the log goes further.
-    Real(Options, LanePlace),
-}
-
-struct Described {
-    name: Rc<str>,
-    columns: usize,
-}
-
-/// A transaction that has begun.
-struct Open {
-    offset: i64,
-    final_lsn: u64,
+/// A transaction as the lanes have it so far.
+#[derive(Default)]
+struct Assembly {
     xid: u64,
-    marker: Option<(i64, usize)>,
-    changes: Vec<Change>,
+    /// The first record that came, by lane and offset.
+    first: (usize, i64),
+    /// With the lane of each.
+    pieces: Vec<(usize, Piece)>,
 }
 
 impl<'a> Follower<'a> {
-    pub fn new(cluster: &'a Cluster, topic: &'a str, journal: &'a Journal) -> Follower<'a> {
-        let source = match cluster {
-            Cluster::InProcess(server) => Source::InProcess(server, topic),
-            Cluster::Real(sc_addr) => {
-                let options = Options {
-                    endpoint: Some(sc_addr.clone()),
-                    create_topic: false,
-                    batch_bytes: 1,
-                    compression: None,
-                    timeout: READ_TIMEOUT,
-                };
-                let place = LanePlace {
-                    topic: topic.into(),
-                    partition: 0,
-                };
-                Source::Real(options, place)
-            }
-        };
-        Follower {
-            source,
-            journal,
+    pub fn new(stage: &'a Stage<'_>, journal: &'a Journal) -> Follower<'a> {
+        let layout = stage.settings.layout;
+        let lane = |place| Lane {
+            place,
             next_offset: 0,
-            described: HashMap::new(),
-            open: None,
-            last_commit: 0,
+            reader: match layout.format {
+                Format::Events => Box::new(EventReader::default()),
+                Format::Rows => Box::new(RowReader::default()),
+            },
+            fold: Fold::default(),
+            recent: VecDeque::new(),
+        };
+        let places = stage.lanes().into_iter();
+        Follower {
+            source: Source::of(&stage.cluster),
+            layout,
+            base: &stage.topic,
+            journal,
+            lanes: places.map(lane).collect(),
+            waiting: BTreeMap::new(),
+            homes: HashMap::new(),
+            tables: HashMap::new(),
             newest: 0,
             confirmed: 0,
             transactions: Vec::new(),
-            recent: Default::default(),
         }
     }
 
-    /// Reads on to the end that the topic has now; false when that is not known, because the
+    /// Reads on to the ends that the lanes have now; false when they are not known, because the
     /// cluster is just coming back.
     pub fn advance(&mut self) -> Result<bool, String> {
+        let mut is_read = true;
+        for lane in 0..self.lanes.len() {
+            is_read &= self.advance_lane(lane)?;
+        }
+        Ok(is_read)
+    }
+
+    fn advance_lane(&mut self, number: usize) -> Result<bool, String> {
         loop {
-            let values = match self.source.read(self.next_offset) {
+            let lane = &self.lanes[number];
+            let values = match self.source.read(&lane.place, lane.next_offset) {
                 Some(values) if values.is_empty() => return Ok(true),
                 Some(values) => values,
                 None => return Ok(false),
             };
             for value in values {
-                let offset = self.next_offset;
-                self.next_offset += 1;
-                self.take(offset, &value).map_err(|what| {
-                    let recent: Vec<&str> = self.recent.iter().map(String::as_str).collect();
-                    format!("offset {offset}: {what}; before it:\n{}", recent.join("\n"))
+                let offset = self.lanes[number].next_offset;
+                self.lanes[number].next_offset += 1;
+                self.take(number, offset, &value).map_err(|what| {
+                    let lane = &self.lanes[number];
+                    let recent: Vec<&str> = lane.recent.iter().map(String::as_str).collect();
+                    let (place, recent) = (&lane.place, recent.join("\n"));
+                    format!("{place}, offset {offset}: {what}; before it:\n{recent}")
                 })?;
             }
         }
     }
 
-    /// The same; `confirmed` was looked at before this call, so everything before it is there.
+    /// Reads on. `confirmed` was looked at before this call, so everything before it is there.
     pub fn advance_past(&mut self, confirmed: u64) -> Result<(), String> {
         if self.advance()? {
             self.confirmed = self.confirmed.max(confirmed);
+            let rest = self.waiting.split_off(&self.confirmed);
+            let complete = std::mem::replace(&mut self.waiting, rest);
+            for (lsn, assembly) in complete {
+                self.deliver(lsn, assembly)?;
+            }
         }
         Ok(())
     }
 
-    /// The highest transaction of the journal that came.
+    /// The highest transaction of the journal that came; with several lanes, that came and was
+    /// confirmed.
     pub fn newest(&self) -> i64 {
         self.newest
     }
 
+    /// How many records there are.
     pub fn end_offset(&self) -> i64 {
-        self.next_offset
+        self.lanes.iter().map(|lane| lane.next_offset).sum()
     }
 
     /// Whether the topic ended inside a transaction when it had so many records.
@@ -136,222 +154,226 @@ impl<'a> Follower<'a> {
         transaction.is_some_and(|tx| tx.start < end && end <= tx.end)
     }
 
-    /// At the end: no transaction is open, and none is missing.
-    pub fn finish(&self) -> Result<(), String> {
-        match &self.open {
-            Some(open) => Err(format!(
-                "the topic ends inside the transaction whose begin is at offset {}",
-                open.offset
-            )),
-            None => self.journal.finish(),
+    /// At the end: no transaction is open, none is missing, and what the lanes add up to is what
+    /// the tables hold.
+    pub fn finish(&mut self, database: &Database) -> Result<(), String> {
+        if let Some(lane) = self.lanes.iter().find(|lane| lane.reader.open().is_some()) {
+            let (place, open) = (&lane.place, lane.reader.open());
+            return Err(format!(
+                "{place} ends inside the transaction at {}",
+                open.unwrap_or_default()
+            ));
         }
+        for (lsn, assembly) in std::mem::take(&mut self.waiting) {
+            self.deliver(lsn, assembly)?;
+        }
+        self.journal.finish()?;
+        let lanes = self.lanes.iter_mut();
+        let folds = lanes.map(|lane| std::mem::take(&mut lane.fold)).collect();
+        Fold::compare(folds, database, &plan::tables(WRITERS))
     }
 
-    fn take(&mut self, offset: i64, value: &[u8]) -> Result<(), String> {
+    fn take(&mut self, number: usize, offset: i64, value: &[u8]) -> Result<(), String> {
         let record: Value = serde_json::from_slice(value).map_err(|e| e.to_string())?;
-        let message = &record["message"];
-        let kind = message["type"].as_str().ok_or("a record without a type")?;
-        if self.recent.len() == SHOWN {
-            self.recent.pop_front();
+        let lane = &mut self.lanes[number];
+        if lane.recent.len() == SHOWN {
+            lane.recent.pop_front();
         }
-        self.recent.push_back(brief(offset, kind, message));
-        match kind {
-            "begin" => self.begin(offset, message),
-            "commit" => self.commit(offset, message),
-            _ if self.open.is_none() => Err(format!("{kind} outside of any transaction")),
-            "relation" => self.relation(message),
-            "type" | "origin" => Ok(()),
-            "truncate" => self.truncate(message),
-            "insert" => self.row(Kind::Insert, message, "tuple"),
-            "update" => self.row(Kind::Update, message, "new_tuple"),
-            "delete" => self.row(Kind::Delete, message, "key_tuple"),
-            other => Err(format!("a record of the type {other}")),
-        }
-    }
-
-    fn begin(&mut self, offset: i64, message: &Value) -> Result<(), String> {
-        let final_lsn = number(message, "final_lsn")?;
-        if let Some(open) = &self.open {
+        lane.recent.push_back(brief(offset, &record));
+        let mut pieces = Vec::new();
+        let was_open = lane.reader.open().is_some();
+        let ended = lane.reader.take(&record, &mut pieces)?;
+        let begun = lane.reader.open().or(ended).unwrap_or_default();
+        if !was_open && begun < self.confirmed {
             return Err(format!(
-                "a begin inside the transaction whose begin is at offset {}",
-                open.offset
-            ));
-        }
-        if final_lsn <= self.last_commit {
-            return Err(format!(
-                "the transaction at {final_lsn} comes after the commit at {}",
-                self.last_commit
-            ));
-        }
-        if final_lsn < self.confirmed {
-            return Err(format!(
-                "{} was confirmed before the transaction at {final_lsn} was stored",
+                "{} was confirmed before the transaction at {begun} was stored",
                 self.confirmed
             ));
         }
-        self.open = Some(Open {
-            offset,
-            final_lsn,
-            xid: number(message, "xid")?,
-            marker: None,
-            changes: Vec::new(),
-        });
+        if !was_open && self.layout.is_one_lane() {
+            self.transactions.push(offset..offset);
+        }
+        for piece in pieces {
+            self.lanes[number].fold.apply(&piece)?;
+            self.find_home(number, &piece)?;
+            let assembly = self.waiting.entry(piece.lsn).or_insert_with(|| Assembly {
+                xid: piece.xid,
+                first: (number, offset),
+                pieces: Vec::new(),
+            });
+            if assembly.xid != piece.xid {
+                return Err(format!("the xid is {}, not {}", piece.xid, assembly.xid));
+            }
+            assembly.pieces.push((number, piece));
+        }
+        if let (Some(lsn), true) = (ended, self.layout.is_one_lane()) {
+            if let Some(transaction) = self.transactions.last_mut() {
+                transaction.end = offset;
+            }
+            if let Some(assembly) = self.waiting.remove(&lsn) {
+                self.deliver(lsn, assembly)?;
+            }
+        }
         Ok(())
     }
 
-    fn commit(&mut self, offset: i64, message: &Value) -> Result<(), String> {
-        let open = self.open.take().ok_or("a commit without a begin")?;
-        let (commit, end) = (number(message, "commit_lsn")?, number(message, "end_lsn")?);
-        if commit != open.final_lsn || end <= commit {
-            return Err(format!(
-                "the commit at {commit}, which ends at {end}, of the begin at offset {} for {}",
-                open.offset, open.final_lsn
-            ));
+    /// All changes of a row are in one lane, and in the event format all of a table.
+    fn find_home(&mut self, number: usize, piece: &Piece) -> Result<(), String> {
+        let (table, place) = (&piece.change.table, &self.lanes[number].place);
+        if !self.layout.may_have(place, self.base, table) {
+            return Err(format!("a change in {table}"));
         }
-        self.last_commit = commit;
-        let offsets = open.offset..offset;
-        self.transactions.push(offsets.clone());
-        let Some((id, writer)) = open.marker else {
-            // Servers up to version 14 send what changed nothing that is published.
-            return match open.changes.first() {
-                None => Ok(()),
-                Some(change) => Err(format!("a transaction without a marker: {change:?}")),
-            };
+        let known = match (self.layout.format, piece.change.kind) {
+            (Format::Events, _) => *self.tables.entry(Rc::clone(table)).or_insert(number),
+            (Format::Rows, Kind::Truncate) => number,
+            (Format::Rows, _) => {
+                let row = (Rc::clone(table), piece.change.row);
+                *self.homes.entry(row).or_insert(number)
+            }
+        };
+        if known != number {
+            let (row, other) = (piece.change.row, &self.lanes[known].place);
+            return Err(format!("row {row} of {table}, which {other} had before"));
+        }
+        Ok(())
+    }
+
+    /// Compares a transaction of which everything came with the journal.
+    fn deliver(&mut self, lsn: u64, assembly: Assembly) -> Result<(), String> {
+        let (lane, offset) = assembly.first;
+        let place = format!("{}, offset {offset}", self.lanes[lane].place);
+        let named = |what: String| format!("the transaction at {lsn}, from {place} on: {what}");
+        let is_open = |lane: &&Lane| lane.reader.open() == Some(lsn);
+        if let Some(lane) = self.lanes.iter().find(is_open) {
+            return Err(named(format!("{} has no end of it", lane.place)));
+        }
+        let is_ordered = self.layout.format == Format::Rows || self.layout.is_one_lane();
+        let pieces = match self.layout.format {
+            Format::Events => assembly
+                .pieces
+                .into_iter()
+                .map(|(_, piece)| piece)
+                .collect(),
+            Format::Rows => self.numbered(assembly.pieces).map_err(&named)?,
+        };
+        let is_marker = |piece: &Piece| &*piece.change.table == MARKER;
+        let mut changes = Vec::new();
+        let mut marker = None;
+        for (number, piece) in pieces.into_iter().enumerate() {
+            match piece.row {
+                Some(Row::Marker(writer)) if is_marker(&piece) && marker.is_none() => {
+                    if is_ordered && number != 0 {
+                        return Err(named("the marker is not the first".to_owned()));
+                    }
+                    marker = Some((piece.change.row, writer));
+                }
+                _ if is_marker(&piece) => return Err(named("a second marker".to_owned())),
+                _ => changes.push(piece.change),
+            }
+        }
+        let Some((id, writer)) = marker else {
+            return Err(named(format!("no marker: {:?}", changes.first())));
         };
         self.newest = self.newest.max(id);
-        self.journal.deliver(&Found {
+        self.journal.deliver(Found {
             id,
-            writer,
-            xid: open.xid as u32,
-            changes: open.changes,
-            offsets,
+            writer: usize::try_from(writer).map_err(|error| error.to_string())?,
+            xid: assembly.xid as u32,
+            changes,
+            is_ordered,
+            place,
         })
     }
 
-    fn relation(&mut self, message: &Value) -> Result<(), String> {
-        let name = message["name"].as_str().ok_or("a relation has a name")?;
-        let columns = message["columns"].as_array().ok_or("and columns")?.len();
-        let name = Rc::from(name);
-        let rel_id = number(message, "rel_id")?;
-        self.described.insert(rel_id, Described { name, columns });
-        Ok(())
+    /// The changes in their order, each once: a truncate is in every lane of its table, and a row that
+    /// leaves its lane is a change in the new one that the old one is told of.
+    fn numbered(&self, mut pieces: Vec<(usize, Piece)>) -> Result<Vec<Piece>, String> {
+        pieces.sort_by_key(|(_, piece)| (piece.seq, piece.is_moved));
+        let mut ordered: Vec<Piece> = Vec::new();
+        let mut same = pieces.into_iter().peekable();
+        while let Some((lane, piece)) = same.next() {
+            let seq = piece.seq;
+            let mut others = Vec::new();
+            while let Some(other) = same.next_if(|(_, other)| other.seq == seq) {
+                others.push(other);
+            }
+            if seq != Some(ordered.len() as u64) {
+                return Err(format!("{seq:?} where {} was expected", ordered.len()));
+            }
+            self.check_others(lane, &piece, &others)?;
+            ordered.push(piece);
+        }
+        Ok(ordered)
     }
 
-    fn row(&mut self, kind: Kind, message: &Value, tuple: &str) -> Result<(), String> {
-        let described = self.described(message["rel_id"].as_u64())?;
-        let table = Rc::clone(&described.name);
-        let row = message[tuple].as_array().ok_or("a row without a tuple")?;
-        if row.len() != described.columns {
-            return Err(format!(
-                "a row of {} columns in {table}, which was described with {}",
-                row.len(),
-                described.columns
-            ));
+    /// Checks what other lanes have of one change.
+    fn check_others(
+        &self,
+        lane: usize,
+        piece: &Piece,
+        others: &[(usize, Piece)],
+    ) -> Result<(), String> {
+        let Change { table, .. } = &piece.change;
+        let wrong = |what: &str| Err(format!("{what} of {piece:?} there are {others:?}"));
+        if piece.is_moved {
+            return wrong("the new place is missing;");
         }
-        let id = row[0]["Int8"].as_i64().ok_or("a row without an id")?;
-        let open = self.open.as_mut().expect("a row is inside");
-        if &*table == "marker" {
-            let writer = row[1]["Int4"].as_u64().ok_or("a marker has a writer")?;
-            let first = open.marker.is_none() && open.changes.is_empty();
-            if kind != Kind::Insert || !first {
-                return Err(format!(
-                    "the marker {id} is not the first of its transaction"
-                ));
-            }
-            open.marker = Some((id, writer as usize));
-            return Ok(());
+        if piece.change.kind == Kind::Truncate {
+            let is_other =
+                |other: &Piece| other.change.kind != Kind::Truncate || other.change.table != *table;
+            return match 1 + others.len() == self.layout.copies_of_truncate() {
+                true if !others.iter().any(|(_, other)| is_other(other)) => Ok(()),
+                _ => wrong("in other lanes"),
+            };
         }
-        if kind == Kind::Insert {
-            let body = row[1]["String"].as_str().ok_or("a row without a body")?;
-            let expected = text_len(&table, id);
-            if body.len() != expected || body.bytes().any(|byte| byte != b'x') {
-                return Err(format!("the body of row {id} of {table} is another"));
-            }
-        }
-        open.changes.push(Change {
-            kind,
-            table,
-            row: id,
+        let left = piece.change.old_row.and_then(|old_row| {
+            let home = self.homes.get(&(Rc::clone(table), old_row)).copied();
+            home.filter(|home| *home != lane)
+                .map(|home| (home, old_row))
         });
-        Ok(())
-    }
-
-    fn truncate(&mut self, message: &Value) -> Result<(), String> {
-        let rel_ids = message["rel_ids"].as_array().ok_or("a truncate of none")?;
-        let mut names = Vec::new();
-        for rel_id in rel_ids {
-            names.push(Rc::clone(&self.described(rel_id.as_u64())?.name));
-        }
-        names.sort_unstable();
-        let open = self.open.as_mut().expect("a truncate is inside");
-        open.changes.push(Change {
-            kind: Kind::Truncate,
-            table: names.join(",").into(),
-            row: 0,
-        });
-        Ok(())
-    }
-
-    fn described(&self, rel_id: Option<u64>) -> Result<&Described, String> {
-        let rel_id = rel_id.ok_or("a row without a table")?;
-        self.described
-            .get(&rel_id)
-            .ok_or_else(|| format!("the table {rel_id} was not described"))
-    }
-}
-
-impl Source<'_> {
-    /// The records from `offset` on; some of them at least, if there are any. None when the cluster
-    /// does not answer: the deadline of who waits decides.
-    fn read(&mut self, offset: i64) -> Option<Vec<Vec<u8>>> {
-        match self {
-            Source::InProcess(server, topic) => {
-                if server.end_offset(topic, 0) <= offset {
-                    return Some(Vec::new());
-                }
-                Some(server.records_from(topic, 0, offset))
+        match (left, others) {
+            (None, []) => Ok(()),
+            (Some((home, old_row)), [(at, other)])
+                if *at == home
+                    && other.is_moved
+                    && other.change.table == *table
+                    && other.change.row == old_row =>
+            {
+                Ok(())
             }
-            Source::Real(options, place) => {
-                let partition = Partition::open(options, place).ok()?;
-                if partition.bounds().end <= offset {
-                    return Some(Vec::new());
-                }
-                let records = partition.reader().ok()?.fetch(offset).ok()?;
-                Some(
-                    records
-                        .into_iter()
-                        .map(|record| record.value.to_vec())
-                        .collect(),
-                )
-            }
+            _ => wrong("in other lanes"),
         }
     }
-}
-
-fn number(message: &Value, key: &str) -> Result<u64, String> {
-    message[key]
-        .as_u64()
-        .ok_or_else(|| format!("a record without {key}"))
 }
 
 /// The records in short, a line for each.
-pub fn outline(records: &[Vec<u8>]) -> impl Iterator<Item = String> {
-    (0..).zip(records).map(|(offset, value)| {
+pub fn outline(first: i64, records: &[Vec<u8>]) -> impl Iterator<Item = String> {
+    (first..).zip(records).map(|(offset, value)| {
         let record: Value = serde_json::from_slice(value).unwrap_or_default();
-        let message = &record["message"];
-        brief(offset, message["type"].as_str().unwrap_or("?"), message)
+        brief(offset, &record)
     })
 }
 
 /// A record for a message: never its text, which may be long.
-fn brief(offset: i64, kind: &str, message: &Value) -> String {
+fn brief(offset: i64, record: &Value) -> String {
+    let message = match &record["message"] {
+        Value::Null => record,
+        message => message,
+    };
+    let kind = message["type"].as_str().or(message["op"].as_str());
     let fields = [
         "final_lsn",
         "commit_lsn",
+        "lsn",
+        "seq",
         "xid",
         "rel_id",
         "rel_ids",
         "name",
+        "table",
+        "key",
+        "moved",
+        "last",
     ]
     .iter()
     .filter(|key| !message[**key].is_null())
@@ -360,5 +382,6 @@ fn brief(offset: i64, kind: &str, message: &Value) -> String {
         .iter()
         .find_map(|key| message[*key][0]["Int8"].as_i64());
     let row = tuple.map_or(String::new(), |id| format!(" row {id}"));
+    let kind = kind.unwrap_or("?");
     format!("  {offset} {kind}{}{row}", fields.collect::<String>())
 }

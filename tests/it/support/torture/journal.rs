@@ -1,7 +1,8 @@
 //! What the writers committed, transaction by transaction, and whether the topic has it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -27,6 +28,8 @@ pub struct Step {
     pub table: String,
     /// The rows; of a truncate none.
     pub rows: Vec<i64>,
+    /// Of an update that changes keys: what each of the rows was before.
+    pub old_rows: Vec<i64>,
 }
 
 /// A transaction as its writer means it.
@@ -47,16 +50,21 @@ pub struct Found {
     pub xid: u32,
     /// The changes after that row.
     pub changes: Vec<Change>,
-    /// The offsets of its begin and its commit.
-    pub offsets: Range<i64>,
+    /// Whether they are in the order in which they were made; if not, those of each table are.
+    pub is_ordered: bool,
+    /// Where it begins, for a message.
+    pub place: String,
 }
 
 /// One change in the topic.
 #[derive(Debug)]
 pub struct Change {
     pub kind: Kind,
-    pub table: std::rc::Rc<str>,
+    /// One table; a truncate of several is a change in each.
+    pub table: Rc<str>,
     pub row: i64,
+    /// The row before an update that changed the key.
+    pub old_row: Option<i64>,
 }
 
 /// The journal. Each writer has a lane of its own, because it knows the order of its own
@@ -151,8 +159,8 @@ impl Journal {
     }
 
     /// The topic has this transaction. Whatever its writer committed before it must have come.
-    pub fn deliver(&self, found: &Found) -> Result<(), String> {
-        let &Found { id, writer, .. } = found;
+    pub fn deliver(&self, found: Found) -> Result<(), String> {
+        let Found { id, writer, .. } = found;
         let lane = self.lanes.get(writer);
         let lane = lane.ok_or_else(|| format!("transaction {id} is of no writer: {writer}"))?;
         let mut lane = lock(lane);
@@ -212,17 +220,19 @@ impl Lane {
 }
 
 impl Transaction {
-    fn compare(&self, found: &Found) -> Result<(), String> {
+    fn compare(&self, found: Found) -> Result<(), String> {
         let differs = |what: String| {
-            let (id, offset) = (self.id, found.offsets.start);
-            Err(format!(
-                "transaction {id}, whose begin is at offset {offset}: {what}"
-            ))
+            let (id, place) = (self.id, &found.place);
+            Err(format!("transaction {id}, which begins at {place}: {what}"))
         };
         if self.xid != found.xid {
             return differs(format!("its xid is {}, not {}", found.xid, self.xid));
         }
-        let mut changes = &found.changes[..];
+        let ordered = match found.is_ordered {
+            true => found.changes,
+            false => self.in_order(found.changes),
+        };
+        let mut changes = &ordered[..];
         for (number, step) in self.steps.iter().enumerate() {
             let (own, rest) = changes.split_at(step.changes().min(changes.len()));
             if let Some(what) = step.differs(own) {
@@ -237,10 +247,52 @@ impl Transaction {
     }
 }
 
+impl Transaction {
+    /// Changes of which those of each table are in order, as the steps have them; what no step has
+    /// comes last.
+    fn in_order(&self, changes: Vec<Change>) -> Vec<Change> {
+        let mut of_tables: HashMap<Rc<str>, VecDeque<Change>> = HashMap::new();
+        for change in changes {
+            let table = Rc::clone(&change.table);
+            of_tables.entry(table).or_default().push_back(change);
+        }
+        let mut ordered = Vec::new();
+        for step in &self.steps {
+            let count = match step.kind {
+                Kind::Truncate => 1,
+                _ => step.rows.len(),
+            };
+            for table in step.tables() {
+                let waiting = of_tables.get_mut(table);
+                let waiting = waiting
+                    .into_iter()
+                    .flat_map(|w| w.drain(..count.min(w.len())));
+                ordered.extend(waiting);
+            }
+        }
+        ordered.extend(of_tables.into_values().flatten());
+        ordered
+    }
+}
+
 impl Step {
     pub fn new(kind: Kind, table: impl Into<String>, rows: Vec<i64>) -> Step {
-        let table = table.into();
-        Step { kind, table, rows }
+        Step {
+            kind,
+            table: table.into(),
+            rows,
+            old_rows: Vec::new(),
+        }
+    }
+
+    /// An update that makes other rows of `old_rows`.
+    pub fn rekey(table: impl Into<String>, old_rows: Vec<i64>, rows: Vec<i64>) -> Step {
+        let step = Step::new(Kind::Update, table, rows);
+        Step { old_rows, ..step }
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &str> {
+        self.table.split(',')
     }
 
     /// Version 10 does not decode a truncate.
@@ -251,7 +303,7 @@ impl Step {
     /// How many changes it makes.
     pub fn changes(&self) -> usize {
         match self.kind {
-            Kind::Truncate => 1,
+            Kind::Truncate => self.tables().count(),
             _ => self.rows.len(),
         }
     }
@@ -261,15 +313,22 @@ impl Step {
         if found.len() < self.changes() {
             return Some(format!("only {} of its changes", found.len()));
         }
-        let stranger = |change: &&Change| change.kind != self.kind || *change.table != *self.table;
+        let is_of = |change: &Change| self.tables().any(|table| table == &*change.table);
+        let stranger = |change: &&Change| change.kind != self.kind || !is_of(change);
         if let Some(stranger) = found.iter().find(stranger) {
             return Some(format!("found {stranger:?}"));
         }
         if self.kind == Kind::Truncate {
-            return None;
+            let mut missing = self.tables();
+            return missing
+                .find(|table| !found.iter().any(|change| *change.table == **table))
+                .map(|table| format!("nothing of {table}"));
         }
-        let mut rows: Vec<i64> = found.iter().map(|change| change.row).collect();
-        let mut expected = self.rows.clone();
+        type Row = (i64, Option<i64>);
+        let mut rows: Vec<Row> = found.iter().map(|it| (it.row, it.old_row)).collect();
+        let old_rows = self.old_rows.iter().copied().map(Some);
+        let old_rows = old_rows.chain(std::iter::repeat(None));
+        let mut expected: Vec<Row> = self.rows.iter().copied().zip(old_rows).collect();
         if self.kind != Kind::Insert {
             // One statement changes its rows in an order of the server's own.
             rows.sort_unstable();
@@ -277,7 +336,7 @@ impl Step {
         }
         let at = rows.iter().zip(&expected).position(|(a, b)| a != b)?;
         Some(format!(
-            "row {} where {} was expected, the change {at} of the step",
+            "row {:?} where {:?} was expected, the change {at} of the step",
             rows[at], expected[at]
         ))
     }
@@ -285,7 +344,9 @@ impl Step {
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Step { kind, table, rows } = self;
+        let Step {
+            kind, table, rows, ..
+        } = self;
         write!(f, "{kind:?} of {} rows in {table}", rows.len())
     }
 }

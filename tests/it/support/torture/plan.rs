@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::random::Random;
 use super::journal::{Journal, Kind, Step};
+use super::piece::MARKER;
 
 /// The tables that all writers insert into.
 const COMMON: [&str; 3] = ["narrow", "plain", "broad"];
@@ -32,17 +33,20 @@ pub fn text_limit(table: &str) -> i64 {
     }
 }
 
-/// The tables of so many writers.
-pub fn definitions(writers: usize) -> String {
-    let mut tables = vec!["CREATE TABLE marker (id int8 PRIMARY KEY, writer int4)".to_owned()];
+/// The names of the tables of so many writers.
+pub fn tables(writers: usize) -> Vec<String> {
     let own = (0..writers).flat_map(|writer| [side_table(writer, 0), side_table(writer, 1)]);
-    let names = COMMON.into_iter().chain([HUGE]).map(str::to_owned);
-    tables.extend(
-        names
-            .chain(own)
-            .map(|name| format!("CREATE TABLE {name} (id int8 PRIMARY KEY, body text)")),
-    );
-    tables.join("; ")
+    let names = [MARKER].into_iter().chain(COMMON).chain([HUGE]);
+    names.map(str::to_owned).chain(own).collect()
+}
+
+/// Makes these tables.
+pub fn definitions(writers: usize) -> String {
+    let tables = tables(writers).into_iter().map(|name| match &*name {
+        MARKER => format!("CREATE TABLE {name} (id int8 PRIMARY KEY, writer int4)"),
+        _ => format!("CREATE TABLE {name} (id int8 PRIMARY KEY, body text)"),
+    });
+    tables.collect::<Vec<_>>().join("; ")
 }
 
 fn side_table(writer: usize, which: usize) -> String {
@@ -131,6 +135,7 @@ enum Piece {
     Huge,
     SideInsert,
     SideUpdate,
+    SideRekey,
     SideDelete,
     Truncate,
     AddColumn,
@@ -146,6 +151,7 @@ impl Draft<'_> {
             (3, Piece::Huge),
             (80, Piece::SideInsert),
             (50, Piece::SideUpdate),
+            (20, Piece::SideRekey),
             (30, Piece::SideDelete),
             (8, Piece::Truncate),
             (3, Piece::AddColumn),
@@ -164,6 +170,7 @@ impl Draft<'_> {
             Piece::Huge => self.insert_into(HUGE.to_owned(), 1),
             Piece::SideInsert => self.side_insert(which),
             Piece::SideUpdate => self.side_update(which),
+            Piece::SideRekey => self.side_rekey(which),
             Piece::SideDelete => self.side_delete(which),
             Piece::Truncate => self.truncate(which),
             Piece::AddColumn => self.add_column(which),
@@ -234,6 +241,25 @@ impl Draft<'_> {
             array(&rows)
         ));
         self.step(Kind::Update, table, rows);
+    }
+
+    /// Gives rows other keys.
+    fn side_rekey(&mut self, which: usize) {
+        let Some(old_rows) = self.some_side_rows(which) else {
+            return self.side_insert(which);
+        };
+        let table = side_table(self.writer, which);
+        let rows: Vec<i64> = self.journal.take_rows(old_rows.len() as u64).collect();
+        self.sql(format!(
+            "UPDATE {table} SET id = new FROM unnest('{}'::int8[], '{}'::int8[]) AS r (old, new) \
+             WHERE id = old",
+            array(&old_rows),
+            array(&rows)
+        ));
+        let own = &mut self.plan.side.rows[which];
+        own.retain(|row| !old_rows.contains(row));
+        own.extend(&rows);
+        self.plan.steps.push(Step::rekey(table, old_rows, rows));
     }
 
     fn side_delete(&mut self, which: usize) {

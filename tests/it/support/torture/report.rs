@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::follower;
+use super::lanes::Source;
 use super::program::STREAMS;
 use super::stage::Stage;
 
@@ -221,12 +222,20 @@ impl Failure {
         let directory: &Path = &self.artefacts;
         fs::write(directory.join("failure.txt"), self.to_string())?;
         stage.save(directory)?;
-        let topic = fs::File::create(directory.join("topic.txt"))?;
-        let mut topic = std::io::BufWriter::new(topic);
-        for line in follower::outline(&stage.cluster.records(&stage.topic)) {
-            writeln!(topic, "{line}")?;
+        let source = Source::of(&stage.cluster);
+        for lane in stage.lanes() {
+            let file = fs::File::create(directory.join(format!("lane-{lane}.txt")))?;
+            let mut file = std::io::BufWriter::new(file);
+            let mut offset = 0;
+            while let Some(records) = source.read(&lane, offset).filter(|it| !it.is_empty()) {
+                for line in follower::outline(offset, &records) {
+                    writeln!(file, "{line}")?;
+                }
+                offset += i64::try_from(records.len()).expect("a count of records");
+            }
+            file.flush()?;
         }
-        topic.flush()
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use postgres_source::sink::LanePlace;
 use tempfile::TempDir;
 
 use super::super::connector::{ConfigFile, URL_VARIABLE, run_command, temp_dir};
@@ -12,9 +13,13 @@ use super::super::namespace::Namespace;
 use super::super::proxy::{Direction, Proxy};
 use super::super::random::Random;
 use super::fault::Line;
+use super::lanes::Layout;
 use super::program::Program;
 use super::source::Source;
 use super::{Reading, Round, SPU_PORT};
+
+/// How many SPUs lead the lanes, where there are several.
+const SPUS: usize = 3;
 
 const VERIFY_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -36,7 +41,8 @@ pub struct Stage<'a> {
 pub struct Lines<'a> {
     pub postgres: Proxy,
     pub sc: Proxy,
-    pub spu: Option<Proxy>,
+    /// One for each SPU in this process.
+    pub spus: Vec<Proxy>,
     /// The network that all of this is in, if it can be cut.
     network: Option<&'a Namespace>,
 }
@@ -55,11 +61,12 @@ pub struct Settings {
     /// How many instances of the program run all the time.
     pub instances: usize,
     pub reading: Reading,
+    pub layout: Layout,
 }
 
 impl Settings {
     /// A standby is drawn only if the servers decode on one.
-    pub fn draw(random: &mut Random, reading: Option<Reading>, decodes_on_standbys: bool) -> Self {
+    pub fn draw(random: &mut Random, round: &Round, decodes_on_standbys: bool) -> Self {
         let mut settings = Settings {
             timeout: Duration::from_secs(random.pick(&[1, 1, 2])),
             confirm_delay: Duration::from_millis(random.pick(&[0, 0, 300, 2000])),
@@ -70,11 +77,12 @@ impl Settings {
             has_state_dir: !random.one_in(3),
             instances: random.pick(&[1, 1, 1, 2]),
             reading: random.pick(&[Reading::Primary, Reading::Primary, Reading::Standby]),
+            layout: Layout::draw(random, round.wanted),
         };
         if !decodes_on_standbys {
             settings.reading = Reading::Primary;
         }
-        settings.reading = reading.unwrap_or(settings.reading);
+        settings.reading = round.reading.unwrap_or(settings.reading);
         settings
     }
 }
@@ -87,15 +95,26 @@ impl<'a> Stage<'a> {
             Reading::Primary => Source::primary(super::WRITERS),
             Reading::Standby => Source::standby(super::WRITERS, publication),
         };
-        let cluster = Cluster::start();
+        let cluster = Cluster::start_with_spus(match settings.layout.is_one_lane() {
+            true => 1,
+            false => SPUS,
+        });
         let lines = Lines {
             postgres: Proxy::start(format!("127.0.0.1:{}", source.postgres.port())),
             sc: Proxy::start(cluster.sc_addr()),
-            spu: cluster.server().map(|server| {
-                let proxy = Proxy::start(server.spu_addr());
-                server.advertise_spu(proxy.port());
+            spus: cluster.server().map_or_else(Vec::new, |server| {
                 server.set_not_leader_after_restart(settings.not_leader);
-                proxy
+                let proxy = |(number, addr): (usize, String)| {
+                    let proxy = Proxy::start(addr);
+                    server.advertise(number, proxy.port());
+                    proxy
+                };
+                server
+                    .spu_addrs()
+                    .into_iter()
+                    .enumerate()
+                    .map(proxy)
+                    .collect()
             }),
             network,
         };
@@ -104,7 +123,8 @@ impl<'a> Stage<'a> {
         let now_ms = now.map_or(0, |now| now.as_millis());
         let topic = format!("torture-{:x}-{now_ms:x}", round.seed);
         let state = temp_dir("state-");
-        let mut config = config(&settings, ConfigFile::new(&topic, publication, slot))
+        let config_file = ConfigFile::new(&topic, publication, slot);
+        let mut config = config(&settings, settings.layout.config(config_file, &topic))
             .fluvio("endpoint", &lines.sc.addr());
         if settings.has_state_dir {
             config = config.set("state_dir", &state.path().display().to_string());
@@ -126,6 +146,11 @@ impl<'a> Stage<'a> {
     /// The server in this process, for the faults that only it has.
     pub fn server(&self) -> Option<&FluvioServer> {
         self.cluster.server()
+    }
+
+    /// The lanes that the program may write.
+    pub fn lanes(&self) -> Vec<LanePlace> {
+        self.settings.layout.lanes(&self.topic, super::WRITERS)
     }
 
     /// Runs `verify` over the topic.
@@ -178,7 +203,7 @@ impl Lines<'_> {
         match line {
             Line::Postgres => Some(&self.postgres),
             Line::Sc => Some(&self.sc),
-            Line::Spu => self.spu.as_ref(),
+            Line::Spu(number) => self.spus.get(number),
         }
     }
 
@@ -205,10 +230,8 @@ impl Lines<'_> {
 
     /// Ends whatever is left of a fault.
     pub fn heal(&self) {
-        for line in [Line::Postgres, Line::Sc, Line::Spu] {
-            if let Some(proxy) = self.proxy(line) {
-                proxy.pass();
-            }
+        for proxy in [&self.postgres, &self.sc].into_iter().chain(&self.spus) {
+            proxy.pass();
         }
         if let Some(network) = self.network {
             network.heal();

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use postgres_source::sink::LanePlace;
+
 use super::super::super::fluvio::{FluvioServer, Side, When};
 use super::super::super::proxy::End;
 use super::super::draw::FORGET_WITHIN;
-use super::super::fault::{Fault, Line, Sides};
+use super::super::fault::{Fault, Sides};
 use super::super::stage::Stage;
-use super::line::end_all;
+use super::line::end_sessions;
 use super::{pause, wait_met};
 
 pub fn break_fluvio(stage: &Stage<'_>, server: &FluvioServer, fault: &Fault) {
@@ -19,7 +21,7 @@ pub fn break_fluvio(stage: &Stage<'_>, server: &FluvioServer, fault: &Fault) {
             }
             if *sides == Sides::One(Side::Sc) {
                 // Only a new session asks the SC.
-                end_all(stage, Line::Spu, End::Reset);
+                end_sessions(stage, End::Reset);
             }
             pause(*away);
             match sides {
@@ -32,19 +34,42 @@ pub fn break_fluvio(stage: &Stage<'_>, server: &FluvioServer, fault: &Fault) {
             pause(*frozen);
             server.thaw();
         }
+        Fault::SpuAway {
+            number,
+            pause: away,
+        } => {
+            server.stop_spu(*number);
+            pause(*away);
+            server.restart_spu(*number);
+        }
+        Fault::SpuFreeze {
+            number,
+            pause: frozen,
+        } => {
+            server.freeze_spu(*number, true);
+            pause(*frozen);
+            server.freeze_spu(*number, false);
+        }
         Fault::Forget {
             within,
             kept_permille,
         } => {
             // The follower reads between the faults: nothing of what it has seen is forgotten.
-            let (start, asked) = (server.end_offset(&stage.topic, 0), Instant::now());
+            let end = |lane: &LanePlace| server.end_offset(&lane.topic, lane.partition);
+            let asked = Instant::now();
+            let starts: Vec<_> = stage.lanes().into_iter().map(|it| (end(&it), it)).collect();
             pause(*within);
             server.stop();
             // On a busy machine this may have taken longer than what the program holds back.
             if asked.elapsed() < 2 * FORGET_WITHIN {
-                let new = server.end_offset(&stage.topic, 0) - start;
-                let kept = new * i64::try_from(*kept_permille).expect("a small number") / 1000;
-                server.truncate(&stage.topic, 0, start + kept);
+                let permille = i64::try_from(*kept_permille).expect("a small number");
+                for (start, lane) in starts {
+                    let new = end(&lane) - start;
+                    if new > 0 {
+                        let kept = start + new * permille / 1000;
+                        server.truncate(&lane.topic, lane.partition, kept);
+                    }
+                }
             }
             server.restart();
         }
@@ -60,7 +85,7 @@ pub fn break_fluvio(stage: &Stage<'_>, server: &FluvioServer, fault: &Fault) {
             for nth in 1..=*times {
                 server.inject_offset_error(code.clone(), When::Nth(nth as usize));
             }
-            end_all(stage, Line::Spu, End::Fin);
+            end_sessions(stage, End::Fin);
             wait_met(|| server.armed_faults() == 0);
         }
         Fault::Drop { how } => server.drop_connections(*how),

@@ -20,7 +20,7 @@ pub fn break_line(stage: &Stage<'_>, fault: &Fault) {
             cut.cut_after(direction, bytes, end);
             if line == Line::Sc {
                 // Only a new session asks the SC.
-                end_all(stage, Line::Spu, End::Reset);
+                end_sessions(stage, End::Reset);
             }
             wait_met(|| !cut.is_cut_due(direction));
         }
@@ -35,7 +35,7 @@ pub fn break_line(stage: &Stage<'_>, fault: &Fault) {
             proxy.refuse(refusal);
             proxy.end_all(end);
             if line == Line::Sc {
-                end_all(stage, Line::Spu, end);
+                end_sessions(stage, end);
             }
             pause(blocked);
             proxy.accept_again();
@@ -83,7 +83,7 @@ pub fn unplug(
     let until = Instant::now() + Duration::from_millis(lost_ms);
     if line == Line::Sc {
         // Only a new session asks the SC.
-        end_all(stage, Line::Spu, End::Reset);
+        end_sessions(stage, End::Reset);
     }
     let Some(Meanwhile { after, ends, away }) = meanwhile else {
         pause(Ms(lost_ms));
@@ -109,10 +109,18 @@ pub fn unplug(
 }
 
 /// Ends the connections of a line.
-pub fn end_all(stage: &Stage<'_>, line: Line, end: End) {
-    match stage.lines.proxy(line) {
-        Some(proxy) => proxy.end_all(end),
+fn end_all(stage: &Stage<'_>, line: Line, end: End) {
+    let proxy = stage.lines.proxy(line).expect("the line has a proxy");
+    proxy.end_all(end);
+}
+
+/// Ends the connections to all SPUs, and so the session.
+pub fn end_sessions(stage: &Stage<'_>, end: End) {
+    if stage.lines.spus.is_empty() {
         // Without a line to the SPU, what ends the session is a line to PostgreSQL.
-        None => stage.lines.postgres.end_all(end),
+        return stage.lines.postgres.end_all(end);
+    }
+    for proxy in &stage.lines.spus {
+        proxy.end_all(end);
     }
 }
