@@ -122,10 +122,8 @@ fn peek_at_slot(
     mut shown: Shown<'_>,
 ) -> Result<()> {
     // How many messages the rows come with that leave no record is not known.
-    let most = match shown.rows {
-        None => shown.lines.left.unwrap_or(u32::MAX),
-        Some(_) => u32::MAX,
-    };
+    let limit = shown.lines.left.filter(|_| shown.rows.is_none());
+    let most = limit.unwrap_or(i32::MAX.unsigned_abs());
     connection.peek(&config.slot, &config.publication, most, |envelope, data| {
         shown.take(envelope, data)
     })?;

@@ -8,6 +8,7 @@ use crate::support::connector::ConfigFile;
 use crate::support::fluvio::FluvioServer;
 use crate::support::outcome::assert_end;
 use crate::support::postgres::unique;
+use crate::support::spread::Spread;
 use crate::support::stopped::{Outcome, Stopped, run_verb};
 
 /// Nothing is read from there.
@@ -150,6 +151,28 @@ fn what_the_program_wrote_is_right() {
         lines.contains(&format!("ends inside:   transaction {last}")),
         "{lines:?}"
     );
+}
+
+/// Each partition has whole transactions, of the tables that go there.
+#[test]
+fn events_over_many_partitions_are_right() {
+    let spread = Spread::new("verify_events");
+    let config = spread.without_state();
+    let config = config.set("format", "events").set("partition", "table");
+    let config = config.set("topic", "\"events-{table}\"");
+    spread.drain_with(&config);
+    spread.fill();
+    spread.drain_with(&config);
+    let (code, report) = spread.report("verify", &config, &[]);
+    assert_eq!(
+        (code, &report["violation_count"]),
+        (0, &0.into()),
+        "{report:#}"
+    );
+    let partitions = report["partitions"].as_array().expect("a list");
+    let is_filled = |found: &&Value| found["transactions"].as_u64() > Some(0);
+    let filled = partitions.iter().filter(is_filled).count();
+    assert_eq!(filled, spread.topics().len(), "{report:#}");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use super::stopped::{Outcome, run_verb};
 /// How many partitions each topic has.
 pub const PARTITIONS: u32 = 4;
 
-/// The topics, with that of the messages.
-pub const TOPICS: [&str; 3] = ["cdc-message", "cdc-pets", "cdc-toys"];
+/// The first major whose messages are written.
+const MESSAGES: u32 = 14;
 
 /// The tables `pets` and `toys`, and a connector that runs until everything is delivered.
 pub struct Spread {
@@ -49,14 +49,29 @@ impl Spread {
     }
 
     pub fn without_state(&self) -> ConfigFile {
-        self.pipeline
-            .config()
-            .fluvio("timeout", "5s")
-            .parameter("messages", "[p]")
+        let config = self.pipeline.config().fluvio("timeout", "5s");
+        let config = match self.topics().len() {
+            3 => config.parameter("messages", "[p]"),
+            _ => config,
+        };
+        config
             .set("format", "rows")
             .set("topic", "\"cdc-{table}\"")
             .set("partitions", &PARTITIONS.to_string())
             .set("partition", "key")
+    }
+
+    /// The topics, with that of the messages.
+    pub fn topics(&self) -> &'static [&'static str] {
+        match self.pipeline.database.major() >= MESSAGES {
+            true => &["cdc-message", "cdc-pets", "cdc-toys"],
+            false => &["cdc-pets", "cdc-toys"],
+        }
+    }
+
+    /// How many partitions the topics have together.
+    pub fn lanes(&self) -> usize {
+        self.topics().len() * PARTITIONS as usize
     }
 
     /// Changes of every kind in both tables, of which some move a row to another partition.
@@ -119,7 +134,8 @@ impl Spread {
     /// The topics and partitions, with how many records each has.
     pub fn ends(&self) -> Vec<(&'static str, u32, i64)> {
         let server = self.pipeline.server();
-        let partitions = TOPICS
+        let partitions = self
+            .topics()
             .iter()
             .flat_map(|topic| (0..PARTITIONS).map(|partition| (*topic, partition)));
         partitions
