@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use postgres_source::base::Lsn;
 use postgres_source::observe::{Kept, Metrics, render_metrics};
+use postgres_source::sink::LanePlace;
 use serde_json::Value;
 
 use crate::support::http::{address, get};
@@ -160,6 +161,11 @@ fn the_readme_has_every_metric_with_its_labels() {
 fn full_page() -> String {
     let metrics = Metrics::default();
     metrics.session_begins(Lsn(1), Lsn(1));
+    let place = LanePlace {
+        topic: "t".into(),
+        partition: 0,
+    };
+    metrics.lanes.open(&[place], &vec![1].into());
     metrics.set_kept(Kept {
         retained_bytes: Some(1),
         safe_bytes: Some(1),
@@ -168,7 +174,7 @@ fn full_page() -> String {
     render_metrics(&metrics, "c")
 }
 
-/// The metrics of a page, with the label that each sample has besides the connector.
+/// The metrics of a page, with the labels that each sample has besides the connector.
 fn families(page: &str) -> BTreeMap<String, Option<String>> {
     let mut families = BTreeMap::new();
     let mut family = String::new();
@@ -177,11 +183,12 @@ fn families(page: &str) -> BTreeMap<String, Option<String>> {
             let (name, _) = rest.split_once(' ').expect("a type");
             family = name.strip_prefix(PREFIX).expect("the prefix").to_owned();
         } else if !line.starts_with('#') {
-            let label = line
-                .split_once("\",")
-                .and_then(|(_, more)| more.split_once('='));
-            let label = label.map(|(label, _)| label.to_owned());
-            families.insert(family.clone(), label.filter(|label| label != "le"));
+            let (labels, _) = line.split_once('}').expect("labels");
+            let labels = labels.split("\",").skip(1);
+            let names = labels.filter_map(|label| Some(label.split_once('=')?.0));
+            let names: Vec<&str> = names.filter(|name| *name != "le").collect();
+            let label = (!names.is_empty()).then(|| names.join(","));
+            families.insert(family.clone(), label);
         }
     }
     families
