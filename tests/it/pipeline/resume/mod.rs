@@ -6,6 +6,7 @@
 //! - `continuity`: what was done to the slot or the publication behind the program's back
 //! - `continuity_cluster`: a database that is not the one that the topic was filled from
 //! - `continuity_topic`: what was done to the topic, and others that write to it
+//! - `continuity_lanes`: what was done to one of several topics
 //! - `history`: a restored database that has other transactions where the topic has its last
 //! - `retention`: a topic that has lost its oldest records, and what goes on is among them
 //! - `shared_state`: one state file for two connectors, and for a server that takes another's place
@@ -16,6 +17,7 @@ pub mod arithmetic;
 mod arithmetic_history;
 pub mod continuity;
 mod continuity_cluster;
+mod continuity_lanes;
 mod continuity_topic;
 mod e2e;
 pub mod history;
