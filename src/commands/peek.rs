@@ -211,7 +211,14 @@ impl CountedLines {
 
 impl<'a> Shown<'a> {
     fn new(config: &'a Config, most: Option<NonZeroU32>) -> Result<Shown<'a>> {
-        let rows = || Rows::new(config, Arc::new(LaneMap::standard_output()), &[None]);
+        let rows = || {
+            Rows::new(
+                config,
+                Arc::new(LaneMap::standard_output()),
+                &[None],
+                Lsn::ZERO,
+            )
+        };
         Ok(Shown {
             config,
             catalog: Catalog::default(),

@@ -223,13 +223,14 @@ fn spread(
     Some(match route.partitioning {
         Partitioning::Fixed(partition) => Spread::One(*lanes.get(&partition)?),
         Partitioning::Table => Spread::One(of_table()?),
-        // All partitions are lanes, one after the other.
-        Partitioning::Key if lanes.len() == route.partitions as usize => Spread::ByKey {
+        // All partitions up to that number are lanes, one after the other.
+        Partitioning::Key => Spread::ByKey {
             first: *lanes.get(&0)?,
-            partitions: route.partitions,
+            partitions: lanes
+                .get(&(route.partitions - 1))
+                .map(|_| route.partitions)?,
             keyless: of_table()?,
         },
-        Partitioning::Key => return None,
     })
 }
 

@@ -63,8 +63,13 @@ impl RowSink for Lanes {
 }
 
 impl Rows {
-    /// Begins after lanes that end with `tails`.
-    pub fn new(config: &Config, lanes: Arc<LaneMap>, tails: &[Option<RowTail>]) -> Rows {
+    /// Begins after lanes that end with `tails`, when everything before `confirmed` is known to have been stored.
+    pub fn new(
+        config: &Config,
+        lanes: Arc<LaneMap>,
+        tails: &[Option<RowTail>],
+        confirmed: Lsn,
+    ) -> Rows {
         Rows {
             lanes,
             style: RowStyle {
@@ -75,7 +80,7 @@ impl Rows {
             tables: HashMap::new(),
             transaction: None,
             seq: 0,
-            filters: Filters::after(tails),
+            filters: Filters::after(tails, confirmed),
             key: Vec::new(),
             old_key: Vec::new(),
         }
@@ -263,11 +268,14 @@ struct Filters {
 }
 
 impl Filters {
-    fn after(tails: &[Option<RowTail>]) -> Filters {
-        let has_tail = |lane: &usize| tails[*lane].is_some();
+    fn after(tails: &[Option<RowTail>], confirmed: Lsn) -> Filters {
+        let filter = |tail: &Option<RowTail>| RowFilter::after(*tail, confirmed);
+        let lanes: Vec<RowFilter> = tails.iter().map(filter).collect();
         Filters {
-            lanes: tails.iter().map(|tail| RowFilter::after(*tail)).collect(),
-            unfinished: (0..tails.len()).filter(has_tail).collect(),
+            unfinished: (0..lanes.len())
+                .filter(|lane| !lanes[*lane].is_over())
+                .collect(),
+            lanes,
             dropped: 0,
         }
     }

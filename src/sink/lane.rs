@@ -80,6 +80,9 @@ struct Lane {
     confirmed: u64,
     /// For each unit that is not confirmed, the number of its last record here, and its own.
     ends: VecDeque<(u64, u64)>,
+    /// The unit of the records that were there before, if it is not confirmed, and the offset that counts
+    /// until it is.
+    held: Option<(Lsn, i64)>,
     /// How many of these records are stored.
     stored_ends: usize,
     /// Whether the lane is one of those that are touched, and of those that wait.
@@ -96,6 +99,7 @@ impl Lanes {
             confirmed: 0,
             ends: VecDeque::new(),
             stored_ends: 0,
+            held: None,
             is_touched: false,
             is_waiting: false,
         };
@@ -110,6 +114,12 @@ impl Lanes {
             unstored_since: None,
             confirmed: stored.lsn,
         }
+    }
+
+    /// A lane ends, before anything is written to it, with records of a unit that is not confirmed: until
+    /// something beyond `unit` is, only what is before `offset` belongs to what is confirmed.
+    pub fn hold(&mut self, lane: usize, unit: Lsn, offset: i64) {
+        self.lanes[lane].held = Some((unit, offset));
     }
 
     /// Writes a record to a lane, and returns its length.
@@ -201,7 +211,11 @@ impl Lanes {
             lane.is_waiting = !lane.ends.is_empty() || lane.records > sink.stored(number);
             lane.is_waiting
         });
-        let offsets = lanes.iter().map(|lane| lane.base + lane.confirmed as i64);
+        let confirmed = self.confirmed;
+        let offsets = lanes.iter().map(|lane| match lane.held {
+            Some((unit, offset)) if confirmed <= unit => offset,
+            _ => lane.base + lane.confirmed as i64,
+        });
         Stored {
             lsn: self.confirmed,
             offsets: offsets.collect(),

@@ -10,8 +10,8 @@ use super::gaps::{another_history, gap, rewritten};
 use super::{Mark, Outstanding, Tail, Verdict};
 use crate::base::error::{Error, Result};
 use crate::base::lsn::Lsn;
-use crate::record::rows::RowOrder;
 use crate::record::rows::readback::Op;
+use crate::record::rows::{OrderKind, RowOrder};
 use crate::record::{Format, Placed, Record, Unit};
 
 /// What a lane of rows ends with.
@@ -49,14 +49,15 @@ impl RowTail {
         }
     }
 
-    /// How the topic ends, for whatever does not depend on the format. Where the commit record ends is not known:
-    /// a slot that is confirmed there sends the transaction again.
+    /// How the lane ends, for whatever does not depend on the format. Where a commit record ends is not known, but
+    /// it does so behind its beginning, from where a slot sends the transaction again.
     pub fn as_tail(&self) -> Tail {
         let (last, mark) = (self.order.unit, self.mark);
+        let beyond = u64::from(last.is_transaction());
         match self.is_last {
             true => Tail::Complete {
                 last,
-                end_lsn: last.lsn(),
+                end_lsn: Lsn(last.lsn().0 + beyond),
                 mark,
             },
             false => Tail::Open {
@@ -88,6 +89,8 @@ pub fn other_format(found: Format) -> Error {
 /// Keeps what one lane has apart from what is new to it.
 #[derive(Debug, Default)]
 pub struct RowFilter {
+    /// What was confirmed before is in all lanes, whatever the slot says and whatever retention left.
+    confirmed: Lsn,
     tail: Option<RowTail>,
     /// Whether the last record of the lane has come again.
     has_come: bool,
@@ -96,17 +99,19 @@ pub struct RowFilter {
 }
 
 impl RowFilter {
-    /// Begins after a lane that ends with `tail`.
-    pub fn after(tail: Option<RowTail>) -> RowFilter {
+    /// Begins after a lane that ends with `tail`, when everything before `confirmed` is known to have been
+    /// stored.
+    pub fn after(tail: Option<RowTail>, confirmed: Lsn) -> RowFilter {
         RowFilter {
             tail,
+            confirmed,
             ..RowFilter::default()
         }
     }
 
     /// Whether everything that comes is new.
     pub fn is_over(&self) -> bool {
-        self.tail.is_none()
+        self.tail.is_none() && self.confirmed == Lsn::ZERO
     }
 
     /// Whether what the lane ends with is to come from a slot that was confirmed at `confirmed`.
@@ -117,10 +122,17 @@ impl RowFilter {
 
     /// Decides about the next record of the lane.
     pub fn judge(&mut self, order: RowOrder) -> Verdict {
+        let is_confirmed = !order.unit.is_sent_from(self.confirmed);
         let Some(tail) = &self.tail else {
-            return Verdict::Write;
+            return match is_confirmed {
+                true => Verdict::Drop,
+                false => Verdict::Write,
+            };
         };
         self.has_come |= order == tail.order;
+        if is_confirmed {
+            return Verdict::Drop;
+        }
         match order <= tail.order {
             true => Verdict::Drop,
             false => {
@@ -132,6 +144,9 @@ impl RowFilter {
 
     /// Takes down that a unit of the stream has ended.
     pub fn end_unit(&mut self, unit: Unit) -> Result<()> {
+        if unit.is_sent_from(self.confirmed) {
+            self.confirmed = Lsn::ZERO;
+        }
         let Some(tail) = self.tail.filter(|tail| unit >= tail.order.unit) else {
             return Ok(());
         };
@@ -140,7 +155,9 @@ impl RowFilter {
             // It was confirmed, and does not come again.
             return Ok(());
         }
-        if !self.has_come {
+        // Which messages are written is a matter of the config, and that may have changed.
+        let is_change = tail.order.kind == OrderKind::Change;
+        if !self.has_come && is_change {
             return Err(gap(format!(
                 "the change that it ends with, number {} of the {unit}, does not go there any more: formats, \
                  routes, keys or the number of partitions were changed before everything was confirmed, \

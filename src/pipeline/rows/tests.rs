@@ -119,6 +119,11 @@ fn stream() -> Vec<Vec<u8>> {
 
 /// Runs the stream into lanes that have this already.
 fn run(kept: &mut Kept) -> Result<u64> {
+    run_after(kept, Lsn::ZERO)
+}
+
+/// Runs the stream, of which everything before `confirmed` is known to have been stored.
+fn run_after(kept: &mut Kept, confirmed: Lsn) -> Result<u64> {
     let (config, mut catalog, mut batch) = (config(), Catalog::default(), Batch::default());
     let lanes = Arc::new(LaneMap::of(&config, &[]).unwrap());
     assert_eq!(lanes.names().len(), 3);
@@ -131,7 +136,7 @@ fn run(kept: &mut Kept) -> Result<u64> {
         let message = Message::decode(&bytes).unwrap();
         batch.push(envelope, &message, &mut catalog).unwrap();
     }
-    let mut rows = Rows::new(&config, lanes, &kept.tails());
+    let mut rows = Rows::new(&config, lanes, &kept.tails(), confirmed);
     for event in batch.events() {
         rows.write(&event, kept)?;
         if let Change::Commit(_) = event.change {
@@ -165,6 +170,26 @@ fn every_cut_of_every_lane_is_filled_again() {
                 assert!(cut == whole, "cut at {first}, {second}, {third}");
             }
         }
+    }
+}
+
+#[test]
+fn what_was_confirmed_is_not_written_again_where_retention_removed_it() {
+    let mut whole = empty();
+    run(&mut whole).unwrap();
+    let later = |record: &Vec<u8>| {
+        let tail = RowTail::of(record).unwrap();
+        tail.order.unit >= Unit::transaction(Lsn(310))
+    };
+    let mut removed = empty();
+    run_after(&mut removed, Lsn(310)).unwrap();
+    for (lane, whole) in removed.lanes.iter().zip(&whole.lanes) {
+        let expected: Vec<Vec<u8>> = whole
+            .iter()
+            .filter(|record| later(record))
+            .cloned()
+            .collect();
+        assert!(*lane == expected);
     }
 }
 

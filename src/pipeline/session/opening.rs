@@ -119,7 +119,7 @@ impl Program<'_> {
             stream,
             lease,
             past: self.past_of_rows(&[], confirmed).unwrap_or_default(),
-            rows: self.rows_after(&map, &[None]),
+            rows: self.rows_after(&map, &[None], Lsn::ZERO),
             map,
             messages: self.config.messages.clone(),
             confirmed,
@@ -295,29 +295,60 @@ impl Program<'_> {
         }
         self.memory.begin(self.first_known(source, map, kept))?;
         let writer = leaders.writer(&ends, lease)?;
+        let mut lanes = Lanes::new(Box::new(writer), &stored);
+        if !self.is_plain(map) {
+            for (number, lane) in found.iter().enumerate() {
+                let offset = confirmed_in(confirmed, lane.tail, lane.bounds.end);
+                if offset < lane.bounds.end {
+                    lanes.hold(number, lane.tail.reach(), offset);
+                }
+            }
+        }
         let tails: Vec<Option<RowTail>> = found.iter().map(|lane| lane.rows).collect();
+        // The slot may have lost of its position what was confirmed last.
+        let known = self.memory.known();
+        let before = known.map_or(confirmed, |known| known.confirmed.max(confirmed));
         let wal_end = source.system.wal_flush;
         Ok(Met {
-            lanes: Lanes::new(Box::new(writer), &stored),
-            past: self.past(map, &found, confirmed, wal_end),
-            rows: self.rows_after(map, &tails),
+            lanes,
+            past: match self.past_of_rows(&tails, confirmed) {
+                Some(past) => past,
+                None => self.past_of_events(map, &found, (confirmed, before), wal_end),
+            },
+            rows: self.rows_after(map, &tails, before),
             stored,
             unsettled,
         })
     }
 
-    /// What the lanes have of what is still to come.
-    fn past(&self, map: &Arc<LaneMap>, found: &[FoundLane], confirmed: Lsn, wal_end: Lsn) -> Past {
-        let tails: Vec<Option<RowTail>> = found.iter().map(|lane| lane.rows).collect();
-        let resume = |lane: &FoundLane| Resume::after(lane.tail, confirmed, wal_end);
-        match (self.past_of_rows(&tails, confirmed), found) {
-            (Some(past), _) => past,
-            (None, [lane]) if map.is_single() => Past::Events(Box::new(resume(lane))),
-            (None, lanes) => {
-                let resumes = lanes.iter().map(resume).collect();
-                Past::EventLanes(Box::new(EventLanes::new(Arc::clone(map), resumes)))
-            }
+    /// Whether there is one lane of events, as the program has always had it.
+    fn is_plain(&self, map: &LaneMap) -> bool {
+        map.is_single() && self.config.format == Format::Events
+    }
+
+    /// What lanes of events have of what is still to come from a slot that was confirmed at `confirmed`, while
+    /// everything `before` is known to have been stored.
+    fn past_of_events(
+        &self,
+        map: &Arc<LaneMap>,
+        found: &[FoundLane],
+        (confirmed, before): (Lsn, Lsn),
+        wal_end: Lsn,
+    ) -> Past {
+        if let ([lane], true) = (found, map.is_single()) {
+            let resume = Resume::after(lane.tail, confirmed, wal_end);
+            return Past::Events(Box::new(resume));
         }
+        let resumes = found.iter().map(|lane| {
+            // What is not in this lane was for others.
+            let tail = match lane.tail.reach() <= before {
+                true => Tail::Removed { stored: before },
+                false => lane.tail,
+            };
+            Resume::after(tail, confirmed, wal_end)
+        });
+        let lanes = EventLanes::new(Arc::clone(map), resumes.collect());
+        Past::EventLanes(Box::new(lanes))
     }
 
     fn past_of_rows(&self, tails: &[Option<RowTail>], confirmed: Lsn) -> Option<Past> {
@@ -325,9 +356,14 @@ impl Program<'_> {
             .then(|| Past::Rows(AwaitedUnits::of(tails.iter().flatten(), confirmed)))
     }
 
-    fn rows_after(&self, map: &Arc<LaneMap>, tails: &[Option<RowTail>]) -> Option<Rows> {
+    fn rows_after(
+        &self,
+        map: &Arc<LaneMap>,
+        tails: &[Option<RowTail>],
+        before: Lsn,
+    ) -> Option<Rows> {
         let is_rows = self.config.format == Format::Rows;
-        is_rows.then(|| Rows::new(self.config, Arc::clone(map), tails))
+        is_rows.then(|| Rows::new(self.config, Arc::clone(map), tails, before))
     }
 
     /// Without a file, only the lanes tell of another process that had the slot in between: if one has
