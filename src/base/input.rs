@@ -2,7 +2,7 @@
 //!
 //! No error quotes what is in the file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -33,6 +33,26 @@ pub enum Links {
     Refuse,
 }
 
+/// Opens a file to be read, which may be a pipe: one that nobody writes to holds us up neither here nor when
+/// it is read.
+pub fn open(path: &Path, links: Links) -> io::Result<File> {
+    let mut flags = OFlags::NONBLOCK;
+    if links == Links::Refuse {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    let is_link = Some(Errno::LOOP.raw_os_error());
+    opened.map_err(|error| match links {
+        Links::Refuse if error.raw_os_error() == is_link => {
+            io::Error::other("it is a symbolic link, which is not followed")
+        }
+        _ => error,
+    })
+}
+
 /// Reads the text of a file, which may be a pipe, without the mark of its encoding.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     text(read(path, max_bytes, Links::Follow)?)
@@ -45,22 +65,7 @@ pub fn read(path: &Path, max_bytes: u64, links: Links) -> io::Result<Vec<u8>> {
 
 fn read_within(limit: Duration, path: &Path, max_bytes: u64, links: Links) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + limit;
-    // A pipe that nobody writes to must not hold us when it is opened, either.
-    let mut flags = OFlags::NONBLOCK;
-    if links == Links::Refuse {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path);
-    let is_link = Some(Errno::LOOP.raw_os_error());
-    let mut file = opened.map_err(|error| match links {
-        Links::Refuse if error.raw_os_error() == is_link => {
-            io::Error::other("it is a symbolic link, which is not followed")
-        }
-        _ => error,
-    })?;
+    let mut file = open(path, links)?;
     let (mut bytes, mut part) = (Vec::new(), [0; 16 * 1024]);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -164,6 +164,8 @@ impl Memory {
         let (Some(known), Some(file)) = (&self.known, &self.file) else {
             return Ok(());
         };
+        // Between the look and the write nobody else may come.
+        let _lock = file.lock()?;
         if self.is_overtaken()? {
             return Err(Error::unreachable(format!(
                 "another process has written the state file {}: it has the slot",
@@ -251,6 +253,27 @@ mod tests {
         let mut next = load();
         next.begin(at(stored(40, 12))).unwrap();
         assert_eq!(load().known().unwrap().lanes[0].in_doubt, None);
+    }
+
+    /// Both write through the same new file: the one would put what the other has written there in its
+    /// place.
+    #[test]
+    fn while_one_process_writes_the_file_no_other_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = || Memory::load(Some(directory.path()), "s").unwrap();
+        let mut frozen = load();
+        frozen.begin(at(stored(10, 3))).unwrap();
+        let mut streams = load();
+        let lock = frozen.file.as_ref().unwrap().lock().unwrap();
+        assert!(lock.is_some());
+        let error = streams.confirm(&stored(30, 9)).unwrap_err();
+        assert!(error.kind().is_transient());
+        assert!(error.to_string().contains("another process is writing"));
+        assert_eq!(load().known().unwrap().confirmed, Lsn(10));
+        drop(lock);
+        streams.refresh().unwrap();
+        streams.confirm(&stored(30, 9)).unwrap();
+        assert_eq!(load().known().unwrap().confirmed, Lsn(30));
     }
 
     #[test]

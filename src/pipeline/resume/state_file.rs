@@ -3,9 +3,12 @@
 //! To change what is in it, raise [`VERSION`] and let [`parse`] fill in what files of the versions before
 //! do not say. A program reads no file of a later version: it would not know what that guards against.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,11 @@ const ONE_LANE: u32 = 1;
 
 /// What an operator accepted is never removed, and is a few hundred bytes each time.
 const MAX_BYTES: u64 = 16 << 20;
+
+/// How long another process may be at the file: long enough for a slow disk. One that was frozen there holds
+/// us up no longer, and the next session tries again.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(2);
 
 /// What was true when a position was confirmed last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,6 +304,43 @@ impl StateFile {
         }
     }
 
+    /// Keeps other processes from writing the file until what is returned is dropped: what was looked at
+    /// stays so until it is replaced. Where there is no file yet, or none can be locked, nothing is kept.
+    pub fn lock(&self) -> Result<Option<File>> {
+        let until = Instant::now() + LOCK_WAIT;
+        let failed = |e| Error::config(self.cannot("read")).with_source(e);
+        loop {
+            let file = match input::open(&self.0, Links::Refuse) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened.map_err(failed)?,
+            };
+            match file.try_lock() {
+                Ok(()) if self.is_at_path(&file).map_err(failed)? => return Ok(Some(file)),
+                // Another process has replaced it since.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    thread::sleep(LOCK_RETRY);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = format!("another process is writing {}", self.what());
+                    return Err(Error::unreachable(what));
+                }
+                // Not every file system of a network has locks.
+                Err(TryLockError::Error(_)) => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether this open file is the one that lies there.
+    fn is_at_path(&self, file: &File) -> io::Result<bool> {
+        let held = file.metadata()?;
+        match fs::symlink_metadata(&self.0) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Writes a new file, then puts it in the place of the old one; both are on disk afterwards.
     pub fn write(&self, known: &Known) -> Result<()> {
         self.replace(known)
@@ -317,7 +362,11 @@ impl StateFile {
     }
 
     fn cannot(&self, what: &str) -> String {
-        format!("cannot {what} the state file {}", self.0.display())
+        format!("cannot {what} {}", self.what())
+    }
+
+    fn what(&self) -> String {
+        format!("the state file {}", self.0.display())
     }
 }
 

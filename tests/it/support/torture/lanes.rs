@@ -59,11 +59,6 @@ impl Layout {
         self.partitions == 1
     }
 
-    /// Whether `verify` reads what the topics have.
-    pub fn is_verified(self) -> bool {
-        self.format == Format::Events && self.is_one_lane()
-    }
-
     pub fn config(self, config: ConfigFile, base: &str) -> ConfigFile {
         let config = match self.format {
             Format::Events => config,
