@@ -165,14 +165,14 @@ impl Memory {
             return Ok(());
         };
         // Between the look and the write nobody else may come.
-        let _lock = file.lock()?;
+        let locked = file.lock()?;
         if self.is_overtaken()? {
             return Err(Error::unreachable(format!(
                 "another process has written the state file {}: it has the slot",
                 file.path().display()
             )));
         }
-        file.write(known)?;
+        file.write(known, locked.as_ref())?;
         self.seen = self.known.clone();
         Ok(())
     }
@@ -258,21 +258,20 @@ mod tests {
     /// Both write through the same new file: the one would put what the other has written there in its
     /// place.
     #[test]
-    fn while_one_process_writes_the_file_no_other_does() {
+    fn a_process_that_was_frozen_while_it_wrote_the_file_puts_nothing_back() {
         let directory = tempfile::tempdir().unwrap();
         let load = || Memory::load(Some(directory.path()), "s").unwrap();
         let mut frozen = load();
         frozen.begin(at(stored(10, 3))).unwrap();
         let mut streams = load();
-        let lock = frozen.file.as_ref().unwrap().lock().unwrap();
-        assert!(lock.is_some());
-        let error = streams.confirm(&stored(30, 9)).unwrap_err();
-        assert!(error.kind().is_transient());
-        assert!(error.to_string().contains("another process is writing"));
-        assert_eq!(load().known().unwrap().confirmed, Lsn(10));
-        drop(lock);
-        streams.refresh().unwrap();
+        let file = frozen.file.as_ref().unwrap();
+        let locked = file.lock().unwrap();
+        assert!(locked.is_some());
+        // It has looked, and now another one has the slot, which does not wait for ever.
         streams.confirm(&stored(30, 9)).unwrap();
+        let error = file.write(&at(stored(20, 6)), locked.as_ref()).unwrap_err();
+        assert!(error.kind().is_transient());
+        assert!(error.to_string().contains("it has the slot"), "{error}");
         assert_eq!(load().known().unwrap().confirmed, Lsn(30));
     }
 

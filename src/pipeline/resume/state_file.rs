@@ -30,7 +30,7 @@ const ONE_LANE: u32 = 1;
 const MAX_BYTES: u64 = 16 << 20;
 
 /// How long another process may be at the file: long enough for a slow disk. One that was frozen there holds
-/// us up no longer, and the next session tries again.
+/// us up no longer, and finds its file replaced when it goes on.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(2);
 
@@ -305,7 +305,8 @@ impl StateFile {
     }
 
     /// Keeps other processes from writing the file until what is returned is dropped: what was looked at
-    /// stays so until it is replaced. Where there is no file yet, or none can be locked, nothing is kept.
+    /// stays so until it is replaced. Where there is no file yet, none can be locked, or another process does not
+    /// come to an end with it, nothing is kept.
     pub fn lock(&self) -> Result<Option<File>> {
         let until = Instant::now() + LOCK_WAIT;
         let failed = |e| Error::config(self.cannot("read")).with_source(e);
@@ -322,8 +323,11 @@ impl StateFile {
                     thread::sleep(LOCK_RETRY);
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let what = format!("another process is writing {}", self.what());
-                    return Err(Error::unreachable(what));
+                    log::warn!(
+                        "another process is at {} and does not go on: replacing it",
+                        self.what()
+                    );
+                    return Ok(None);
                 }
                 // Not every file system of a network has locks.
                 Err(TryLockError::Error(_)) => return Ok(None),
@@ -341,18 +345,26 @@ impl StateFile {
         }
     }
 
-    /// Writes a new file, then puts it in the place of the old one; both are on disk afterwards.
-    pub fn write(&self, known: &Known) -> Result<()> {
-        self.replace(known)
+    /// Writes a new file, then puts it in the place of the old one, unless that is not the one any more that
+    /// was locked; both are on disk afterwards.
+    pub fn write(&self, known: &Known, locked: Option<&File>) -> Result<()> {
+        self.replace(known, locked)
             .map_err(|e| Error::unreachable(self.cannot("write")).with_source(e))
     }
 
-    fn replace(&self, known: &Known) -> io::Result<()> {
+    fn replace(&self, known: &Known, locked: Option<&File>) -> io::Result<()> {
         let new = self.0.with_extension("json.new");
         let mut out = replace::create(&new, Readers::Owner)?;
         serde_json::to_writer_pretty(&mut out, known)?;
         out.write_all(b"\n")?;
         out.sync_all()?;
+        if let Some(locked) = locked
+            && !self.is_at_path(locked)?
+        {
+            return Err(io::Error::other(
+                "another process has replaced it: it has the slot",
+            ));
+        }
         fs::rename(&new, &self.0)?;
         File::open(self.directory())?.sync_all()
     }
@@ -451,12 +463,12 @@ pub(super) mod tests {
         let (_directory, file) = file_with(FIRST);
         let known = file.read().unwrap().unwrap();
         assert_eq!((known.confirmed, known.lanes[0].offset), (Lsn(100), 10));
-        file.write(&known).unwrap();
+        file.write(&known, None).unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), FIRST);
         let mut wider = known.clone();
         wider.lanes.push(KnownLane::new("u", 3, 7));
         wider.routing = Routing::Of("rows".to_owned());
-        file.write(&wider).unwrap();
+        file.write(&wider, None).unwrap();
         assert_eq!(file.read().unwrap(), Some(wider));
         assert_eq!(
             file.read().unwrap().unwrap().lane("u", 3).unwrap().offset,
