@@ -163,6 +163,11 @@ impl LaneMap {
         &self.topics
     }
 
+    /// Whether records go to a cluster, which has their keys too.
+    pub fn has_topics(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
     /// The lanes, in their order.
     pub fn names(&self) -> &[LanePlace] {
         &self.names

@@ -3,7 +3,7 @@
 //! Every change of a transaction is counted before it is routed, so that it has the same number when the WAL is
 //! read again. What a lane has already is dropped here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::lane_map::{LaneMap, Spread};
@@ -27,7 +27,7 @@ pub struct Rows {
     lanes: Arc<LaneMap>,
     style: RowStyle,
     keys: Keys,
-    tables: HashMap<u32, Table>,
+    tables: BTreeMap<u32, Table>,
     transaction: Option<Transaction>,
     /// The number of the next change.
     seq: u64,
@@ -77,7 +77,7 @@ impl Rows {
                 json: config.json,
             },
             keys: config.keys.clone(),
-            tables: HashMap::new(),
+            tables: BTreeMap::new(),
             transaction: None,
             seq: 0,
             filters: Filters::after(tails, confirmed),
@@ -160,7 +160,12 @@ impl Rows {
             _ => return Ok(0),
         };
         let (place, order) = counted(&self.transaction, &mut self.seq)?;
-        let key = key_of(&op, &mut self.key)?;
+        // A new row has all of its key, whether anybody asks for it or not.
+        let is_needed = self.lanes.has_topics() || !matches!(op, RowOp::Insert { .. });
+        let key = match is_needed {
+            true => key_of(&op, &mut self.key)?,
+            false => None,
+        };
         let lane = table.spread.lane_of(key);
         let mut len = 0;
         if table.spread.is_by_key()
@@ -225,7 +230,7 @@ impl Rows {
     }
 }
 
-fn find(tables: &HashMap<u32, Table>, rel_id: u32) -> Result<&Table> {
+fn find(tables: &BTreeMap<u32, Table>, rel_id: u32) -> Result<&Table> {
     tables.get(&rel_id).ok_or_else(|| {
         Error::new(
             Kind::Bug,

@@ -86,6 +86,28 @@ pub fn first_escaped(text: &[u8]) -> Option<usize> {
     rest.map(|at| start + at)
 }
 
+/// Whether a text is a JSON string as it is, in ASCII, which is UTF-8 too.
+pub fn is_plain(text: &[u8]) -> bool {
+    let is_special = |byte: u8| is_escaped(byte) | !byte.is_ascii();
+    let (pieces, rest) = text.as_chunks::<PIECE>();
+    let mut pieces = pieces.iter();
+    if !pieces.all(|piece| {
+        !piece
+            .iter()
+            .fold(false, |any, &byte| any | is_special(byte))
+    }) {
+        return false;
+    }
+    let is_plain = |word: [u8; WORD]| !has_escaped(word) && word.is_ascii();
+    let (words, _) = rest.as_chunks::<WORD>();
+    words.iter().all(|word| is_plain(*word))
+        && match text.last_chunk() {
+            // The last bytes once more, together with those before them.
+            Some(word) => is_plain(*word),
+            None => !text.iter().any(|&byte| is_special(byte)),
+        }
+}
+
 /// Bytes that fit a register.
 const WORD: usize = 8;
 
@@ -146,6 +168,14 @@ mod tests {
                     }
                     let expected = text.iter().position(|&byte| is_escaped(byte));
                     assert_eq!(first_escaped(&text), expected);
+                    let is_ascii = text.is_ascii();
+                    assert_eq!(is_plain(&text), expected.is_none() && is_ascii);
+                    if at < len {
+                        text.fill(b'a');
+                        text[at] = byte;
+                        let is_expected = byte.is_ascii() && !is_escaped(byte);
+                        assert_eq!(is_plain(&text), is_expected);
+                    }
                 }
             }
         }

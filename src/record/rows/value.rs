@@ -3,7 +3,7 @@
 use super::json;
 use super::table::Form;
 use crate::pg::wire::pgoutput::Value;
-use crate::record::text::{WriteJson, is_integer};
+use crate::record::text::{WriteJson, is_integer, is_plain};
 
 /// How deep a `json` may be that is written in place: parsers have limits of their own, from 128 on.
 const MAX_DEPTH: u32 = 100;
@@ -13,11 +13,17 @@ const MAX_DEPTH: u32 = 100;
 pub fn member(name: &[u8], form: Form, sent: Value<'_>, out: &mut impl WriteJson) {
     if form == Form::Text
         && let Value::Text(sent) = sent
-        && let Ok(text) = std::str::from_utf8(sent)
     {
-        out.raw(name);
-        out.escaped(text);
-        return out.raw(b"\"");
+        if is_plain(sent) {
+            out.raw(name);
+            out.raw(sent);
+            return out.raw(b"\"");
+        }
+        if let Ok(text) = std::str::from_utf8(sent) {
+            out.raw(name);
+            out.escaped(text);
+            return out.raw(b"\"");
+        }
     }
     out.raw(&name[..name.len() - 1]);
     value(form, sent, out);
