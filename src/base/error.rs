@@ -98,6 +98,8 @@ pub enum Reason {
     /// Code of the database's users, or what the server does not explain, refuses the login, and may let us
     /// in another time.
     LoginRefused,
+    /// The server takes the password for a wrong one, which a line that is cut inside of it looks like, too.
+    PasswordRefused,
 }
 
 /// An error with the path that led to it.

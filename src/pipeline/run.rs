@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::reader::Ending;
 use super::session::{Goal, Output, Program};
-use crate::base::error::{Error, Kind, Result};
+use crate::base::error::{Error, Kind, Reason, Result};
 use crate::base::signals::Signals;
 use crate::config::{Config, Retry};
 use crate::observe::metrics::Cause;
@@ -87,6 +87,7 @@ fn sessions(
         program.metrics(),
     )?;
     let mut backoff = Backoff::new(config.retry);
+    let mut was_refused = false;
     loop {
         // A reload, or one that did not work out, changes it.
         monitor.use_params(program.params());
@@ -104,7 +105,11 @@ fn sessions(
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
-        if !error.is_transient() {
+        // A line that is cut inside of the password makes a right one wrong, but hardly twice in a row.
+        let is_refused = error.reason() == Some(Reason::PasswordRefused);
+        let may_be_cut = is_refused && program.was_let_in() && !was_refused;
+        was_refused = is_refused;
+        if !error.is_transient() && !may_be_cut {
             return Err(error);
         }
         if surroundings.signals.stop_requested() {

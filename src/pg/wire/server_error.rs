@@ -98,8 +98,10 @@ impl ServerError {
         if self.code == "55000" {
             return self.into_error().of_kind(Kind::Unreachable);
         }
+        let is_password = self.code == "28P01";
         let error = self.into_error();
         match error.kind() {
+            Kind::Permission if is_password => error.with_reason(Reason::PasswordRefused),
             Kind::Undeliverable => error
                 .of_kind(Kind::Permission)
                 .with_reason(Reason::LoginRefused),

@@ -228,6 +228,11 @@ impl<'a> Program<'a> {
             .ready(&format!("streaming; confirmed {confirmed}"));
     }
 
+    /// Whether the server has let this process in before.
+    pub fn was_let_in(&self) -> bool {
+        self.is_set_up
+    }
+
     /// What it counts of itself.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics

@@ -7,9 +7,10 @@ use postgres_source::pg::Connection;
 
 use crate::support::connector::{ConfigFile, Connector};
 use crate::support::outcome::{assert_fails, assert_fails_once};
-use crate::support::pipeline::DEADLINE;
+use crate::support::pipeline::{DEADLINE, Pipeline};
 use crate::support::ports::free_port;
 use crate::support::postgres::{Database, Postgres, unique};
+use crate::support::role::Role;
 use crate::support::script::{Script, frames};
 
 /// A password that needs percent-encoding in a URL.
@@ -307,4 +308,25 @@ fn the_pinned_settings_win() {
     for (name, value) in expected {
         assert_eq!(show(name).as_deref(), Some(value), "{name}");
     }
+}
+
+/// A line that is cut inside of the password makes a right one wrong.
+#[test]
+fn a_password_that_was_right_is_tried_once_more_when_it_is_refused() {
+    let pipeline = Pipeline::new("refused_once");
+    let role = Role::new(&pipeline.database, "SUPERUSER REPLICATION");
+    // Long enough for the password to be right again at the next attempt.
+    let config = pipeline.config().set("retry", "{ min: 4s, max: 4s }");
+    let mut connector = Connector::spawn_config(&config, &role.url(), &[]);
+    let (streams, refused) = ("streaming from", "password authentication failed");
+    connector.wait_log(streams, DEADLINE);
+    role.change_password();
+    pipeline.database.terminate_walsender(&pipeline.slot);
+    connector.wait_log(refused, DEADLINE);
+    role.restore_password();
+    connector.wait_log_count(streams, 2, DEADLINE);
+    role.change_password();
+    pipeline.database.terminate_walsender(&pipeline.slot);
+    assert_eq!(connector.wait_exit(DEADLINE), 77, "{}", connector.log());
+    assert_eq!(connector.log_count(refused), 3, "{}", connector.log());
 }

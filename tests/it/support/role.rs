@@ -33,10 +33,18 @@ impl<'a> Role<'a> {
     }
 
     pub fn change_password(&self) {
+        self.set_password(CHANGED_PASSWORD);
+    }
+
+    /// Sets the password that the role had at first.
+    pub fn restore_password(&self) {
+        self.set_password(PASSWORD);
+    }
+
+    fn set_password(&self, password: &str) {
         let name = &self.name;
-        self.database.execute(&format!(
-            "ALTER ROLE \"{name}\" PASSWORD '{CHANGED_PASSWORD}'"
-        ));
+        self.database
+            .execute(&format!("ALTER ROLE \"{name}\" PASSWORD '{password}'"));
     }
 
     fn url_with(&self, password: &str) -> String {
