@@ -1,10 +1,13 @@
-//! One session: the slot taken (`taking`), both sides opened (`opening`) and found to meet, with what is known
-//! of the lane from the sessions before (`lane`), and the two threads between them; and whom it may have to
-//! wait for (`peers`).
+//! One session: both sides opened (`opening`), the slot taken (`taking`), the ends of the lanes read (`settling`)
+//! with what is known of them from the sessions before (`lane`), slot and lanes found to meet (`meeting`), and
+//! the two threads between them; whom it may have to wait for (`peers`), and what `accept-gap` looks at
+//! (`proof`).
 
 mod lane;
+mod meeting;
 mod opening;
 mod peers;
+mod proof;
 mod settling;
 mod taking;
 
