@@ -56,10 +56,16 @@ fn split_value<'j, T: Deserialize<'j>>(json: &'j str) -> (T, &'j str) {
     (value, &json[values.byte_offset()..])
 }
 
+/// Whether the type is `json` or `jsonb`, of which the one is a word of SQL from version 16 on and is quoted.
+pub fn is_document(sql_type: &str) -> bool {
+    let name = sql_type.trim_start_matches("pg_catalog.").trim_matches('"');
+    matches!(name, "json" | "jsonb")
+}
+
 /// The text that the server sent for a value; `None` for NULL. Of a JSON document, line breaks are
 /// spaces, and the space around it is left out.
 pub fn server_text(sql_type: &str, json: &str) -> Option<Vec<u8>> {
-    let is_document = matches!(sql_type.trim_start_matches("pg_catalog."), "json" | "jsonb");
+    let is_document = is_document(sql_type);
     Some(match json.as_bytes()[0] {
         b'n' => return None,
         b't' => b"t".to_vec(),
@@ -68,7 +74,8 @@ pub fn server_text(sql_type: &str, json: &str) -> Option<Vec<u8>> {
             .expect("a string")
             .into(),
         b'{' if !is_document => {
-            let hex: BTreeMap<&str, &str> = serde_json::from_str(json).expect("bytes");
+            let hex: BTreeMap<&str, &str> = serde_json::from_str(json)
+                .unwrap_or_else(|error| panic!("{sql_type}: {json}: {error}"));
             assert_eq!(hex.len(), 1, "{json}");
             let pairs = hex["hex"].as_bytes().chunks(2);
             let pairs = pairs.map(|pair| std::str::from_utf8(pair).expect("ASCII"));
