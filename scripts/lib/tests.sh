@@ -11,13 +11,16 @@ ANY_VERSION=(
     pg::auth_script:: pg::hostile:: pg::password_command:: pg::session_script:: pg::tls_script::
     pg::decoder::every_flipped_bit pg::decoder::rows_under_a_damaged
     record::large:: record::types::large::
-    sink::batches:: sink::fluvio_tls:: sink::hostile:: sink::in_flight:: sink::replicas::
+    sink::batches:: sink::fluvio_tls:: sink::hostile:: sink::in_flight:: sink::lanes::
+    sink::leaders:: sink::replicas::
     observe::logging:: observe::long_work:: observe::service::
     config::
     pipeline::memory:: pipeline::torture:: pipeline::reader::silence::
-    pipeline::resume::arithmetic:: pipeline::resume::arithmetic_history::
+    pipeline::resume::arithmetic:: pipeline::resume::arithmetic_history:: pipeline::resume::continuity_lanes::
+    pipeline::rows::ways::
     pipeline::session::frozen:: pipeline::session::network::
-    commands::check::topic:: commands::cli:: commands::looked_into:: commands::output:: commands::verify::
+    commands::check::topic:: commands::cli:: commands::looked_into:: commands::output::
+    commands::status::lanes:: commands::verify::
     project::dashboard:: project::fuzz:: project::layers:: project::layout::
 )
 
