@@ -6,11 +6,11 @@ use super::topic::with_more;
 use crate::base::error::{Error, Result};
 use crate::commands::lanes::{ConfiguredLanes, Partitions};
 use crate::config::Config;
-use crate::pipeline::resume::row_tail::{RowTail, other_format};
+use crate::pipeline::resume::Tail;
+use crate::pipeline::resume::row_tail::RowTail;
 use crate::pipeline::resume::state_file::Known;
-use crate::pipeline::resume::topic_end::TailReader;
-use crate::pipeline::resume::{Tail, WalkBack};
-use crate::record::{Format, Placed, Record};
+use crate::pipeline::resume::topic_end::{TailReader, tail_of_last};
+use crate::record::Format;
 use crate::sink::fluvio::LanePlace;
 use crate::sink::fluvio::reader::Bounds;
 use crate::sink::fluvio::unpack::StoredRecord;
@@ -89,14 +89,9 @@ fn tail(
         let tail = RowTail::of(&last.value).map(|tail| tail.as_tail());
         return tail.map_err(|error| partitions.error(lane, error));
     }
-    let placed = Placed::parse(&last.value);
-    if let Some(Record::OfRows(_)) = placed.map(|placed| placed.record) {
-        return Err(partitions.error(lane, other_format(Format::Rows)));
-    }
-    let mut walk = WalkBack::default();
-    walk.take(placed);
-    match (walk.end_part(), partitions.bounds(lane)) {
-        (Ok(Some(tail)), _) => Ok(tail),
+    let known = tail_of_last(&last.value).map_err(|error| partitions.error(lane, error))?;
+    match (known, partitions.bounds(lane)) {
+        (Some(tail), _) => Ok(tail),
         (_, None) => Ok(Tail::Empty),
         (_, Some(bounds)) => {
             let Some(reader) = partitions.reader(lane)? else {

@@ -4,10 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::continuity;
+use super::row_tail::other_format;
 use super::{NoTail, Tail, WalkBack};
 use crate::base::error::{Error, Result};
 use crate::observe::long_work::{Left, LongWork};
-use crate::record::readback::Placed;
+use crate::record::{Format, Placed, Record};
 use crate::sink::InDoubt;
 use crate::sink::fluvio::Leaders;
 use crate::sink::fluvio::reader::{Bounds, PartitionReader};
@@ -69,6 +70,18 @@ pub fn settle(
             since[lane] = Instant::now();
         }
     }
+}
+
+/// How a lane of events ends whose last record is `last`, if that ends a unit; else the way back to a begin has
+/// to be read.
+pub fn tail_of_last(last: &[u8]) -> Result<Option<Tail>> {
+    let placed = Placed::parse(last);
+    if let Some(Record::OfRows(_)) = placed.map(|placed| placed.record) {
+        return Err(other_format(Format::Rows));
+    }
+    let mut walk = WalkBack::default();
+    walk.take(placed);
+    Ok(walk.end_part().ok().flatten())
 }
 
 /// Reads the end of a partition, and lets its caller do something else all the time: the

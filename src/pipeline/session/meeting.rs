@@ -87,12 +87,12 @@ impl Program<'_> {
             let offset = confirmed_in(confirmed, lane.tail, lane.bounds.end);
             kept.push(KnownLane::new(&*name.topic, name.partition, offset));
         }
+        let kept_offsets: Vec<i64> = kept.iter().map(|lane| lane.offset).collect();
         self.memory.begin(self.first_known(source, map, kept))?;
         let writer = leaders.writer(&ends, lease)?;
         let mut lanes = Lanes::new(Box::new(writer), &stored);
         if !self.is_plain(map) {
-            for (number, lane) in found.iter().enumerate() {
-                let offset = confirmed_in(confirmed, lane.tail, lane.bounds.end);
+            for (number, (lane, offset)) in found.iter().zip(kept_offsets).enumerate() {
                 if offset < lane.bounds.end {
                     lanes.hold(number, lane.tail.reach(), offset);
                 }

@@ -114,13 +114,9 @@ impl Program<'_> {
                 goal: taken.source.decodable,
                 peer: self.leader(&leaders),
             })),
-            Ok(None) => {
+            unmet => {
                 give_back(&mut taken.stream);
-                Ok(None)
-            }
-            Err(error) => {
-                give_back(&mut taken.stream);
-                Err(error)
+                unmet.map(|_| None)
             }
         }
     }

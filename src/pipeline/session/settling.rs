@@ -8,12 +8,12 @@ use crate::base::error::{Context, Result};
 use crate::base::lsn::Lsn;
 use crate::pg::replication::ReplicationStream;
 use crate::pipeline::resume::continuity::Topic;
-use crate::pipeline::resume::row_tail::{RowTail, other_format};
+use crate::pipeline::resume::row_tail::RowTail;
 use crate::pipeline::resume::topic_end::{self, Rest, TailReader};
 use crate::pipeline::resume::{Tail, WalkBack};
-use crate::record::{Format, Placed, Record};
+use crate::record::{Format, Placed};
 use crate::sink::fluvio::reader::Bounds;
-use crate::sink::fluvio::{LanePlace, Leaders};
+use crate::sink::fluvio::{LanePlace, Leaders, Partition, cluster};
 
 /// A lane as it was found when it was still.
 pub(super) struct FoundLane {
@@ -142,13 +142,8 @@ impl Program<'_> {
         first: i64,
         meanwhile: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Tail> {
-        let placed = Placed::parse(last);
-        if let Some(Record::OfRows(_)) = placed.map(|placed| placed.record) {
-            return Err(leaders.error(lane, other_format(Format::Rows)));
-        }
-        let mut walk = WalkBack::default();
-        walk.take(placed);
-        if let Ok(Some(tail)) = walk.end_part() {
+        let known = topic_end::tail_of_last(last);
+        if let Some(tail) = known.map_err(|error| leaders.error(lane, error))? {
             return Ok(tail);
         }
         let mut reader = TailReader {
@@ -161,12 +156,11 @@ impl Program<'_> {
     /// Where a lane ends that records do not go to any more; nothing if its topic is gone.
     pub(super) fn end_of(&self, place: &LanePlace) -> Result<Option<i64>> {
         let options = &self.config.fluvio;
-        let cluster = crate::sink::fluvio::cluster::endpoint(options)?;
-        if crate::sink::fluvio::cluster::topic(&cluster, options, &place.topic)?.is_none() {
+        let cluster = cluster::endpoint(options)?;
+        if cluster::topic(&cluster, options, &place.topic)?.is_none() {
             return Ok(None);
         }
-        let partition = crate::sink::fluvio::Partition::open_to_read(options, place);
-        let partition = partition.at(|| place.to_string())?;
+        let partition = Partition::open_to_read(options, place).at(|| place.to_string())?;
         Ok(Some(partition.bounds().end))
     }
 }
